@@ -42,8 +42,13 @@ const OTHER_FAULTS = {
   KEY_NOT_FOUND: { means: "The user has no key with that id.", todo: "`berth users key list <login>`." },
   SIGNING_KEY_NOT_FOUND: { means: "No such key signs docker tokens.", todo: "`berth keys list`." },
   WEBHOOK_NOT_FOUND: { means: "There is no such webhook, or it has no such delivery.", todo: "`berth webhooks ls`." },
+  PUBLISHER_NOT_FOUND: { means: "There is no trusted publisher of that name.", todo: "`berth publishers ls`." },
+  ISSUER_UNUSABLE: {
+    means: "The keys of the issuer of a CI job's identity token cannot be loaded; the message says why.",
+    todo: "Check that control reaches the issuer's `/.well-known/openid-configuration`, and its jwks_uri at the same host.",
+  },
   NAME_TAKEN: {
-    means: "A container, image or package of that name belongs to another user or package; the message names it.",
+    means: "A container, image, package or trusted publisher of that name exists, or belongs to another user or package; the message names it.",
     todo: "Choose another name. [Who owns a name](../identity.md#who-owns-a-name); an administrator can assign a repository.",
   },
   LOGIN_TAKEN: { means: "A user of that name exists.", todo: "Choose another name, or change that user." },

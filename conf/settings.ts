@@ -334,6 +334,12 @@ export const SETTINGS = {
     ),
   },
   sessionDays: setting("BERTH_SESSION_DAYS", quantity(0.001, 3_650, "days"), 30, "How long a session lasts"),
+  publisherHttpIssuers: setting(
+    "BERTH_PUBLISHER_HTTP_ISSUERS",
+    flag(),
+    false,
+    "Accept trusted publishers whose issuer is http:// on a loopback address, for tests and development",
+  ),
   queueTokenDays: setting(
     "BERTH_QUEUE_TOKEN_DAYS",
     quantity(0.01, 365, "days"),
@@ -446,6 +452,12 @@ export const SETTINGS = {
     ),
     key: optional("BERTH_KEY", text("8 to 200 visible characters", /^[\x21-\x7e]{8,200}$/), "Developer key for it", { secret: true }),
     keyFile: optional("BERTH_KEY_FILE", text("a path"), "File with that key"),
+    idToken: optional(
+      "BERTH_ID_TOKEN",
+      text("a JWT", /^[\w-]+\.[\w-]+\.[\w-]+$/),
+      "Identity token of a CI job, which `berth publish` and `berth login --ci` exchange where there is no key; GitHub Actions needs none",
+      { secret: true },
+    ),
   },
 
   // Containers

@@ -22,6 +22,8 @@ export const FAULTS = {
   SESSION_NOT_FOUND: [404, "Session not found"],
   SIGNING_KEY_NOT_FOUND: [404, "Signing key not found"],
   WEBHOOK_NOT_FOUND: [404, "Webhook not found"],
+  PUBLISHER_NOT_FOUND: [404, "Trusted publisher not found"],
+  ISSUER_UNUSABLE: [502, "Issuer cannot be used"],
   LOGIN_TAKEN: [409, "Login taken"],
   NAME_TAKEN: [409, "Name taken"],
 

@@ -86,6 +86,13 @@ export function isOwnSessionToken(text: string): boolean {
   return text.length === SESSION_TOKEN_LENGTH && consistsOf(text, CLASS.base64url);
 }
 
+/** Begins each token that a CI job received for its identity token: scanners for leaked secrets find it by this. */
+export const JOB_TOKEN_PREFIX = "berth_job_";
+
+export function isJobToken(text: string): boolean {
+  return text.startsWith(JOB_TOKEN_PREFIX) && isOwnSessionToken(text.slice(JOB_TOKEN_PREFIX.length));
+}
+
 /** The fault of a request without a valid credential: it has none, or none that is valid. */
 export function notSignedIn(header: HeaderOf): Fault {
   const hasCredential = [header("x-user-api-key"), header("authorization")].some(Boolean) || authCookies(header("cookie")).some(Boolean);

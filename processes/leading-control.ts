@@ -102,7 +102,7 @@ export async function openLeadingControl(
   leader: LeaderPart | undefined,
 ): Promise<LeadingControl> {
   const sessionMs = settings.sessionDays * DAY_MS;
-  const identity = createIdentity({ store, clock, sessionMs });
+  const identity = createIdentity({ store, clock, sessionMs, httpIssuers: settings.publisherHttpIssuers });
   const vault = await openVault({ store, keyFile: openKeyFile(settings.data), given: configuredKeys(settings), log });
   const sharedFolder = createSharedFolder({ store, vault, folder: settings.data });
   await sharedFolder.pull();

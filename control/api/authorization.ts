@@ -2,9 +2,10 @@ import type { FastifyRequest } from "fastify";
 import { isSafe, pageOf } from "../../lib/browser-requests.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type HeaderOf, credentials, type Credential, notSignedIn } from "../../lib/sign-in.ts";
+import { type HeaderOf, credentials, type Credential, isJobToken, notSignedIn } from "../../lib/sign-in.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, type CallerReply } from "../../gateway/contract.ts";
 import type { SignInAttempts } from "../identity/attempts.ts";
+import { type JobGrant, requirePublish } from "../identity/trusted-publishers.ts";
 import type { User } from "../model/entities.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import type { IncomingHttpHeaders } from "node:http";
@@ -25,12 +26,19 @@ export type Authorization = {
    * requires that the session has administration. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS too.
    */
   developer(request: FastifyRequest, key: string | undefined): Promise<User>;
+  /**
+   * The user who publishes a package: that of a job's token for this package, else that of `developer`. `key`: from the path. Faults: NOT_PERMITTED, and those
+   * of `developer`.
+   */
+  publisher(request: FastifyRequest, key: string | undefined, packageName: string): Promise<User>;
+  /** What the token of a CI job allows; it is the actor of the request from now on. Faults: TOKEN_INVALID. */
+  job(request: FastifyRequest, token: string): Promise<JobGrant>;
   /** Calls `use` with the developer key of a request. After too many wrong keys, a client waits. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS. */
   withDevKey<R>(request: FastifyRequest, key: string | undefined, use: (key: string) => Promise<R>): Promise<R>;
 };
 
-/** `oidc`: the sign-in provider named the user. */
-export type Actor = Pick<ApiCaller, "userId" | "login"> & { by: ApiCaller["by"] | "oidc" };
+/** `by`: the credential; `oidc`: the sign-in provider named the user; or the trusted publisher and its job. */
+export type Actor = Pick<ApiCaller, "userId" | "login"> & { by: string };
 
 type AuthorizationDeps = Pick<ApiDeps, "identity" | "store" | "settings"> & { attempts: SignInAttempts; pages: readonly string[] };
 
@@ -67,6 +75,26 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     if (!["own", "permitted"].includes(pageOf(header, consolePages)))
       throw new Fault("ORIGIN_NOT_PERMITTED", "Only the console's own pages may use its cookie; BERTH_CONSOLE_URL names its public address.");
     return { ...caller, by: "cookie", token };
+  };
+
+  const job: Authorization["job"] = async (request, token) => {
+    const grant = await identity.publishers.grantOf(token);
+    if (!grant)
+      throw new Fault(
+        "TOKEN_INVALID",
+        "The token of this CI job is not valid, or no longer: exchange the job's identity token, as berth login --ci does.",
+      );
+    const { user, publisher } = grant;
+    byKey.set(request, { userId: user.id, login: user.login, by: `trusted publisher ${publisher.name}: ${grant.job}` });
+    return grant;
+  };
+
+  /** A route for publishers takes a job's token too. Every other route refuses it, since it is neither a key nor a session. */
+  const authorizePublisher = async (request: FastifyRequest): Promise<void> => {
+    const token = jobTokenOf(request);
+    if (token === undefined) return void (await authorizeSession(request));
+    const grant = await job(request, token);
+    callers.set(request, { userId: grant.user.id, login: grant.user.login, admin: false, by: "job", token: undefined, job: grant });
   };
 
   const authorizeKey = async (request: FastifyRequest, key: string): Promise<ApiCaller> => {
@@ -124,11 +152,21 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     );
   };
 
+  const developer: Authorization["developer"] = async (request, key) => {
+    const shown = key ?? parseDevKey(request.headers.authorization);
+    if (shown !== undefined) return withDevKey(request, shown, identity.userOfDevKey);
+    const { userId, admin } = await authorizeSession(request);
+    const user = await store.users.find(userId);
+    if (!user) throw new Fault("TOKEN_INVALID", "The user of this session no longer exists.");
+    return { ...user, admin };
+  };
+
   return {
     authorize: async (request) => {
       if (request.is404) return;
       const { authorize = "session" } = request.routeOptions.config;
       if (authorize === "session") await authorizeSession(request);
+      if (authorize === "publisher") await authorizePublisher(request);
       if (authorize === "admin") await authorizeAdmin(request);
       if (authorize === "account") await authorizeAccount(request);
     },
@@ -144,14 +182,15 @@ export function createAuthorization({ identity, store, attempts, pages, settings
       if (by === "devKey") return (await holderOf(parseDevKey(request.headers.authorization) ?? "")) !== undefined;
       return token !== undefined && (await identity.who(token, isAtConsole(request) ? "console" : "edge")) !== undefined;
     },
-    developer: async (request, key) => {
-      const shown = key ?? parseDevKey(request.headers.authorization);
-      if (shown !== undefined) return withDevKey(request, shown, identity.userOfDevKey);
-      const { userId, admin } = await authorizeSession(request);
-      const user = await store.users.find(userId);
-      if (!user) throw new Fault("TOKEN_INVALID", "The user of this session no longer exists.");
-      return { ...user, admin };
+    developer,
+    publisher: async (request, key, packageName) => {
+      const token = jobTokenOf(request, key);
+      if (token === undefined) return developer(request, key);
+      const grant = await job(request, token);
+      requirePublish(grant, packageName);
+      return grant.user;
     },
+    job,
     withDevKey,
   };
 }
@@ -181,9 +220,9 @@ export function clientAddress(request: FastifyRequest): string | undefined {
 
 /**
  * A signed-in user and the kind of credential. `token` is that of the session; undefined for a developer key. `admin`: the credential has administration, which
- * a plain session of an administrator lacks.
+ * a plain session of an administrator lacks. `job`: it is a CI job, which routes for publishers accept for what its publisher names.
  */
-export type ApiCaller = CallerReply & { by: Credential["from"] | "devKey"; token: string | undefined };
+export type ApiCaller = CallerReply & { by: Credential["from"] | "devKey" | "job"; token: string | undefined; job?: JobGrant };
 
 /** Reads headers for the rules that gateway and control share. */
 export function headerOf(headers: IncomingHttpHeaders): HeaderOf {
@@ -200,6 +239,12 @@ export async function authenticate(header: HeaderOf, who: (token: string) => Pro
     if (caller) return { ...caller, by: from, token };
   }
   throw notSignedIn(header);
+}
+
+/** The token of a CI job, wherever clients send one: as a developer key, or as the bearer token that OAuth calls it. */
+function jobTokenOf({ headers: { authorization } }: FastifyRequest, key?: string): string | undefined {
+  const [, bearer] = /^bearer\s+(\S+)\s*$/i.exec(authorization ?? "") ?? [];
+  return [key, parseDevKey(authorization), bearer].find((shown) => shown !== undefined && isJobToken(shown));
 }
 
 /** `Authorization: Dev <key>`. */

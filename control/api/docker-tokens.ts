@@ -1,10 +1,22 @@
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import { type DockerScope, formatScopes, grantedScopes, isPullOnly, parseScopes, anonymousToken, dockerToken } from "../identity/docker-tokens.ts";
+import { isJobToken } from "../../lib/sign-in.ts";
+import {
+  type DockerScope,
+  formatScopes,
+  grantedScopes,
+  isPullOnly,
+  parseScopes,
+  anonymousToken,
+  dockerToken,
+  type ScopeRights,
+} from "../identity/docker-tokens.ts";
 import { mayPush } from "../identity/rights.ts";
+import { type JobGrant, jobRights } from "../identity/trusted-publishers.ts";
 import type { User } from "../model/entities.ts";
 import { errorBody, sendErrors } from "./api-error.ts";
+import { clientAddress } from "./authorization.ts";
 import { webRootOf } from "./origins.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "./route.ts";
 import { API_ERROR, date, mapOf, text, DONE, SIGNING_KEY } from "./schemas.ts";
@@ -32,7 +44,7 @@ const FORM = Type.Object({
   grant_type: Type.String({ description: "`password`" }),
   ...REQUESTED,
   username: Type.Optional(Type.String({ description: "ignored" })),
-  password: Type.Optional(Type.String({ description: "a developer key" })),
+  password: Type.Optional(Type.String({ description: "a developer key, or the token of a CI job" })),
   access_type: Type.Optional(text),
 });
 const TOKEN = Type.Object({
@@ -65,7 +77,7 @@ export function addDockerTokenRoutes(app: FastifyInstance, deps: RouteDeps): voi
   app.addHook("onSend", async (_request, reply) => {
     if (reply.statusCode === 401) reply.header("www-authenticate", 'Basic realm="berth", charset="UTF-8"');
   });
-  addRoutes(app, dockerTokenRoutes(deps));
+  addRoutes(app, [...dockerTokenRoutes(deps), jobSignInRoute(deps)]);
 }
 
 /** Tokens for the registry, and the keys that verify them. */
@@ -83,28 +95,38 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
       return { ...user, admin: session.admin };
     }
   };
+  const asUser = (user: User): RegistryCaller => ({
+    login: user.login,
+    rights: { admin: user.admin, mayPush: (repository) => mayPush(store, user, repository) },
+  });
+  const callerOfKey = async (request: FastifyRequest, key: string): Promise<RegistryCaller> => {
+    if (!isJobToken(key)) return asUser(await authorization.withDevKey(request, key, userOf));
+    const grant = await authorization.job(request, key);
+    return { login: grant.user.login, rights: jobRights(store, grant), seconds: secondsOf(grant, clock.now()) };
+  };
   /** Undefined: the request shows no credential. */
-  const callerOf = async (request: FastifyRequest): Promise<User | undefined> => {
+  const callerOf = async (request: FastifyRequest): Promise<RegistryCaller | undefined> => {
     const key = basicPassword(request.headers.authorization);
-    if (key !== undefined) return authorization.withDevKey(request, key, userOf);
+    if (key !== undefined) return callerOfKey(request, key);
     try {
-      return await authorization.developer(request, undefined);
+      return asUser(await authorization.developer(request, undefined));
     } catch (error) {
       if (error instanceof Fault && error.code === "TOKEN_MISSING") return undefined;
       throw error;
     }
   };
-  const createToken = async (request: FastifyRequest, { service, scope = [] }: TokenQuery, user: User | undefined) => {
+  const createToken = async (request: FastifyRequest, { service, scope = [] }: TokenQuery, caller: RegistryCaller | undefined) => {
     if (service !== undefined && settings.reservedAudiences?.includes(service))
       throw new Fault("REQUEST_INVALID", `${JSON.stringify(service)} is not a registry.`);
     const scopes = parseScopes(scope);
-    if (!user && !isPullOnly(scopes))
+    if (!caller && !isPullOnly(scopes))
       throw new Fault("TOKEN_MISSING", "Only pulling needs no key: docker login, with a developer key as the password.");
-    if (!user) return { access: [] satisfies DockerScope[], token: anonymousToken(clock) };
-    const access = await grantedScopes(scopes, { admin: user.admin, mayPush: (repository) => mayPush(store, user, repository) });
+    if (!caller) return { access: [] satisfies DockerScope[], token: anonymousToken(clock) };
+    const { login, rights, seconds } = caller;
+    const access = await grantedScopes(scopes, rights);
     const issuer = settings.issuer ?? webRootOf(settings, request);
     const audience = service === "" ? undefined : service;
-    return { access, token: await dockerToken({ signingKeys, clock }, { issuer, audience, login: user.login, access }) };
+    return { access, token: await dockerToken({ signingKeys, clock }, { issuer, audience, login, access, seconds }) };
   };
 
   const keysAt = (path: string) =>
@@ -156,16 +178,91 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
         if (grant_type !== "password")
           throw new Fault("GRANT_TYPE_UNSUPPORTED", "Only grant_type=password is supported, without refresh tokens. Log out, and log in again.");
         if (password === undefined) throw new Fault("REQUEST_INVALID", "The password is missing: send a developer key.");
-        const user = await authorization.withDevKey(request, password, userOf);
+        const caller = await callerOfKey(request, password);
         // The registry passes the form on without reading it.
         const service = [request.body.service, request.query.service].find(Boolean) ?? "";
-        const { token, access } = await createToken(request, { ...request.body, service }, user);
+        const { token, access } = await createToken(request, { ...request.body, service }, caller);
         return { ...token, scope: formatScopes(access) };
       },
     }),
     keysAt("/docker/keys"),
     keysAt("/.well-known/jwks.json"),
   ];
+}
+
+type RegistryCaller = {
+  login: string;
+  rights: ScopeRights;
+  /** How long its own credential is valid; undefined: longer than a docker token. */
+  seconds?: number;
+};
+
+function secondsOf({ expiresOn }: Pick<JobGrant, "expiresOn">, now: number): number {
+  return Math.max(Math.floor((expiresOn - now) / 1_000), 1);
+}
+
+const TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange";
+const TOKEN_TYPE = "urn:ietf:params:oauth:token-type";
+const EXCHANGE_FORM = Type.Object({
+  grant_type: Type.String({ description: `\`${TOKEN_EXCHANGE}\`` }),
+  subject_token: Type.String({ description: "the identity token of the job" }),
+  subject_token_type: Type.String({ description: `\`${TOKEN_TYPE}:id_token\` or \`${TOKEN_TYPE}:jwt\`` }),
+  publisher: Type.Optional(Type.String({ description: "the name of the trusted publisher, if several match the job" })),
+});
+const JOB_TOKEN = Type.Object({
+  access_token: Type.String({ description: "in place of a developer key when publishing, or as the password of docker login" }),
+  issued_token_type: text,
+  token_type: text,
+  expires_in: Type.Integer({ description: "seconds" }),
+  publisher: text,
+  login: Type.String({ description: "the author of what the job publishes" }),
+  packages: Type.Array(text),
+  repositories: Type.Array(text),
+});
+
+/** A CI job signs in: the exchange of OAuth 2.0 (RFC 8693). */
+function jobSignInRoute({ identity, authorization, auditRecorder, clock }: RouteDeps): Route {
+  return route({
+    method: "POST",
+    path: "/users/login/ci",
+    authorize: "anyone",
+    uncompressed: true,
+    // What identifies the job is known only after the token is verified.
+    audit: "none",
+    schema: {
+      tags: ["users"],
+      summary: "Exchanges the identity token of a CI job for a short-lived token that publishes the packages of a trusted publisher",
+      consumes: ["application/x-www-form-urlencoded"],
+      body: EXCHANGE_FORM,
+      response: JOB_TOKEN,
+      error: TOKEN_ERROR,
+    },
+    handle: async (request) => {
+      const { grant_type, subject_token, subject_token_type, publisher: name } = request.body;
+      if (grant_type !== TOKEN_EXCHANGE) throw new Fault("GRANT_TYPE_UNSUPPORTED", `Only grant_type=${TOKEN_EXCHANGE} is supported here.`);
+      if (![`${TOKEN_TYPE}:id_token`, `${TOKEN_TYPE}:jwt`].includes(subject_token_type))
+        throw new Fault("REQUEST_INVALID", `subject_token_type must be ${TOKEN_TYPE}:id_token or ${TOKEN_TYPE}:jwt.`);
+      const peer = clientAddress(request);
+      identity.attempts.check(peer);
+      const { token, grant } = await identity.publishers.exchange(subject_token, name).catch((error: unknown) => {
+        if (error instanceof Fault && error.code === "TOKEN_INVALID") identity.attempts.failed(peer);
+        throw error;
+      });
+      const { publisher, user, job } = grant;
+      await authorization.job(request, token);
+      await auditRecorder.append(request, { action: "jobSignedIn", target: `${publisher.name}: ${job}`, status: 200, requestId: request.id });
+      return {
+        access_token: token,
+        issued_token_type: `${TOKEN_TYPE}:access_token`,
+        token_type: "Bearer",
+        expires_in: secondsOf(grant, clock.now()),
+        publisher: publisher.name,
+        login: user.login,
+        packages: publisher.packages,
+        repositories: publisher.repositories,
+      };
+    },
+  });
 }
 
 /** By status: the code of the registry's protocol, and the error of OAuth2. */

@@ -1,11 +1,11 @@
 import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import type { CallerReply } from "../../gateway/contract.ts";
 import { createManageCheck, mayManagePackage, mayUseImage, requireManage } from "../identity/rights.ts";
 import type { DeployedImage, Image } from "../model/entities.ts";
 import { imageRepository, isOfRepository } from "../model/names.ts";
 import { IMAGE_WIRE_STATES } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
+import type { ApiCaller } from "./authorization.ts";
 import { imageToJson, requireImage } from "./entities.ts";
 import { detailOf, type ListFields, momentOf, parseListing, stateOf } from "./lists.ts";
 import { namedTarget } from "./record-audit.ts";
@@ -71,7 +71,7 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
     route({
       method: "GET",
       path: "/docker/images/:name/latest-compatible",
-      authorize: "session",
+      authorize: "publisher",
       schema: {
         tags,
         summary: "Finds a published image that can run instead of a new build",
@@ -84,7 +84,8 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
         response: COMPATIBLE_IMAGE,
       },
       handle: async (request) => {
-        const images = await offeredImages(store, authorization.caller(request), request.params.name);
+        const caller = authorization.caller(request);
+        const images = await offeredImages(store, caller, request.params.name);
         const image = latestCompatible(images, request.query);
         if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", "No published image can run instead of a new build.");
         return image;
@@ -93,11 +94,14 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
     route({
       method: "GET",
       path: "/docker/images/:id",
-      authorize: "session",
+      authorize: "publisher",
       schema: { tags, summary: "Finds an image", params: ID_PARAMS, response: IMAGE },
       handle: async (request) => {
         const image = await requireImage(store, request.params.id);
-        return imageToJson(image, await mayManagePackage(store, authorization.caller(request), image.packageId), "whole", note);
+        const caller = authorization.caller(request);
+        if (!(await isForCaller(store, caller, image)))
+          throw new Fault("NOT_PERMITTED", "The image is of another package than those of this CI job.");
+        return imageToJson(image, await mayManagePackage(store, caller, image.packageId), "whole", note);
       },
     }),
     route({
@@ -139,16 +143,26 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
  * The images of this name that a caller can use: in the image's own repository, of packages that the caller may manage and whose author owns that
  * repository. Any other image would run another user's program in the caller's container.
  */
-async function offeredImages(store: Store, caller: Pick<CallerReply, "userId" | "admin">, name: string): Promise<Image[]> {
+async function offeredImages(store: Store, caller: ImageCaller, name: string): Promise<Image[]> {
   const where = [{ columns: ["name"], holds: "is", value: name }] as const;
   const offered: Image[] = [];
   for (const image of await store.images.some(await store.images.ids({ where }))) {
+    if (!(await isForCaller(store, caller, image))) continue;
     const authorId = (await store.packages.find(image.packageId))?.authorId;
     const isOwners = authorId !== undefined && (await mayUseImage(store, { id: authorId, admin: false }, image.name));
     if (isOwners && (await mayManagePackage(store, caller, image.packageId)) && isOfRepository(image.ref, imageRepository(image.name)))
       offered.push(image);
   }
   return offered;
+}
+
+type ImageCaller = Pick<ApiCaller, "userId" | "admin" | "job">;
+
+/** False for a CI job and an image of a package that its publisher does not name. */
+async function isForCaller(store: Store, { job }: ImageCaller, { packageId }: Image): Promise<boolean> {
+  if (job === undefined) return true;
+  const name = (await store.packages.find(packageId))?.name;
+  return name !== undefined && job.publisher.packages.includes(name);
 }
 
 /**

@@ -34,6 +34,7 @@ import { warmUpRoutes } from "./warm-up.ts";
 import { orphanRoutes, serviceRoutes } from "./services.ts";
 import { refuseServerPaths, serverListRoutes } from "./server-lists.ts";
 import { openShells } from "./shells.ts";
+import { trustedPublisherRoutes } from "./trusted-publishers.ts";
 import { answerUpgrades, isApiUpgrade } from "./upgrades.ts";
 import { signInRoutes, userRoutes } from "./users.ts";
 import { webhookRoutes } from "./webhooks.ts";
@@ -146,6 +147,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => importRoutes(routeDeps),
         () => packageVersionRoutes(routeDeps),
         () => signingKeyRoutes(deps),
+        () => trustedPublisherRoutes(routeDeps),
         () => registryRoutes({ registry: deps.registry, usage: () => imageUsage(store), pushes }),
         () => repositoryOwnerRoutes(deps),
         () => registryGarbageRoutes(deps),

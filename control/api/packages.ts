@@ -55,7 +55,7 @@ function packageRoutes(path: string, { store, publisher, lifecycle, authorizatio
       schema: { tags, summary: "Lists files that a client need not send again: none", params, response: TIMESTAMPS },
       handle: async (request) => {
         const { name, key } = parsePackageAddress(request.params);
-        await refuseForeignAuthor(store, name, await authorization.developer(request, key));
+        await refuseForeignAuthor(store, name, await authorization.publisher(request, key, name));
         return {};
       },
     }),
@@ -74,7 +74,7 @@ function packageRoutes(path: string, { store, publisher, lifecycle, authorizatio
       },
       handle: async (request, reply) => {
         const { name, key } = parsePackageAddress(request.params);
-        const user = await authorization.developer(request, key);
+        const user = await authorization.publisher(request, key, name);
         if (!(request.body instanceof Readable)) throw new Fault("PACKAGE_INVALID", "The request has no body; send a ZIP.");
         const body = request.body;
         try {

@@ -66,7 +66,7 @@ export function recordAudit(
       ...entry,
       userId: actor?.userId,
       login: actor?.login,
-      via: actor?.by,
+      via: actor?.by.slice(0, LONGEST_TEXT),
       address: header(CLIENT_ADDRESS_HEADER)?.slice(0, LONGEST_TEXT),
       requestId: requestId !== undefined && REQUEST_ID.test(requestId) ? requestId : own,
     });

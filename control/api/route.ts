@@ -12,10 +12,10 @@ export type RouteDeps = ApiDeps & { authorization: Authorization; auditRecorder:
 
 /**
  * Who may call a route. `session`: a user with a session or a developer key. `account`: a user with a developer key, or with a session that containers and
- * pages at the edge cannot use: of the console, or with administration. `admin`: an administrator with a developer key, or with a session
+ * pages at the edge cannot use: of the console, or with administration. `publisher`: as `session`, and CI jobs with their tokens. `admin`: an administrator with a developer key, or with a session
  * that has administration. `handler`: the handler authorizes the request.
  */
-export type RouteAuthorization = "anyone" | "session" | "account" | "admin" | "handler";
+export type RouteAuthorization = "anyone" | "session" | "publisher" | "account" | "admin" | "handler";
 
 declare module "fastify" {
   interface FastifyContextConfig {

@@ -1,5 +1,6 @@
 import { type Static, Type } from "typebox";
-import { count, date, nullable, oneOf, text, USER } from "./schemas.ts";
+import { PUBLISHER_RIGHTS } from "../model/records.ts";
+import { count, date, mapOf, nullable, oneOf, text, USER } from "./schemas.ts";
 
 // Users, their keys and sessions, and what credentials are set for. The console uses these types too, so this file imports nothing that needs Node.
 
@@ -60,6 +61,20 @@ export type DeveloperKeysJson = Static<typeof DEVELOPER_KEYS>;
 
 export const GROUP_ROWS = Type.Object({ total: count, rows: Type.Array(Type.Object({ name: text, members: count })) });
 export type GroupRowsJson = Static<typeof GROUP_ROWS>;
+
+export const TRUSTED_PUBLISHER = Type.Object({
+  name: text,
+  issuer: text,
+  audience: text,
+  claims: mapOf(text),
+  login: Type.String({ description: "the author of what its jobs publish" }),
+  packages: Type.Array(text),
+  repositories: Type.Array(text),
+  rights: Type.Array(oneOf(PUBLISHER_RIGHTS)),
+  lifetimeMinutes: Type.Integer(),
+  createdOn: date,
+});
+export type TrustedPublisherJson = Static<typeof TRUSTED_PUBLISHER>;
 
 const SESSION_USES = ["console", "administration", "page", "plain"] as const;
 

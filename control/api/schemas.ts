@@ -278,7 +278,10 @@ export const AUDIT_ENTRY = Type.Object({
   target: nullable(text, { description: "what it was done to" }),
   login: nullable(text, { description: "the login at that time" }),
   userId: nullable(text),
-  via: nullable(text, { description: "devKey, oidc (a sign-in at the provider), session (key, authorization or cookie), or registry" }),
+  via: nullable(text, {
+    description:
+      "devKey, oidc (a sign-in at the provider), session (key, authorization or cookie), registry, or the trusted publisher and the claims of its CI job",
+  }),
   address: nullable(text, { description: "the client's address, as the edge saw it" }),
   requestId: nullable(text),
   status: nullable(count, { description: "of the response; null: the client left before it" }),

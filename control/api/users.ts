@@ -81,7 +81,7 @@ export function signInRoutes({ identity, store, authorization }: Pick<RouteDeps,
     route({
       method: "GET",
       path: "/users/current",
-      authorize: "session",
+      authorize: "publisher",
       schema: { tags, summary: "Returns the signed-in user", response: OWN_USER },
       handle: async (request) => {
         const user = await store.users.find(authorization.caller(request).userId);

@@ -12,23 +12,26 @@ export type DockerTokenClaims = {
   audience: string | undefined;
   login: string;
   access: DockerScope[];
+  /** If that is less than the usual lifetime. */
+  seconds?: number | undefined;
 };
 
 /** For clients that require a token although none is needed. It is not a JWT, and grants nothing. */
 const ANONYMOUS = "anonymous";
 
 /** Signs the rights of a user at the registry. Nothing is stored. Faults: CREDENTIALS_UNREADABLE. */
-export async function dockerToken(deps: SignerDeps, { issuer, audience, login, access }: DockerTokenClaims): Promise<DockerToken> {
-  const { token, issuedAt } = await signToken(deps, { limit: "docker", issuer, audience, subject: login, seconds: TOKEN_SECONDS, more: { access } });
-  return tokenResponse(token, issuedAt);
+export async function dockerToken(deps: SignerDeps, { issuer, audience, login, access, seconds: most }: DockerTokenClaims): Promise<DockerToken> {
+  const seconds = Math.min(most ?? TOKEN_SECONDS, TOKEN_SECONDS);
+  const { token, issuedAt } = await signToken(deps, { limit: "docker", issuer, audience, subject: login, seconds, more: { access } });
+  return tokenResponse(token, issuedAt, seconds);
 }
 
 export function anonymousToken(clock: Clock): DockerToken {
   return tokenResponse(ANONYMOUS, Math.floor(clock.now() / 1_000));
 }
 
-function tokenResponse(token: string, issuedAt: number): DockerToken {
-  return { token, access_token: token, expires_in: TOKEN_SECONDS, issued_at: new Date(issuedAt * 1_000).toISOString() };
+function tokenResponse(token: string, issuedAt: number, seconds = TOKEN_SECONDS): DockerToken {
+  return { token, access_token: token, expires_in: seconds, issued_at: new Date(issuedAt * 1_000).toISOString() };
 }
 
 /** Requested or granted actions at the registry: a client's scope (`repository:datagrok/x:pull,push`), or an entry in a token's `access`. */
@@ -38,6 +41,8 @@ export type DockerScope = { type: string; name: string; actions: string[] };
 export type ScopeRights = {
   admin: boolean;
   mayPush(repository: string): Promise<boolean>;
+  /** Absent: every repository, and their names. */
+  mayPull?(repository: string): Promise<boolean>;
 };
 
 /** A push names its own repository and a few that it mounts layers from. */
@@ -85,10 +90,11 @@ export async function grantedScopes(requested: readonly DockerScope[], rights: S
 }
 
 async function allowedActions({ type, name }: DockerScope, rights: ScopeRights | undefined): Promise<string[]> {
-  if (type === "registry" && name === "catalog") return rights ? ["*"] : [];
+  if (type === "registry" && name === "catalog") return rights && !rights.mayPull ? ["*"] : [];
   if (type !== "repository" || !isRepository(name)) return [];
   if (rights?.admin) return ["pull", "push", "delete", "*"];
-  return (await rights?.mayPush(name)) ? ["pull", "push"] : ["pull"];
+  const pull = rights?.mayPull === undefined || (await rights.mayPull(name)) ? ["pull"] : [];
+  return (await rights?.mayPush(name)) ? [...pull, "push"] : pull;
 }
 
 function isRepository(name: string): boolean {

@@ -7,6 +7,7 @@ import type { Store } from "../store/open-store.ts";
 import { type SignInAttempts, createSignInAttempts } from "./attempts.ts";
 import { derivedDigest, derivedToken, endKey, endSession, isContainerTokenValid, keyId, tokenDigest } from "./sessions.ts";
 import { ADMIN_LOGIN, createUserAccounts, type UserAccounts } from "./open-users.ts";
+import { createPublisherAccounts, type PublisherAccounts } from "./trusted-publishers.ts";
 import { createUserSessions, type UserSessions } from "./user-sessions.ts";
 
 /** Users' developer keys and sessions, as the store has them now: a revoked one is unknown to the next call. */
@@ -35,6 +36,8 @@ export type ControlIdentity = {
   containerOf(token: string): Promise<string | undefined>;
   users: UserAccounts;
   sessions: UserSessions;
+  /** CI jobs that publish without a stored key. */
+  publishers: PublisherAccounts;
   /** For who lets keys be shown: how often they were wrong. */
   attempts: SignInAttempts;
 };
@@ -46,8 +49,9 @@ export const MOST_SESSIONS_OF_KEY = 1_000;
 const LONGEST_SECRET = 4_096;
 const LONGEST_ADDRESS = 300;
 
-/** `sessionMs` is how long a session lasts, 30 days where unset. */
-export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store: Store; clock: Clock; sessionMs?: number }): ControlIdentity {
+/** `sessionMs` is how long a session lasts, 30 days where unset. `httpIssuers`: issuers of CI jobs may have loopback addresses without TLS. */
+export function createIdentity(deps: { store: Store; clock: Clock; sessionMs?: number; httpIssuers?: boolean }): ControlIdentity {
+  const { store, clock, sessionMs = SESSION_MS, httpIssuers = false } = deps;
   const ensureAdmin: ControlIdentity["ensureAdmin"] = (key) =>
     store.transaction(async () => {
       const existing = await store.users.byLogin(ADMIN_LOGIN);
@@ -125,6 +129,7 @@ export function createIdentity({ store, clock, sessionMs = SESSION_MS }: { store
     },
     users: createUserAccounts({ store, clock, signedOut }),
     sessions: createUserSessions({ store, clock, signedOut }),
+    publishers: createPublisherAccounts({ store, clock, httpIssuers }),
     attempts: createSignInAttempts({ clock }),
     ensureAdmin,
     userOfDevKey: async (key) => (await holder(key)).user,

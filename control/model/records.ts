@@ -150,3 +150,40 @@ export type OwnedRepository = {
   userId: string | undefined;
   since: number;
 };
+
+/** What jobs of a trusted publisher may do: pull from its repositories, push to them, publish its packages. */
+export const PUBLISHER_RIGHTS = ["pull", "push", "publish"] as const;
+export type PublisherRight = (typeof PUBLISHER_RIGHTS)[number];
+
+/** Which CI jobs may publish without a stored key: those whose identity token has this issuer, audience and claims. */
+export type TrustedPublisher = {
+  name: string;
+  /** The `iss` of their tokens, which also is the address at which its keys are discovered. */
+  issuer: string;
+  audience: string;
+  /** By name; a value may have a few `*`, which match anything but `/`. */
+  claims: Record<string, string>;
+  /** The author of what they publish. */
+  userId: string;
+  packages: string[];
+  /** Repositories in the same form as claims. */
+  repositories: string[];
+  rights: PublisherRight[];
+  /** Of the tokens that they receive. */
+  lifetimeMinutes: number;
+  createdOn: number;
+};
+
+/** What a job received in exchange for its identity token. */
+export type JobToken = {
+  digest: string;
+  /** It ends with the publisher. */
+  publisher: string;
+  /** The digest that identifies the identity token: it is exchanged once. */
+  source: string;
+  /** The claims that identify the job, for the audit log. */
+  job: string;
+  expiresOn: number;
+  /** Until then the identity token is valid: no later than this, the row is removed. */
+  keptUntil: number;
+};

@@ -34,6 +34,7 @@ import { createSeries, type Series } from "./series.ts";
 import { createSessions, type Sessions } from "./sessions.ts";
 import { createUseWeeks, type UseWeeks } from "./use-weeks.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
+import { createJobTokens, createTrustedPublishers, type JobTokens, type TrustedPublishers } from "./trusted-publishers.ts";
 import { type Staging, openStaging } from "./staging.ts";
 import { storeFault } from "./store-fault.ts";
 import { createWebhooks, type Webhooks } from "./webhooks.ts";
@@ -49,6 +50,8 @@ export type Store = {
   sessions: Sessions;
   devKeys: DevKeys;
   groups: Groups;
+  trustedPublishers: TrustedPublishers;
+  jobTokens: JobTokens;
   packages: Packages;
   repositories: Repositories;
   packageVersions: PackageVersions;
@@ -198,6 +201,8 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
     sessions,
     devKeys: createDevKeys(queries),
     groups: createGroups(queries),
+    trustedPublishers: createTrustedPublishers(queries),
+    jobTokens: createJobTokens(queries),
     packages: createPackages(queries),
     repositories: createRepositories(queries),
     packageVersions: createPackageVersions(queries),

@@ -64,13 +64,20 @@ function prepare(passing: string, folder: string, file: string): number {
     for (const { path, mode, bytes } of filesOfBackup(database)) place(folder, path, mode, bytes);
     for (const table of BACKUP_TABLES) database.exec(`DROP TABLE ${table}`);
     migrate(database);
-    database.exec("DELETE FROM sessions WHERE container_id IS NULL");
+    endTokens(database);
     database.exec("VACUUM");
     return madeOn;
   } finally {
     database.close();
     flushToDisk(passing);
   }
+}
+
+/** Ends sessions and the tokens of CI jobs: the backup may be older than their end. */
+export function endTokens(database: Database): void {
+  database.exec("DELETE FROM sessions WHERE container_id IS NULL");
+  // The rows stay: the identity tokens that they came from are not exchanged again.
+  database.exec("UPDATE job_tokens SET expires_on = 0");
 }
 
 /** Returns when the backup was made, in epoch ms. Faults: BACKUP_UNUSABLE. */

@@ -322,6 +322,22 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX deliveries_waiting ON webhook_deliveries (webhook_id, subject, seq) WHERE ended_on IS NULL;
   CREATE INDEX deliveries_of_webhook ON webhook_deliveries (webhook_id, seq);
   `,
+  // CI jobs that publish with tokens of their issuer, and what they received in exchange. Each token of an issuer is exchanged once.
+  `
+  CREATE TABLE trusted_publishers (
+    name TEXT PRIMARY KEY, issuer TEXT NOT NULL, audience TEXT NOT NULL, claims TEXT NOT NULL,
+    user_id TEXT NOT NULL REFERENCES users ON DELETE CASCADE, packages TEXT NOT NULL, repositories TEXT NOT NULL, rights TEXT NOT NULL,
+    lifetime_minutes INTEGER NOT NULL, created_on INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX publishers_of_issuer ON trusted_publishers (issuer);
+  CREATE INDEX publishers_of_user ON trusted_publishers (user_id);
+  CREATE TABLE job_tokens (
+    digest TEXT PRIMARY KEY, publisher TEXT NOT NULL REFERENCES trusted_publishers ON DELETE CASCADE, source TEXT NOT NULL UNIQUE,
+    job TEXT NOT NULL, expires_on INTEGER NOT NULL, kept_until INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX job_tokens_of_publisher ON job_tokens (publisher);
+  CREATE INDEX job_tokens_by_end ON job_tokens (kept_until);
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

@@ -145,12 +145,17 @@ const LONGEST_NAME = 214;
 /** A version is part of an image's tag. */
 const VERSION = /^\w[\w.+-]{0,99}$/;
 
+/** Whether a `package.json` may have this name: one of npm. */
+export function isPackageJsonName(name: string): boolean {
+  return name.length <= LONGEST_NAME && NAME.test(name);
+}
+
 /** `text` is undefined where the package has no such file. Faults: PACKAGE_INVALID. */
 export function readPackageJson(text: string | undefined): PackageJson {
   if (text === undefined) throw new Fault("PACKAGE_INVALID", "The package has no package.json.");
   const json = parseJson(text, "package.json");
   const { name, version, description } = json;
-  if (typeof name !== "string" || name.length > LONGEST_NAME || !NAME.test(name)) {
+  if (typeof name !== "string" || !isPackageJsonName(name)) {
     throw new Fault("PACKAGE_INVALID", `package.json: name is ${shownValue(name)}; an npm package name is needed.`);
   }
   if (typeof version !== "string" || !VERSION.test(version)) {

@@ -20,6 +20,8 @@ export const COPIED: readonly CopiedTable[] = [
   { table: "users", key: "id" },
   { table: "group_members", key: "name, user_id" },
   { table: "dev_keys", key: "digest" },
+  { table: "trusted_publishers", key: "name" },
+  { table: "job_tokens", key: "digest" },
   { table: "packages", key: "id" },
   { table: "repositories", key: "key" },
   { table: "connections", key: "id" },

@@ -10,7 +10,7 @@ import { BACKUP_CONTENT, rememberBackup } from "../backup.ts";
 import { GATEWAY_TOKEN_FILE } from "../../../gateway/contract.ts";
 import { openDataFolder, privateFile } from "../data-folder.ts";
 import { PART_BYTES } from "../published-files.ts";
-import { checkBackupFile, filesOfBackup } from "../restore.ts";
+import { checkBackupFile, endTokens, filesOfBackup } from "../restore.ts";
 import { migrate } from "../schema.ts";
 import { parsePostgresAddress, type PostgresOptions } from "./address.ts";
 import { beginExclusive, beginSnapshot, clearTables, COPIED, copyRowsToPostgres, copyRowsToSqlite, insertRows, verifyCopy } from "./copy.ts";
@@ -141,7 +141,7 @@ export async function restorePostgres(options: MoveDeps & { file: string; versio
     try {
       const madeOn = checkBackupFile(sqlite, file);
       migrate(sqlite);
-      sqlite.exec("DELETE FROM sessions WHERE container_id IS NULL");
+      endTokens(sqlite);
       const kept = join(folder, `before-restore-${new Date(clock.now()).toISOString().replaceAll(/[:.]/g, "-")}-${randomUUID().slice(0, 8)}.db`);
       const isFilled = await onDatabase({ postgres, clock }, async (client) => {
         await refuseLed(client);

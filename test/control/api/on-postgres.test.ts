@@ -7,4 +7,5 @@ import { useDatabase } from "./fixtures/open-api-fixture.ts";
 const server = await startPostgres(t);
 waitForStatements();
 useDatabase(async () => ({ postgres: await server.database() }));
-for (const name of ["containers", "images", "lists", "server-lists", "packages", "record-audit", "accounts"]) await import(`./${name}.test.ts`);
+for (const name of ["containers", "images", "lists", "server-lists", "packages", "record-audit", "accounts", "trusted-publishers"])
+  await import(`./${name}.test.ts`);

@@ -13,6 +13,7 @@ const REFUSED: Record<string, number> = {
   "put /users/{login}/subject": 501,
   "delete /admin/orphans": 400,
   "post /admin/control/step-down": 400,
+  "post /users/login/ci": 401,
   "delete /users/{login}/sessions/{id}": 404,
   "delete /users/current/sessions/{id}": 404,
   "get /admin/registry/garbage": 404,
@@ -81,6 +82,30 @@ t.test("each route of openapi.json is called", async (t) => {
     "get /admin/images-in-use": () => call("GET", "/admin/images-in-use"),
     "post /admin/keys/rotate": () => call("POST", "/admin/keys/rotate"),
     "delete /admin/keys/{kid}": async () => call("DELETE", `/admin/keys/${await kid()}`),
+    "post /users/login/ci": () =>
+      call(
+        "POST",
+        "/users/login/ci",
+        FORM,
+        Buffer.from(
+          `grant_type=${encodeURIComponent("urn:ietf:params:oauth:grant-type:token-exchange")}&subject_token=a.b.c&subject_token_type=urn:ietf:params:oauth:token-type:jwt`,
+        ),
+      ),
+    "post /admin/trusted-publishers": () =>
+      call(
+        "POST",
+        "/admin/trusted-publishers",
+        json,
+        body({
+          name: "release",
+          issuer: "https://token.actions.githubusercontent.com",
+          claims: { repository: "acme/plugins" },
+          login: "admin",
+          packages: ["walk"],
+        }),
+      ),
+    "get /admin/trusted-publishers": () => call("GET", "/admin/trusted-publishers"),
+    "delete /admin/trusted-publishers/{name}": () => call("DELETE", "/admin/trusted-publishers/release"),
     "post /users/login/dev": () => call("POST", "/users/login/dev", dev),
     "post /users/login/dev/{key}": () => call("POST", `/users/login/dev/${stand.key}`, {}),
     "get /users/current": () => call("GET", "/users/current"),
