@@ -208,8 +208,11 @@ export function registryListener({
   registry,
   registryHost: host,
   registryPort: port,
+  registryCache,
 }: Settings): { role: string; host: string; port: number } | undefined {
   const isNamed = registry.url !== undefined || registry.ecrMode;
+  if (registry.kind !== "embedded" && !isNamed && registryCache.upstreams.length > 0)
+    throw new Fault("SETTINGS_INVALID", "BERTH_REGISTRY_CACHE needs a registry beside it: set BERTH_REGISTRY=embedded, or REGISTRY_URL.");
   if (registry.kind !== "embedded") return isNamed ? { role: "registry-proxy", host, port } : undefined;
   if (isNamed)
     throw new Fault("SETTINGS_INVALID", "BERTH_REGISTRY=embedded runs a registry, and REGISTRY_URL or ECR_MODE names another: set one of them.");

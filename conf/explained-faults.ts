@@ -196,6 +196,10 @@ const OTHER_FAULTS = {
     means: "It redirects a layer to a host that is not trusted.",
     todo: "Add the host to BERTH_REGISTRY_REDIRECT_HOSTS, if it is right.",
   },
+  UPSTREAM_RATE_LIMITED: {
+    means: "A cached registry, such as Docker Hub, limits pulls, and the cache has no copy.",
+    todo: "Try again after the time in Retry-After, or set BERTH_REGISTRY_CACHE_LOGINS ([the cache](../registry-cache.md)).",
+  },
   TOKEN_KEYS_UNKNOWN: {
     means: "berth could not fetch the keys of tokens yet.",
     todo: "Check that DATAGROK_URL, with `/api`, can be reached from here.",

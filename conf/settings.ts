@@ -847,6 +847,39 @@ export const SETTINGS = {
     packageCount: optional("BERTH_IMAGE_PACKAGE_COUNT", wholeNumber(1, 1_000_000), "Images of one package; if unset, any number"),
     packageMb: optional("BERTH_IMAGE_PACKAGE_MB", quantity(1, 1_000_000_000, "MB"), "Their size in all; if unset, any"),
   },
+  registryCache: {
+    upstreams: setting(
+      "BERTH_REGISTRY_CACHE",
+      list(text("a registry's host, or name=address", /^[a-z0-9]+(?:[._-][a-z0-9]+)*(?:=[^\s,]+)?$/)),
+      [],
+      "Registries that the registry proxy caches: `docker.io, ghcr.io`, or `name=https://host`. Clients pull `<this registry>/docker.io/library/nginx`. Needs BERTH_REGISTRY=embedded or a backing registry",
+    ),
+    logins: optional(
+      "BERTH_REGISTRY_CACHE_LOGINS",
+      text("a path"),
+      "A Docker `config.json` with berth's logins at those registries, as `docker login` writes it; read at the start",
+    ),
+    folder: optional("BERTH_REGISTRY_CACHE_FOLDER", text("a path"), "Where their content is; if unset, `registry/cache` in the data folder"),
+    maxGb: setting(
+      "BERTH_REGISTRY_CACHE_MAX_GB",
+      quantity(0.001, 1_000_000, "gigabytes"),
+      20,
+      "Size of the content. Beyond it, what was not pulled for longest goes",
+    ),
+    unusedDays: setting("BERTH_REGISTRY_CACHE_UNUSED_DAYS", quantity(0.01, 3_650, "days"), 30, "Content that was not pulled for so long goes"),
+    freshSeconds: setting(
+      "BERTH_REGISTRY_CACHE_FRESH_SECONDS",
+      wholeNumber(0, 86_400, "seconds"),
+      60,
+      "How long a tag counts without a check at its registry. A check is a HEAD request, which Docker Hub does not count as a pull",
+    ),
+    anonymousPull: setting("BERTH_REGISTRY_CACHE_ANONYMOUS_PULL", flag(), false, "Allow pulls through the cache without authentication"),
+    mirrorHost: optional(
+      "BERTH_REGISTRY_CACHE_MIRROR_HOST",
+      text("a host name or address", /^[A-Za-z0-9.-]{1,253}$/),
+      "Host name under which the registry proxy is a mirror of the first of these registries, for `registry-mirrors` of the Docker engine. It needs to lead to the registry proxy",
+    ),
+  },
   awsRegion: optional("AWS_REGION", text("a region such as eu-west-1", /^[a-z0-9-]+$/), "Region of ECR, and of ECS with the driver `ecs`"),
 
   spawner: setting("BERTH_SPAWNER", flag(), false, "`berth serve` also opens the spawner API, through which other servers deploy on its engine"),

@@ -100,6 +100,7 @@ export const FAULTS = {
   // The backing registry, in which images are looked up too
   UPSTREAM_CREDENTIAL_FAILED: [502, "Registry credentials failed"],
   REGISTRY_UNREACHABLE: [502, "Registry unreachable"],
+  UPSTREAM_RATE_LIMITED: [429, "Registry behind limits pulls"],
   REPOSITORY_NOT_MADE: [404, "Repository missing"],
 
   // Starting a container (reported by an orchestrator)

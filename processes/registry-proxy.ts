@@ -22,6 +22,7 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
+import { openConfiguredCache } from "./configured-cache.ts";
 import { openConfiguredConnections } from "./configured-connections.ts";
 import { configuredLimits, type ListeningHandle, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
 import type { StoppableProcess } from "./parent.ts";
@@ -64,6 +65,7 @@ export async function runRegistryProxy(options: {
   const leader = link && followLeader({ link, clock, log });
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
+  const cache = await openConfiguredCache(settings, { metrics, clock, log });
   const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });
   const traces = await openConfiguredTraces(settings, { version, role: "registry-proxy" });
   const { tagPushedAt } = options.own ?? {};
@@ -71,6 +73,7 @@ export async function runRegistryProxy(options: {
   const readiness = createReadiness("ready");
   const proxy = openRegistryProxy({
     upstream,
+    cache,
     own: options.own,
     identity,
     attempts: datagrok.url === undefined ? undefined : createSignInAttempts({ clock, limits: PROXY_ATTEMPT_LIMITS }),
@@ -122,6 +125,7 @@ export async function runRegistryProxy(options: {
       tls?.close();
       leader?.close();
       control?.close();
+      await cache?.close();
       await upstream.close();
       identity.close();
       await accessLog?.close();

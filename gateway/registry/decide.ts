@@ -25,6 +25,7 @@ import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import { publicOriginOf } from "./locations.ts";
 import { fixedLease, RegistryForward, type RegistryForwardDeps } from "./registry-forward.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
+import type { RegistryCache } from "./cache/cached-names.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import type { TokenGrant, VerifyToken } from "./verify-token.ts";
 
@@ -33,6 +34,8 @@ export type ManifestChange = { repository: string; reference: string; by?: strin
 
 type RegistryDecisionDeps = {
   upstream: Upstream;
+  /** Undefined: none is set up. */
+  cache?: RegistryCache | undefined;
   identity: IdentityServer;
   verify: VerifyToken;
   /** The registry's name in challenges, and the audience of its tokens. */
@@ -93,16 +96,30 @@ export function createRegistryDecide(options: RegistryDecisionDeps): Decide<Inte
       if (request.head.upgrade) throw new Fault("REQUEST_INVALID", "A registry speaks no WebSocket");
       if (v2 === undefined) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in a registry, or the repository's name is not valid");
       labels = labelsOf(v2, request.head.method);
-      const requirement: AccessRequirement = accessRequirement(v2, request.head.method, query, deps.anonymousPull);
+      const chosen = chooseRegistry(deps, request, v2, query);
+      if (chosen !== deps && request.head.method !== "GET" && request.head.method !== "HEAD")
+        throw new Fault("METHOD_NOT_ALLOWED", "This is a cache of another registry: push to that registry, or to a repository of this one");
+      const requirement: AccessRequirement = accessRequirement(v2, request.head.method, query, chosen.anonymousPull);
       ({ scope } = requirement);
       const authorized = authorize(request.head, requirement, deps.verify, deps.own !== undefined);
-      const forward = (grant: TokenGrant | undefined) => forwardRequest(deps, request, v2, query, grant?.subject);
+      const forward = (grant: TokenGrant | undefined) => forwardRequest(chosen, request, v2, query, grant?.subject);
       const decision = authorized instanceof Promise ? authorized.then(forward) : forward(authorized);
       return decision instanceof Promise ? decision.catch((error: unknown) => unlessAborted(request, error, failed)) : decision;
     } catch (error) {
       return failed(error);
     }
   };
+}
+
+/** The backing registry, which `deps` have, or the cache under the name that the client's repository has there. */
+function chooseRegistry(deps: RegistryDeps, request: IncomingRequest, v2: V2Path, query: string): RegistryDeps {
+  const { cache } = deps;
+  if (cache === undefined || !("repository" in v2)) return deps;
+  const { repository } = v2;
+  const name = cache.names.of(repository, { query, host: request.head.header("host") });
+  if (name === undefined) return deps;
+  const upstream: Upstream = { ...cache.upstream, nameOf: (client) => (client === repository ? name : client) };
+  return { ...deps, upstream, anonymousPull: cache.anonymousPull, registry: { ...deps.registry, upstream, follow: undefined } };
 }
 
 const ROUTE: Readonly<Record<V2Path["kind"], RouteName>> = {

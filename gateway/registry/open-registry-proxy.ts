@@ -10,6 +10,7 @@ import { createReadiness, type GatewayReadiness } from "../readiness.ts";
 import type { TlsKeys } from "../tls-keys.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import { createExchangeObserver, type ExchangeListener } from "../access-record.ts";
+import type { RegistryCache } from "./cache/cached-names.ts";
 import { createRegistryDecide, type ManifestChange } from "./decide.ts";
 import type { IdentityServer } from "../api-backend.ts";
 import type { TokenAttempts } from "./token-request.ts";
@@ -20,6 +21,8 @@ import type { Upstream } from "./upstream/upstream.ts";
 
 export type RegistryProxyOptions = {
   upstream: Upstream;
+  /** A cache of other registries; undefined: none is set up. */
+  cache?: RegistryCache | undefined;
   identity: IdentityServer;
   /** Loads the keys of tokens at the start, without waiting for the identity server. */
   prefetchKeys?: boolean;

@@ -3,6 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { DirectResponse, IncomingRequest, Decision, InterceptingForward, HeaderEdits, Interception, ResponseHeadView } from "../decision.ts";
 import type { ForwardedEdits } from "../forwarded-headers.ts";
 import { addedLines } from "../http1/write-lines.ts";
+import type { RegistryCache } from "./cache/cached-names.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import { jsonAnswer, registryAnswer } from "./registry-responses.ts";
 import type { IdentityServer } from "../api-backend.ts";
@@ -14,6 +15,7 @@ export type TokenRequestDeps = {
   edits: ForwardedEdits;
   service: string;
   anonymousPull: boolean;
+  cache?: RegistryCache | undefined;
   trusted: TrustedProxies;
   /** Wrong keys by client. Undefined if the identity server sees each client's own address. */
   attempts: TokenAttempts | undefined;
@@ -34,7 +36,7 @@ const ANONYMOUS = "anonymous";
 const ANONYMOUS_SECONDS = 1_800;
 const TIMEOUT_MS = 60_000;
 /** One scope. The class of a repository, `repository(plugin)`, does not change the rights. */
-const ONLY_PULLS = /^repository(?:\([^()]*\))?:.+:(?:pull(?:,pull)*)?$/;
+const ONLY_PULLS = /^repository(?:\([^()]*\))?:(.+):(?:pull(?:,pull)*)?$/;
 
 /** `/token`, the realm of the proxy's challenges. The identity server verifies keys; a public pull needs none. */
 export function tokenRequest(deps: TokenRequestDeps, request: IncomingRequest, query: string): RegistryDecision {
@@ -43,13 +45,16 @@ export function tokenRequest(deps: TokenRequestDeps, request: IncomingRequest, q
   if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "Request a token by GET or POST"));
   // A form has its credentials in the body, which the proxy does not read.
   if (method === "POST" || /^basic /i.test(head.header("authorization") ?? "")) return forwardToIdentity(deps, request, query);
-  if (deps.anonymousPull && onlyPulls(query)) return { kind: "answer", answer: jsonAnswer(anonymousToken(deps.clock)) };
+  if (isPublicPull(deps, head.header("host"), query)) return { kind: "answer", answer: jsonAnswer(anonymousToken(deps.clock)) };
   return refusal(new Fault("TOKEN_MISSING", "Sign in first: docker login, with a developer key as the password"));
 }
 
-function onlyPulls(query: string): boolean {
+function isPublicPull({ anonymousPull, cache }: TokenRequestDeps, host: string | undefined, query: string): boolean {
   const scopes = new URLSearchParams(query).getAll("scope").flatMap((scope) => scope.split(" ").filter(Boolean));
-  return scopes.every((scope) => ONLY_PULLS.test(scope));
+  const repositories = scopes.map((scope) => ONLY_PULLS.exec(scope)?.[1]);
+  if (!repositories.every((repository) => repository !== undefined)) return false;
+  const isCached = (repository: string) => cache?.names.of(repository, { query: "", host }) !== undefined;
+  return anonymousPull || (cache?.anonymousPull === true && repositories.length > 0 && repositories.every(isCached));
 }
 
 function anonymousToken(clock: Clock): object {

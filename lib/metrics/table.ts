@@ -185,6 +185,19 @@ export const METRICS = {
     "Refusals by the rules for images, at publish, validation and start: `name`, `signature`, `size`, `age`, `quota`, or `unchecked`: a rule could not be checked",
   ),
   tokenRefreshes: counter("berth_upstream_token_refreshes_total", ["outcome"], "Credentials fetched for the backing registry: `done` or `failed`"),
+  cacheRequests: counter(
+    "berth_registry_cache_requests_total",
+    ["upstream", "result"],
+    "Manifests, layers and lists of tags requested from the registry cache: `hit`: from the cache; `miss`: from the upstream; `stale`: a tag that could not be checked; `failed`",
+  ),
+  cacheUpstreamRequests: counter(
+    "berth_registry_cache_upstream_requests_total",
+    ["upstream", "status"],
+    "Requests of the registry cache to its upstreams, by the class of the status; `429` alone; `failed`: no response",
+  ),
+  cacheBytes: gauge("berth_registry_cache_bytes", [], "Size of the registry cache's content", "max"),
+  cachePullLimit: gauge("berth_registry_cache_pull_limit", ["upstream"], "Pulls that the upstream allows in its window, as it last reported", "max"),
+  cachePullsRemaining: gauge("berth_registry_cache_pulls_remaining", ["upstream"], "Pulls that remain of them", "min"),
 
   // The program
   build: gauge("berth_build_info", ["version", "commit", "node"], "1; the labels have the version", "max"),

@@ -91,6 +91,8 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/recovery/killed.test.ts",
   "test/conf/binary/binary.test.ts",
   "test/gateway/registry/embedded-whole.test.ts",
+  "test/gateway/registry/cache/cache.test.ts",
+  "test/gateway/registry/cache/cache-page.test.ts",
   "test/gateway/registry/embedded-stop.test.ts",
   "test/processes/control-away.test.ts",
   "test/failover/failover.test.ts",

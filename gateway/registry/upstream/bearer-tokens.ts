@@ -28,12 +28,22 @@ export type BearerTokens = {
   close(): void;
 };
 
+/** The settings with the login, for messages. */
+export const LOGIN_SOURCE = "REGISTRY_USERNAME and REGISTRY_PASSWORD";
+
+export type BearerTokenDeps = {
+  login: RegistryLogin | undefined;
+  /** Where the login is set, for messages. Default: LOGIN_SOURCE. */
+  loginSource?: string | undefined;
+  http: HttpClient;
+  file: TokenFile | undefined;
+  counts?: RefreshCounts | undefined;
+  clock: Clock;
+};
+
 /** The tokens of one token server. Simultaneous calls for one token share one request. */
-export function openBearerTokens(
-  server: RegistryTokenServer,
-  parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: RefreshCounts | undefined; clock: Clock },
-): BearerTokens {
-  const { login, http, file, counts, clock } = parts;
+export function openBearerTokens(server: RegistryTokenServer, parts: BearerTokenDeps): BearerTokens {
+  const { login, loginSource, http, file, counts, clock } = parts;
   const tokens = new BoundedMap<string, RefreshingValue<string>>(MOST_TOKENS);
   /** Tokens that the registry has not accepted yet, by `Authorization`: tokens for invented names must not fill the file. */
   const untried = new BoundedMap<string, { scopes: string; until: number }>(MOST_TOKENS);
@@ -47,7 +57,7 @@ export function openBearerTokens(
     const made = openRefreshingValue({
       load: async (closing) => {
         const limit = { clock, ms: REQUEST_MS, overdue, signal: closing };
-        const token = await withTimeout(limit, (signal) => requestToken(server, wanted, { login, http, clock, signal }));
+        const token = await withTimeout(limit, (signal) => requestToken(server, wanted, { login, loginSource, http, clock, signal }));
         if (file) untried.set(token.value, { scopes, until: clock.monotonic() + token.lifeMs });
         return token;
       },
@@ -88,7 +98,13 @@ type BearerToken = LoadedValue<string> & { lifeMs: number };
 export async function requestToken(
   server: RegistryTokenServer,
   scopes: readonly string[],
-  { login, http, clock, signal }: { login: RegistryLogin | undefined; http: HttpClient; clock: Clock; signal: AbortSignal },
+  {
+    login,
+    loginSource = LOGIN_SOURCE,
+    http,
+    clock,
+    signal,
+  }: Pick<BearerTokenDeps, "login" | "loginSource" | "http" | "clock"> & { signal: AbortSignal },
 ): Promise<BearerToken> {
   const url = tokenUrl(server, scopes, { client_id: "berth", ...(login && { account: login.username }) });
   const headers = { accept: "application/json", ...(login ? { authorization: basicAuthorization(login) } : {}) };
@@ -99,7 +115,7 @@ export async function requestToken(
     });
     if (!(reply instanceof Fault) && reply.status === 200) return readToken(reply, url.host);
     const passing = reply instanceof Fault || reply.status === 429 || reply.status >= 500;
-    if (!passing || tries === TRIES) throw failure(reply, url.host, login);
+    if (!passing || tries === TRIES) throw failure(reply, url.host, login, loginSource);
     const pauseMs = backoffDelay(RETRY, tries);
     await clock.sleep(reply instanceof Fault ? pauseMs : Math.min(Math.max(pauseMs, retryAfterMs(reply)), RETRY.longestMs), signal);
   }
@@ -118,15 +134,15 @@ function readToken(reply: HttpReply, server: string): BearerToken {
   return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, freshMs: lifeMs * 0.75 };
 }
 
-function failure(reply: HttpReply | Fault, server: string, login: RegistryLogin | undefined): Fault {
+function failure(reply: HttpReply | Fault, server: string, login: RegistryLogin | undefined, loginSource: string): Fault {
   const sentence =
     reply instanceof Fault
       ? `The registry's token server cannot be reached: ${reply.message}`
       : reply.status !== 401 && reply.status !== 403
         ? `The registry's token server ${server} answered ${reply.status}.`
         : login
-          ? `The registry's token server ${server} refuses REGISTRY_USERNAME and REGISTRY_PASSWORD (${reply.status}).`
-          : `The registry's token server ${server} wants a login (${reply.status}): set REGISTRY_USERNAME and REGISTRY_PASSWORD.`;
+          ? `The registry's token server ${server} refuses ${loginSource} (${reply.status}).`
+          : `The registry's token server ${server} wants a login (${reply.status}): set ${loginSource}.`;
   return new Fault("UPSTREAM_CREDENTIAL_FAILED", sentence, reply instanceof Fault ? { cause: reply } : {});
 }
 

@@ -1,18 +1,9 @@
-import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { HttpClient } from "../../../lib/http-client.ts";
-import {
-  basicAuthorization,
-  challengeIn,
-  type RegistryLogin,
-  type RegistryTokenServer,
-  tokenServerIn,
-} from "../../../lib/registry-client/registry-login.ts";
+import { basicAuthorization, challengeIn, type RegistryTokenServer, tokenServerIn } from "../../../lib/registry-client/registry-login.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
-import { openBearerTokens, type BearerTokens } from "./bearer-tokens.ts";
+import { openBearerTokens, type BearerTokenDeps, type BearerTokens, LOGIN_SOURCE } from "./bearer-tokens.ts";
 import { upstreamPlace, type RegistryAddress } from "./registry-address.ts";
-import { type RefreshCounts, openRefreshingValue } from "../../../lib/refreshing-value.ts";
-import type { TokenFile } from "./token-file.ts";
+import { openRefreshingValue } from "../../../lib/refreshing-value.ts";
 import { realmTrust } from "../../../lib/registry-client/trusted-hosts.ts";
 import { stoppingFault, type Upstream } from "./upstream.ts";
 import type { RegistryAction, RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
@@ -27,11 +18,9 @@ const REFUSED_FOR_MS = 10_000;
  * A registry whose challenge names the way to sign in: name and password with each request, or tokens of its own token server. `GET /v2/` requests the
  * challenge before the first request. A later challenge replaces it.
  */
-export function challengeUpstream(
-  address: RegistryAddress,
-  parts: { login: RegistryLogin | undefined; http: HttpClient; file: TokenFile | undefined; counts?: RefreshCounts | undefined; clock: Clock },
-): Upstream {
-  const { login, http, file, counts, clock } = parts;
+export function challengeUpstream(address: RegistryAddress, parts: BearerTokenDeps): Upstream {
+  const { login, http, file, clock } = parts;
+  const loginSource = parts.loginSource ?? LOGIN_SOURCE;
   const basic = login && basicAuthorization(login);
   const place = upstreamPlace(address);
   let way: SignInMethod | undefined;
@@ -63,11 +52,11 @@ export function challengeUpstream(
     const trust = realm === null ? "nothing" : realmTrust(realm, address);
     if (realm === null || trust === "nothing" || (trust === "question" && login)) {
       const why = realm === null ? "names no token server" : `names the token server ${realm.host}, which is not in its own domain, or without https`;
-      const so = login ? "REGISTRY_USERNAME and REGISTRY_PASSWORD are not sent there" : "nothing is sent there";
+      const so = login ? `${loginSource} is not sent there` : "nothing is sent there";
       return { kind: "refused", fault: new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry ${address.host} ${why}: ${so}.`) };
     }
     const server = { realm, service };
-    return { kind: "bearer", server, tokens: openBearerTokens(server, { login, http, file: login && file, counts, clock }) };
+    return { kind: "bearer", server, tokens: openBearerTokens(server, { ...parts, file: login && file }) };
   };
 
   const learn = async (signal: AbortSignal): Promise<SignInMethod> => {

@@ -27,15 +27,15 @@ const HUB_NAMES = [HUB_NAME, "index.docker.io", "registry.hub.docker.com", "hub.
 
 /**
  * Parses `host`, `host:port` or a URL, whose path is the prefix of `/v2/`. Without a scheme it is https; http for this machine and for port 5000, the
- * port of registries without a certificate. Faults: SETTINGS_INVALID.
+ * port of registries without a certificate. `named`: what it is, for messages. Faults: SETTINGS_INVALID.
  */
-export function parseRegistryAddress(given: string): RegistryAddress {
+export function parseRegistryAddress(given: string, named = "REGISTRY_URL"): RegistryAddress {
   const text = given.trim();
   const schemed = /^https?:\/\//i.test(text);
   const url = text.includes("://") && !schemed ? undefined : URL.parse(schemed ? text : `https://${text}`);
   // Credentials in a URL would appear in logs. The sentence does not repeat them.
   if (!url || url.hostname === "" || url.username !== "" || url.password !== "" || url.search !== "" || url.hash !== "") {
-    throw new Fault("SETTINGS_INVALID", "REGISTRY_URL must be host, host:port or an http or https URL without user, password or query.");
+    throw new Fault("SETTINGS_INVALID", `${named} must be host, host:port or an http or https URL without user, password or query.`);
   }
   const hostname = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
   const hub = isHub(hostname);

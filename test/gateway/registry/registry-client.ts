@@ -3,7 +3,7 @@ import type { Test } from "tap";
 import { ADMIN_KEY } from "../../fixtures/berth.ts";
 
 export const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
-export const digestOf = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
+export const digestOf = (text: string | Buffer) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
 
 export type TestRegistryClient = {
   /** For these scopes, with a developer key. */

@@ -1,0 +1,188 @@
+import { createHash, randomUUID } from "node:crypto";
+import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import type { Clock } from "../../../lib/clock.ts";
+import type { Log } from "../../../lib/log.ts";
+
+/** What a tag pointed to when the upstream was last queried, at `checkedAt` in epoch ms. */
+export type CachedTag = { digest: string; checkedAt: number };
+export type CachedManifest = { digest: string; type: string; body: Buffer };
+
+/**
+ * The content of the cache in a folder: blobs and manifests by digest, tags by name. Every file is written beside its place and renamed, so several
+ * processes may share the folder, and a crash leaves no half of one. The time of a file is that of its last use.
+ */
+export type CacheStore = {
+  tag(name: string): Promise<CachedTag | undefined>;
+  putTag(name: string, tag: CachedTag): Promise<void>;
+  removeTag(name: string): Promise<void>;
+  manifest(digest: string): Promise<CachedManifest | undefined>;
+  putManifest(manifest: CachedManifest): Promise<void>;
+  /** The file of a blob and its size; undefined if it is not stored. */
+  blob(digest: string): Promise<{ file: string; size: number } | undefined>;
+  /** A file to write a blob to, and to read it from meanwhile. */
+  draft(): Promise<{ file: string; handle: FileHandle }>;
+  /** Moves a complete draft to its place. Removes what was not used for longest, if the cache is then too large. */
+  keep(file: string, digest: string, size: number): Promise<void>;
+  discard(file: string): Promise<void>;
+  /** Bytes of the content, as of the last look. */
+  bytes(): number;
+  /** Removes what was not used in time, and beyond the size limit what was not used for longest. */
+  clean(): Promise<void>;
+  close(): Promise<void>;
+};
+
+const CLEAN_MS = 3_600_000;
+/** A draft without a write for so long is of a process that died. */
+const LEFT_MS = 24 * 3_600_000;
+/** The time of a file is not renewed more often. */
+const USED_MS = 600_000;
+/** Cleaning leaves some space, so that not every new layer begins another one. */
+const LEFT_FULL = 0.9;
+
+export async function openCacheStore(options: { folder: string; maxBytes: number; unusedMs: number; clock: Clock; log: Log }): Promise<CacheStore> {
+  const { folder, maxBytes, unusedMs, clock, log } = options;
+  const drafts = join(folder, "drafts");
+  await mkdir(drafts, { recursive: true, mode: 0o700 });
+  let bytes = 0;
+  let cleaning: Promise<void> | undefined;
+  let cancel: (() => void) | undefined;
+  let isClosed = false;
+
+  const fileOf = (kind: "blobs" | "manifests", digest: string) => {
+    const [algorithm = "", hex = ""] = digest.split(":");
+    return join(folder, kind, algorithm, hex.slice(0, 2), hex);
+  };
+  const tagFile = (name: string) => {
+    const hex = createHash("sha256").update(name).digest("hex");
+    return join(folder, "tags", hex.slice(0, 2), hex);
+  };
+  const put = async (file: string, content: string | Buffer) => {
+    const draft = join(drafts, randomUUID());
+    await writeFile(draft, content, { mode: 0o600 });
+    await moveTo(draft, file);
+    bytes += content.length;
+  };
+  const moveTo = async (draft: string, file: string) => {
+    const handle = await open(draft);
+    // A name after a power failure must not lead to half of the content.
+    await handle.sync().finally(() => handle.close());
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    const now = clock.now() / 1_000;
+    await utimes(draft, now, now);
+    await rename(draft, file);
+  };
+  const used = (file: string, mtimeMs: number) => {
+    const now = clock.now();
+    // Another process may have removed it.
+    if (now - mtimeMs > USED_MS) utimes(file, now / 1_000, now / 1_000).catch(() => undefined);
+  };
+  const read = async (file: string): Promise<Buffer | undefined> => {
+    const content = await readFile(file).catch(unlessMissing);
+    if (content !== undefined) used(file, (await stat(file).catch(unlessMissing))?.mtimeMs ?? clock.now());
+    return content;
+  };
+
+  const clean = async () => {
+    const now = clock.now();
+    for (const draft of await filesIn(drafts)) if (now - draft.usedAt > LEFT_MS) await rm(draft.file, { force: true });
+    const files = (await Promise.all(["blobs", "manifests", "tags"].map((kind) => filesIn(join(folder, kind))))).flat();
+    files.sort((one, other) => one.usedAt - other.usedAt);
+    let left = files.reduce((sum, { size }) => sum + size, 0);
+    const isFull = left > maxBytes;
+    let removed = 0;
+    for (const { file, size, usedAt } of files) {
+      const isOverdue = now - usedAt > unusedMs;
+      if (!isOverdue && !(isFull && left > maxBytes * LEFT_FULL)) break;
+      await rm(file, { force: true });
+      left -= size;
+      removed++;
+    }
+    bytes = left;
+    if (removed > 0) log.info({ removed, bytes: left }, "registry cache cleaned");
+  };
+  const cleanOnce = () =>
+    (cleaning ??= clean()
+      .catch((err: unknown) => log.error({ err, folder }, "registry cache cannot be cleaned"))
+      .finally(() => (cleaning = undefined)));
+  const schedule = () => {
+    if (isClosed) return;
+    cancel = clock.after(CLEAN_MS, () => void cleanOnce().then(schedule));
+  };
+  void cleanOnce().then(schedule);
+
+  return {
+    tag: async (name) => parseTag(await read(tagFile(name)), name),
+    putTag: async (name, tag) => put(tagFile(name), JSON.stringify({ name, ...tag })),
+    removeTag: async (name) => rm(tagFile(name), { force: true }),
+    manifest: async (digest) => {
+      const content = await read(fileOf("manifests", digest));
+      if (content === undefined) return undefined;
+      const end = content.indexOf("\n");
+      const body = content.subarray(end + 1);
+      return digestOf(body, digest) === digest ? { digest, type: content.toString("latin1", 0, end), body } : undefined;
+    },
+    putManifest: async ({ digest, type, body }) => put(fileOf("manifests", digest), Buffer.concat([Buffer.from(`${type}\n`, "latin1"), body])),
+    blob: async (digest) => {
+      const file = fileOf("blobs", digest);
+      const stats = await stat(file).catch(unlessMissing);
+      if (stats === undefined) return undefined;
+      used(file, stats.mtimeMs);
+      return { file, size: stats.size };
+    },
+    draft: async () => {
+      const file = join(drafts, randomUUID());
+      await mkdir(drafts, { recursive: true, mode: 0o700 });
+      return { file, handle: await open(file, "wx+", 0o600) };
+    },
+    keep: async (draft, digest, size) => {
+      await moveTo(draft, fileOf("blobs", digest));
+      bytes += size;
+      if (bytes > maxBytes) void cleanOnce();
+    },
+    discard: async (file) => rm(file, { force: true }),
+    bytes: () => bytes,
+    clean: () => cleanOnce(),
+    close: async () => {
+      isClosed = true;
+      cancel?.();
+      await cleaning;
+    },
+  };
+}
+
+type StoredFile = { file: string; size: number; usedAt: number };
+
+/** A file that vanishes meanwhile is left out: another process may clean too. */
+async function filesIn(folder: string): Promise<StoredFile[]> {
+  const entries = await readdir(folder, { withFileTypes: true, recursive: true }).catch(unlessMissing);
+  const files: StoredFile[] = [];
+  for (const entry of entries ?? []) {
+    if (!entry.isFile()) continue;
+    const file = join(entry.parentPath, entry.name);
+    const stats = await stat(file).catch(unlessMissing);
+    if (stats) files.push({ file, size: stats.size, usedAt: stats.mtimeMs });
+  }
+  return files;
+}
+
+/** The digest of a content, by the algorithm of `like`. */
+export function digestOf(content: Buffer, like = "sha256:"): string {
+  const algorithm = like.slice(0, like.indexOf(":"));
+  return `${algorithm}:${createHash(algorithm).update(content).digest("hex")}`;
+}
+
+function parseTag(content: Buffer | undefined, name: string): CachedTag | undefined {
+  if (content === undefined) return undefined;
+  try {
+    const { name: stored, digest, checkedAt } = JSON.parse(content.toString("utf8")) as CachedTag & { name: string };
+    return stored === name ? { digest, checkedAt } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function unlessMissing(error: NodeJS.ErrnoException): undefined {
+  if (error.code === "ENOENT" || error.code === "ENOTDIR") return undefined;
+  throw error;
+}

@@ -1,0 +1,435 @@
+import { createHash } from "node:crypto";
+import { isIP } from "node:net";
+import type { Clock } from "../../../lib/clock.ts";
+import { raceAbort } from "../../../lib/deadline.ts";
+import { Fault, type FaultCode } from "../../../lib/fault.ts";
+import { type HttpClient, type HttpFailure, type HttpReply, type HttpStream, openHttpClient } from "../../../lib/http-client.ts";
+import type { Log } from "../../../lib/log.ts";
+import type { Metrics } from "../../../lib/metrics/open-metrics.ts";
+import { MANIFEST_TYPES, type RegistryClient, type RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
+import { challengeIn, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
+import { redirectRules } from "../../../lib/registry-client/trusted-hosts.ts";
+import { createFairQueue } from "../../shared-lookups.ts";
+import { isRedirect } from "../locations.ts";
+import { challengeUpstream } from "../upstream/challenge-upstream.ts";
+import type { RegistryAddress } from "../upstream/registry-address.ts";
+import { openRegistryHttp, upstreamClient } from "../upstream/upstream.ts";
+import { type CachedManifest, type CacheStore, digestOf } from "./cache-store.ts";
+import { createUpstreamPauses, parsePullLimit, type PullLimit, retryAfterMs, type UpstreamFailure } from "./upstream-limits.ts";
+
+/** A manifest for a client: from the cache, or loaded for it. `stale`: why the upstream could not be queried for the tag. */
+export type ServedManifest = CachedManifest & { from: "hit" | "miss"; stale?: string | undefined };
+
+/** A blob for a client. `size`: undefined if the upstream does not say. */
+export type ServedBlob =
+  | { kind: "stored"; file: string; size: number }
+  /** It arrives in the cache. `read` yields the bytes from `start` to before `end` as they arrive, and is to be called once, and ended. */
+  | { kind: "arriving"; size: number | undefined; read(start: number, end: number | undefined, signal: AbortSignal): AsyncGenerator<Buffer> };
+
+/** One upstream, through the cache. Repositories are the upstream's own names. Faults: STORED_IMAGE_NOT_FOUND, UPSTREAM_RATE_LIMITED, REGISTRY_REFUSED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED. */
+export type CachedUpstream = {
+  name: string;
+  /** `reference`: a tag or a digest. */
+  manifest(repository: string, reference: string, signal: AbortSignal): Promise<ServedManifest>;
+  blob(repository: string, digest: string, signal: AbortSignal): Promise<ServedBlob>;
+  /** Its size without loading it; undefined if the upstream does not say. */
+  blobSize(repository: string, digest: string, signal: AbortSignal): Promise<number | undefined>;
+  /** One page of the tags, as the upstream has them now. */
+  tags(repository: string, query: string, signal: AbortSignal): Promise<HttpReply>;
+  /** The pull limit as the upstream last reported it. */
+  pullLimit(): PullLimit | undefined;
+  close(): Promise<void>;
+};
+
+const CONNECT_MS = 5_000;
+const HEAD_MS = 30_000;
+const SILENCE_MS = 30_000;
+const MAX_REPLY_BYTES = 4 * 1_048_576;
+/** Layers that are loaded at a time, and requests that wait for such a place. */
+const DOWNLOADS = { atOnce: 12, ofOne: 12, waiting: 500, waitingOfOne: 500, waitMs: 60_000 };
+const MOST_HOPS = 3;
+/** Below this part of the pull limit berth warns. */
+const LOW_LIMIT = 0.1;
+/** A warning is not repeated earlier, however many pulls there are. */
+const LIMIT_WARN_MS = 3_600_000;
+const STALE_WARN_MS = 60_000;
+/** Statuses after which the cached content counts: the upstream cannot answer now. Others, such as 404, are its answer. */
+const isAway = (status: number) => status >= 500 || status === 408;
+
+export type CachedUpstreamOptions = {
+  name: string;
+  address: RegistryAddress;
+  login: RegistryLogin | undefined;
+  store: CacheStore;
+  /** How long a tag counts without asking the upstream. */
+  freshMs: number;
+  redirectHosts: readonly string[];
+  metrics: Pick<Metrics, "cacheUpstreamRequests">;
+  clock: Clock;
+  log: Log;
+};
+
+export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstream {
+  const { name, address, login, store, freshMs, metrics, clock, log } = options;
+  const upstream = challengeUpstream(address, {
+    login,
+    loginSource: "the login in BERTH_REGISTRY_CACHE_LOGINS",
+    http: openRegistryHttp({ clock }),
+    file: undefined,
+    clock,
+  });
+  const http = openRegistryHttp({ clock });
+  const client = upstreamClient(upstream, http);
+  const downloadHttp = openDownloadHttp(clock);
+  const rules = redirectRules({ hostname: address.hostname, port: address.target.port }, options.redirectHosts);
+  const pauses = createUpstreamPauses(clock);
+  const closing = new AbortController();
+  const running = new Map<string, Promise<unknown>>();
+  const downloads = new Map<string, Promise<BlobDownload>>();
+  const transfers = new Set<Promise<void>>();
+  const places = createFairQueue(DOWNLOADS, () => away("too many layers are being loaded"), clock);
+  let limit: PullLimit | undefined;
+
+  /** One request for all who need its result at this moment. It goes on when one of them leaves. */
+  const once = <T>(key: string, work: () => Promise<T>): Promise<T> => {
+    const existing = running.get(key) as Promise<T> | undefined;
+    if (existing) return existing;
+    const result = work().finally(() => running.delete(key));
+    running.set(key, result);
+    return result;
+  };
+
+  const away = (why: string, retryMs?: number, cause?: unknown) =>
+    new Fault("REGISTRY_UNREACHABLE", `${name} cannot be reached (${why}), and berth has no copy of this. Try again later.`, {
+      cause,
+      ...(retryMs === undefined ? {} : { retryAfterMs: retryMs }),
+    });
+  const limited = (retryMs: number, hasLogin = login !== undefined) =>
+    new Fault(
+      "UPSTREAM_RATE_LIMITED",
+      `${name} limits berth's pulls, and berth has no copy of this. Try again in ${Math.ceil(retryMs / 1_000)} s${hasLogin ? "" : ", or set BERTH_REGISTRY_CACHE_LOGINS for a higher limit"}.`,
+      { retryAfterMs: retryMs },
+    );
+  const faultOf = (failure: UpstreamFailure, retryMs: number, cause?: unknown) =>
+    failure.kind === "limited" ? limited(retryMs) : away(failure.why, retryMs, cause);
+
+  /** Sends a request unless this kind is paused, and counts what comes of it. */
+  const send = async <R extends { status: number; header(name: string): string | undefined }>(
+    kind: string,
+    request: () => Promise<R>,
+  ): Promise<R> => {
+    const pause = pauses.check(kind);
+    if (pause) throw faultOf(pause, pause.leftMs);
+    const fail = (failure: UpstreamFailure, cause?: unknown) => {
+      pauses.failed(kind, failure);
+      const left = pauses.check(kind)?.leftMs ?? 1_000;
+      log.warn({ upstream: name, kind, why: failure.why, retryInMs: Math.round(left) }, "registry cache pauses requests to its upstream");
+      return faultOf(failure, left, cause);
+    };
+    let reply: R;
+    try {
+      reply = await request();
+    } catch (error) {
+      metrics.cacheUpstreamRequests.at(name, "failed").add();
+      if (closing.signal.aborted || !(error instanceof Fault) || !AWAY.has(error.code)) throw error;
+      throw fail({ kind: "away", why: error.message.replace(/\.$/, "") }, error);
+    }
+    metrics.cacheUpstreamRequests.at(name, reply.status === 429 ? "429" : `${Math.floor(reply.status / 100)}xx`).add();
+    limit = parsePullLimit(reply) ?? limit;
+    warnOfLimit();
+    const retryMs = retryAfterMs(reply.header("retry-after"), clock.now());
+    if (reply.status === 429) throw fail({ kind: "limited", why: "it answered 429", retryAfterMs: retryMs });
+    if (isAway(reply.status)) throw fail({ kind: "away", why: `it answered ${reply.status}`, retryAfterMs: retryMs });
+    pauses.succeeded(kind);
+    return reply;
+  };
+
+  const lastWarned = { limit: Number.NEGATIVE_INFINITY, stale: Number.NEGATIVE_INFINITY };
+  const mayWarn = (of: keyof typeof lastWarned, everyMs: number) => {
+    if (clock.monotonic() - lastWarned[of] < everyMs) return false;
+    lastWarned[of] = clock.monotonic();
+    return true;
+  };
+  const warnOfLimit = () => {
+    if (limit === undefined || limit.remaining > limit.limit * LOW_LIMIT || !mayWarn("limit", LIMIT_WARN_MS)) return;
+    log.warn({ upstream: name, ...limit }, "pull limit of a registry is nearly used up");
+  };
+  const warnOfStale = (repository: string, tag: string, why: FaultCode) => {
+    if (mayWarn("stale", STALE_WARN_MS)) log.warn({ upstream: name, repository, tag, why }, "registry cache serves a tag that it cannot check");
+  };
+
+  /** Faults for what the upstream refuses. */
+  const requireSuccess = (status: number, repository: string, what: string): void => {
+    if (status === 200) return;
+    if (status === 404) throw new Fault("STORED_IMAGE_NOT_FOUND", `${name} has no ${what} of ${repository}.`);
+    if (status === 401 || status === 403)
+      throw new Fault(
+        "REGISTRY_REFUSED",
+        `${name} has no repository ${repository}, or refuses it ${login ? "to berth's login" : "without a login: BERTH_REGISTRY_CACHE_LOGINS"}.`,
+      );
+    throw away(`it answered ${status}`);
+  };
+
+  const access = (repository: string): RepositoryAccess => ({ repository, actions: ["pull"] });
+
+  const loadManifest = (repository: string, reference: string): Promise<CachedManifest> =>
+    once(`manifest ${repository} ${reference}`, async () => {
+      const request = manifestRequest("GET", repository, reference);
+      const reply = await send("manifest", () => client.send(request));
+      requireSuccess(reply.status, repository, `manifest ${reference}`);
+      const isDigest = reference.includes(":");
+      const digest = isDigest ? reference : digestOf(reply.body);
+      if (isDigest && digestOf(reply.body, reference) !== reference) throw away(`its manifest is not ${reference}`);
+      const manifest = { digest, type: typeIn(reply), body: reply.body };
+      await store.putManifest(manifest);
+      return manifest;
+    });
+  const manifestRequest = (method: "GET" | "HEAD", repository: string, reference: string): Parameters<RegistryClient["send"]>[0] => ({
+    ...access(repository),
+    method,
+    path: `${upstream.nameOf(repository)}/manifests/${reference}`,
+    accept: MANIFEST_TYPES,
+    signal: closing.signal,
+  });
+
+  /** Asks where the tag points to, and has its manifest in the cache before the tag moves: a client gets both or the earlier ones. */
+  const checkTag = async (repository: string, tag: string): Promise<ServedManifest> => {
+    const reply = await send("check", () => client.send(manifestRequest("HEAD", repository, tag)));
+    requireSuccess(reply.status, repository, `tag ${tag}`);
+    const digest = reply.header("docker-content-digest");
+    const isKnown = digest !== undefined && /^sha(?:256|512):[0-9a-f]{64,128}$/.test(digest);
+    const manifest = await manifestOf(repository, isKnown ? digest : tag);
+    await store.putTag(tagName(repository, tag), { digest: manifest.digest, checkedAt: clock.now() });
+    return manifest;
+  };
+  const manifestOf = async (repository: string, reference: string): Promise<ServedManifest> => {
+    const stored = reference.includes(":") ? await store.manifest(reference) : undefined;
+    return stored ? { ...stored, from: "hit" } : { ...(await loadManifest(repository, reference)), from: "miss" };
+  };
+  const tagName = (repository: string, tag: string) => `${name}/${upstream.nameOf(repository)}:${tag}`;
+
+  const byTag = async (repository: string, tag: string): Promise<ServedManifest> => {
+    const key = tagName(repository, tag);
+    const cached = await store.tag(key);
+    const stored = cached && (await store.manifest(cached.digest));
+    if (cached && stored && clock.now() - cached.checkedAt < freshMs) return { ...stored, from: "hit" };
+    try {
+      return await checkTag(repository, tag);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      if (error.code === "STORED_IMAGE_NOT_FOUND") await store.removeTag(key);
+      // What the upstream refuses is not served from the cache either.
+      if (stored === undefined || !STALE.has(error.code)) throw error;
+      warnOfStale(repository, tag, error.code);
+      return { ...stored, from: "hit", stale: error.code === "UPSTREAM_RATE_LIMITED" ? `${name} limits pulls` : `${name} is unavailable` };
+    }
+  };
+
+  const beginDownload = async (repository: string, digest: string): Promise<BlobDownload> => {
+    const leave = await places.take("", closing.signal);
+    const over = new AbortController();
+    try {
+      const signal = AbortSignal.any([over.signal, closing.signal]);
+      const reply = await send("blob", () => openBlob("GET", repository, digest, signal));
+      if (reply.status !== 200) reply.stream.destroy();
+      requireSuccess(reply.status, repository, `layer ${digest}`);
+      const download = await receiveBlob({ reply, digest, store, over });
+      const end = download.finished
+        .catch((err: unknown) => {
+          if (!over.signal.aborted && !closing.signal.aborted) log.warn({ err, upstream: name, digest }, "registry cache could not load a layer");
+        })
+        .finally(() => {
+          transfers.delete(end);
+          downloads.delete(digest);
+          leave();
+        });
+      transfers.add(end);
+      return download;
+    } catch (error) {
+      over.abort(error);
+      leave();
+      throw error;
+    }
+  };
+
+  /** The head of a blob, behind its redirects, which get no credential. */
+  const openBlob = async (method: "GET" | "HEAD", repository: string, digest: string, signal: AbortSignal): Promise<HttpStream> => {
+    const first = `${address.root}/v2/${upstream.nameOf(repository)}/blobs/${digest}`;
+    const sendWith = (authorization: string | undefined) => downloadHttp.stream({ method, url: first, headers: { authorization }, signal });
+    let reply = await sendWith(await upstream.authorization(access(repository), signal));
+    if (reply.status === 401) {
+      reply.stream.destroy();
+      const authorization = await upstream.refused(access(repository), challengeIn(reply), signal);
+      if (authorization !== undefined) reply = await sendWith(authorization);
+    }
+    let at = first;
+    for (let hops = 0; isRedirect(reply.status) && hops < MOST_HOPS; hops++) {
+      reply.stream.destroy();
+      const to = URL.parse(reply.header("location") ?? "", at);
+      if (to === null) break;
+      const { host } = await rules.targetOf(to);
+      at = to.href;
+      reply = await downloadHttp.stream({ method, url: to, ...(isIP(host) === 0 ? {} : { address: host }), signal });
+    }
+    return reply;
+  };
+
+  return {
+    name,
+    manifest: async (repository, reference, signal) => {
+      const work = reference.includes(":")
+        ? manifestOf(repository, reference)
+        : once(`tag ${repository} ${reference}`, () => byTag(repository, reference));
+      return raceAbort(work, signal);
+    },
+    blob: async (repository, digest, signal) => {
+      const stored = await store.blob(digest);
+      if (stored) return { kind: "stored", ...stored };
+      let download = downloads.get(digest);
+      if (download === undefined) {
+        download = beginDownload(repository, digest);
+        downloads.set(digest, download);
+        download.catch(() => downloads.delete(digest));
+      }
+      const { size, join } = await raceAbort(download, signal);
+      return { kind: "arriving", size, read: join() };
+    },
+    blobSize: async (repository, digest, signal) => {
+      const existing = (await store.blob(digest)) ?? (await downloads.get(digest)?.catch(() => undefined));
+      if (existing) return existing.size;
+      const reply = await send("blob", () => openBlob("HEAD", repository, digest, AbortSignal.any([signal, closing.signal])));
+      reply.stream.destroy();
+      requireSuccess(reply.status, repository, `layer ${digest}`);
+      return lengthOf(reply);
+    },
+    tags: async (repository, query, signal) => {
+      const path = `${upstream.nameOf(repository)}/tags/list${query}`;
+      const reply = await send("tags", () => client.send({ ...access(repository), path, accept: "application/json", signal }));
+      requireSuccess(reply.status, repository, "tags");
+      return reply;
+    },
+    pullLimit: () => limit,
+    close: async () => {
+      closing.abort(new Fault("REGISTRY_UNREACHABLE", "The registry proxy is stopping."));
+      downloadHttp.close();
+      http.close();
+      await Promise.allSettled([...running.values(), ...downloads.values()]);
+      await Promise.all(transfers);
+      await upstream.close();
+    },
+  };
+}
+
+/** Faults of requests that pause others. A token server that refuses berth's login is called as seldom. */
+const AWAY: ReadonlySet<FaultCode> = new Set(["REGISTRY_UNREACHABLE", "UPSTREAM_CREDENTIAL_FAILED"]);
+/** Faults after which the cached content counts. */
+const STALE: ReadonlySet<FaultCode> = new Set(["UPSTREAM_RATE_LIMITED", "REGISTRY_UNREACHABLE"]);
+const PLAIN_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
+
+/** It becomes a header again. */
+function typeIn(reply: HttpReply): string {
+  const [type = ""] = (reply.header("content-type") ?? "").split(";");
+  return /^[\w.+/-]{1,200}$/.test(type) ? type : PLAIN_TYPE;
+}
+
+function openDownloadHttp(clock: Clock): HttpClient {
+  return openHttpClient({
+    clock,
+    maxBytes: MAX_REPLY_BYTES,
+    timeoutMs: HEAD_MS,
+    connectTimeoutMs: CONNECT_MS,
+    idleTimeoutMs: SILENCE_MS,
+    toFault: ({ url, why, cause }: HttpFailure) => new Fault("REGISTRY_UNREACHABLE", `${url.host} cannot be reached (${why}).`, { cause }),
+  });
+}
+
+type BlobDownload = {
+  size: number | undefined;
+  /** Rejects if it fails, or if every client has left. */
+  finished: Promise<void>;
+  /** A client reads it. The last one that leaves ends a download that is not complete. */
+  join(): (start: number, end: number | undefined, signal: AbortSignal) => AsyncGenerator<Buffer>;
+};
+
+const PIECE = 65_536;
+
+/** Writes the body to the cache and checks its digest, while clients read what is written. `over` ends the transfer. */
+async function receiveBlob(parts: { reply: HttpStream; digest: string; store: CacheStore; over: AbortController }): Promise<BlobDownload> {
+  const { reply, digest, store, over } = parts;
+  const size = lengthOf(reply);
+  const algorithm = digest.slice(0, digest.indexOf(":"));
+  const { file, handle } = await store.draft();
+  let written = 0;
+  let readers = 0;
+  let ended: "complete" | Error | undefined;
+  let next = Promise.withResolvers<void>();
+  const notify = () => {
+    next.resolve();
+    next = Promise.withResolvers<void>();
+  };
+  const closeIfUnused = async () => {
+    if (ended !== undefined && readers === 0) await handle.close();
+  };
+  const receive = async () => {
+    const hash = createHash(algorithm);
+    for await (const piece of reply.stream as AsyncIterable<Buffer>) {
+      hash.update(piece);
+      for (let at = 0; at < piece.length;) at += (await handle.write(piece, at, piece.length - at, written + at)).bytesWritten;
+      written += piece.length;
+      notify();
+    }
+    if (size !== undefined && written !== size) throw new Error(`the upstream sent ${written} of ${size} bytes`);
+    if (`${algorithm}:${hash.digest("hex")}` !== digest) throw new Error("the content does not have the digest");
+    await store.keep(file, digest, written);
+  };
+  const finished = receive()
+    .then(
+      () => void (ended = "complete"),
+      async (error: unknown) => {
+        ended = error instanceof Error ? error : new Error(String(error));
+        reply.stream.destroy();
+        await store.discard(file).catch(() => undefined);
+        throw error;
+      },
+    )
+    .finally(async () => {
+      notify();
+      await closeIfUnused();
+    });
+  async function* read(start: number, end = Number.POSITIVE_INFINITY, signal: AbortSignal): AsyncGenerator<Buffer> {
+    try {
+      for (let at = start; at < end;) {
+        const progress = next.promise;
+        const state = ended;
+        const available = Math.min(written, end) - at;
+        if (available > 0) {
+          const length = Math.min(PIECE, available);
+          const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
+          at += bytesRead;
+          yield buffer.subarray(0, bytesRead);
+        } else if (state instanceof Error) throw state;
+        else if (state === "complete") return;
+        else await raceAbort(progress, signal);
+      }
+    } finally {
+      if (--readers === 0 && ended === undefined) {
+        over.abort(new Error("no client reads this layer any more"));
+        reply.stream.destroy();
+      }
+      await closeIfUnused();
+    }
+  }
+  return {
+    size,
+    finished,
+    join: () => {
+      readers++;
+      return read;
+    },
+  };
+}
+
+function lengthOf(reply: HttpStream): number | undefined {
+  const length = reply.header("content-length");
+  return length !== undefined && /^\d{1,15}$/.test(length) ? Number(length) : undefined;
+}

@@ -1,0 +1,199 @@
+import { once } from "node:events";
+import { createReadStream } from "node:fs";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { Fault } from "../../../lib/fault.ts";
+import type { Metrics } from "../../../lib/metrics/open-metrics.ts";
+import { nextPage } from "../../../lib/registry-client/registry-client.ts";
+import { parseV2Path, splitTarget } from "../authorize.ts";
+import { internalAnswer, registryAnswer } from "../registry-responses.ts";
+import type { Upstream } from "../upstream/upstream.ts";
+import { type CacheNames, createCacheNames, type RegistryCache } from "./cached-names.ts";
+import { type CachedUpstream, type CachedUpstreamOptions, openCachedUpstream } from "./cached-upstream.ts";
+import { openCacheStore } from "./cache-store.ts";
+
+export type CacheOptions = {
+  folder: string;
+  maxBytes: number;
+  unusedMs: number;
+  upstreams: readonly Pick<CachedUpstreamOptions, "name" | "address" | "login">[];
+  mirrorHost: string | undefined;
+  anonymousPull: boolean;
+  metrics: Pick<Metrics, "cacheRequests" | "cacheUpstreamRequests" | "cacheBytes" | "cachePullLimit" | "cachePullsRemaining">;
+} & Pick<CachedUpstreamOptions, "freshMs" | "redirectHosts" | "clock" | "log">;
+
+/**
+ * A pull-through cache of other registries, as a registry on a Unix socket of this user alone: `/v2/docker.io/library/nginx/…`. The registry proxy in
+ * front checks its clients.
+ */
+export async function openCache(options: CacheOptions): Promise<RegistryCache & { close(): Promise<void> }> {
+  const { upstreams, metrics, log } = options;
+  const store = await openCacheStore(options);
+  const opened = new Map(upstreams.map((one) => [one.name, openCachedUpstream({ ...options, ...one, store })]));
+  const names: CacheNames = createCacheNames({ upstreams: [...opened.keys()], mirrorHost: options.mirrorHost });
+  metrics.cacheBytes.look((family) => void (family.at().value = store.bytes()));
+  for (const [metric, field] of [
+    [metrics.cachePullLimit, "limit"],
+    [metrics.cachePullsRemaining, "remaining"],
+  ] as const) {
+    metric.look((family) => {
+      for (const { name, pullLimit } of opened.values()) {
+        const limit = pullLimit();
+        if (limit) family.at(name).value = limit[field];
+      }
+    });
+  }
+
+  const answer = async (request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> => {
+    const { path, query } = splitTarget(request.url ?? "");
+    const v2 = parseV2Path(path);
+    if (v2 === undefined || !("repository" in v2)) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in the registry cache");
+    const upstream = [...opened.values()].find(({ name }) => v2.repository.startsWith(`${name}/`));
+    if (upstream === undefined) throw new Fault("ROUTE_NOT_FOUND", "The registry cache has no such upstream");
+    const repository = v2.repository.slice(upstream.name.length + 1);
+    const count = (result: string) => metrics.cacheRequests.at(upstream.name, result).add();
+    const isHead = request.method === "HEAD";
+    try {
+      switch (v2.kind) {
+        case "manifest": {
+          const manifest = await upstream.manifest(repository, v2.reference, signal);
+          count(manifest.stale ? "stale" : manifest.from);
+          response.writeHead(200, {
+            ...VERSION,
+            "Content-Type": manifest.type,
+            "Content-Length": manifest.body.length,
+            "Docker-Content-Digest": manifest.digest,
+            ...(manifest.stale ? { Warning: `110 berth "Response is stale: ${manifest.stale}"` } : {}),
+          });
+          return void response.end(isHead ? undefined : manifest.body);
+        }
+        case "blob":
+          return await answerBlob(v2.reference, upstream, repository, { request, response, signal, count });
+        case "tags": {
+          const reply = await upstream.tags(repository, pageOf(query), signal);
+          count("miss");
+          const next = nextPage(reply.header("link"), `${repository}/tags/list`);
+          const more = next === undefined ? undefined : splitTarget(next).query;
+          response.writeHead(200, {
+            ...VERSION,
+            "Content-Type": "application/json",
+            "Content-Length": reply.body.length,
+            ...(more === undefined ? {} : { Link: `<${path}${more}>; rel="next"` }),
+          });
+          return void response.end(isHead ? undefined : reply.body);
+        }
+        default:
+          throw new Fault("STORED_IMAGE_NOT_FOUND", `The registry cache has only manifests, layers and lists of tags`);
+      }
+    } catch (error) {
+      if (!response.headersSent && !signal.aborted) count("failed");
+      throw error;
+    }
+  };
+
+  const server = createServer((request, response) => {
+    request.resume();
+    const left = new AbortController();
+    response.once("close", () => left.abort(new Error("the client left")));
+    answer(request, response, left.signal).catch((error: unknown) => {
+      if (response.headersSent || left.signal.aborted) return void response.destroy();
+      if (!(error instanceof Fault)) log.error({ err: error }, "registry cache failed");
+      const { status, headers, body } = error instanceof Fault ? registryAnswer(error) : internalAnswer(error);
+      response.writeHead(status, headers.flat() as string[]).end(request.method === "HEAD" ? undefined : body);
+    });
+  });
+  server.requestTimeout = 0;
+  const folder = await mkdtemp(join(tmpdir(), "berth-cache-"));
+  const socketPath = join(folder, "cache.sock");
+  server.listen(socketPath);
+  await once(server, "listening");
+  await chmod(socketPath, 0o600);
+  log.info({ upstreams: [...opened.keys()], folder: options.folder }, "registry cache is open");
+  return {
+    names,
+    anonymousPull: options.anonymousPull,
+    upstream: cacheUpstream(socketPath),
+    close: async () => {
+      server.close();
+      server.closeAllConnections();
+      await once(server, "close");
+      for (const upstream of opened.values()) await upstream.close();
+      await store.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+const VERSION = { "Docker-Distribution-Api-Version": "registry/2.0" };
+
+type BlobExchange = { request: IncomingMessage; response: ServerResponse; signal: AbortSignal; count(result: string): void };
+
+async function answerBlob(
+  reference: string,
+  upstream: CachedUpstream,
+  repository: string,
+  { request, response, signal, count }: BlobExchange,
+): Promise<void> {
+  const digest = decodeURIComponent(reference);
+  if (!DIGEST.test(digest)) throw new Fault("STORED_IMAGE_NOT_FOUND", `${digest} is no digest of a layer`);
+  const head = { ...VERSION, "Content-Type": "application/octet-stream", "Docker-Content-Digest": digest, "Accept-Ranges": "bytes" };
+  if (request.method === "HEAD") {
+    const size = await upstream.blobSize(repository, digest, signal);
+    count("hit");
+    return void response.writeHead(200, { ...head, ...(size === undefined ? {} : { "Content-Length": size }) }).end();
+  }
+  const blob = await upstream.blob(repository, digest, signal);
+  count(blob.kind === "stored" ? "hit" : "miss");
+  const { size } = blob;
+  const range = size === undefined ? undefined : rangeIn(request.headers.range, size);
+  if (range === "beyond") {
+    if (blob.kind === "arriving") await blob.read(0, 0, signal).next();
+    return void response.writeHead(416, { ...VERSION, "Content-Range": `bytes */${size}` }).end();
+  }
+  const { start, end } = range ?? { start: 0, end: size };
+  response.writeHead(range ? 206 : 200, {
+    ...head,
+    ...(end === undefined ? {} : { "Content-Length": end - start }),
+    ...(range ? { "Content-Range": `bytes ${start}-${range.end - 1}/${size}` } : {}),
+  });
+  if (end === start && blob.kind === "stored") return void response.end();
+  const bytes =
+    blob.kind === "stored" ? createReadStream(blob.file, { start, end: (end ?? blob.size) - 1 }) : Readable.from(blob.read(start, end, signal));
+  await pipeline(bytes, response);
+}
+
+const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
+
+/** One range from `start` to before `end`, as clients send it to continue a layer. Undefined: the whole layer. */
+function rangeIn(header: string | undefined, size: number): { start: number; end: number } | "beyond" | undefined {
+  const [, first, last = ""] = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(header ?? "") ?? [];
+  if (first === undefined) return undefined;
+  const start = Number(first);
+  const end = last === "" ? size : Math.min(size, Number(last) + 1);
+  if (end <= start && start < size) return undefined;
+  return start >= size ? "beyond" : { start, end };
+}
+
+/** Only the parameters of a page go to the upstream. */
+function pageOf(query: string): string {
+  const given = new URLSearchParams(query);
+  const page = new URLSearchParams(["n", "last"].flatMap((name) => (given.has(name) ? [[name, given.get(name) ?? ""]] : [])));
+  return page.size === 0 ? "" : `?${page.toString()}`;
+}
+
+/** The cache, behind its socket. It needs no credentials: only this user can open the socket. */
+function cacheUpstream(socketPath: string): Upstream {
+  return {
+    target: { socketPath },
+    host: "localhost",
+    basePath: "",
+    nameOf: (repository) => repository,
+    authorization: () => undefined,
+    refused: async () => undefined,
+    close: async () => {},
+  };
+}

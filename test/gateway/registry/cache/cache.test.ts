@@ -1,0 +1,218 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openCache, type CacheOptions } from "../../../../gateway/registry/cache/open-cache.ts";
+import { parseRegistryAddress } from "../../../../gateway/registry/upstream/registry-address.ts";
+import { systemClock } from "../../../../lib/clock.ts";
+import { openLog } from "../../../../lib/log.ts";
+import { openMetrics } from "../../../../lib/metrics/open-metrics.ts";
+import { eventually } from "../../../fixtures/eventually.ts";
+import { tempFolder } from "../../../fixtures/temp-folder.ts";
+import { digestOf, MANIFEST } from "../registry-client.ts";
+import { openDistribution } from "../distribution.ts";
+import { openStand } from "../stand.ts";
+import { type Hub, openHub } from "./hub.ts";
+
+const ACCEPT = { accept: MANIFEST };
+const PULL = { scopes: ["repository:docker.io/library/app:pull"] };
+
+/** The proxy in front of a registry, and a cache of the hub beside it. */
+async function openCached(t: Test, hub: Hub, options: Partial<CacheOptions> & { login?: { username: string; password: string } } = {}) {
+  const metrics = openMetrics();
+  const { login, ...more } = options;
+  const cache = await openCache({
+    folder: tempFolder(t),
+    maxBytes: 1e9,
+    unusedMs: 1e9,
+    upstreams: [{ name: "docker.io", address: parseRegistryAddress(`http://${hub.host}`), login }],
+    mirrorHost: undefined,
+    anonymousPull: false,
+    freshMs: 0,
+    redirectHosts: [],
+    metrics,
+    clock: systemClock(),
+    log: openLog({ level: "silent", name: "test" }),
+    ...more,
+  });
+  const stand = await openStand(t, await openDistribution(t), { cache });
+  t.teardown(() => cache.close());
+  const manifest = (reference: string, init: Parameters<typeof stand.call>[1] = {}) =>
+    stand.call(`/v2/docker.io/library/app/manifests/${reference}`, { ...PULL, headers: ACCEPT, ...init });
+  const blob = (digest: string, init: Parameters<typeof stand.call>[1] = {}) =>
+    stand.call(`/v2/docker.io/library/app/blobs/${digest}`, { ...PULL, ...init });
+  const metric = async (name: string) =>
+    (await metrics.snapshot())
+      .filter((one) => one.name === name)
+      .flatMap(({ values }) => values.map(({ labels, value }): Record<string, unknown> & { value: number } => ({ ...labels, value })));
+  return { ...stand, cache, manifest, blob, metric };
+}
+
+t.test("an image is loaded once, and then comes from the cache, also while its registry is away", async (t) => {
+  const hub = await openHub(t);
+  const digest = await hub.push("library/app", "1", "layer one");
+  const { manifest, blob, call, metric } = await openCached(t, hub);
+
+  const first = await manifest("1");
+  t.equal(first.status, 200);
+  t.match(Object.fromEntries(first.headers), { "docker-content-digest": digest, "content-type": MANIFEST, warning: undefined });
+  t.equal(digestOf(await first.text()), digest);
+  t.equal(await (await blob(digestOf("layer one"))).text(), "layer one");
+  const queries = hub.requests.length;
+  t.equal((await manifest(digest)).status, 200);
+  t.equal(await (await blob(digestOf("layer one"))).text(), "layer one");
+  t.equal(hub.requests.length, queries, "a digest is never requested twice");
+  t.equal(hub.remaining, 99);
+  t.equal((await manifest("1")).status, 200);
+  t.equal(hub.remaining, 99, "to check a tag is no pull");
+  t.match(await metric("berth_registry_cache_pulls_remaining"), [{ upstream: "docker.io", value: 99 }]);
+  t.match(await metric("berth_registry_cache_pull_limit"), [{ value: 100 }]);
+  t.ok(((await metric("berth_registry_cache_bytes"))[0]?.value ?? 0) > 9);
+
+  hub.isAway = true;
+  const stale = await manifest("1");
+  t.equal(stale.status, 200);
+  t.match(stale.headers.get("warning"), /^110 berth ".*docker\.io is unavailable"/);
+  t.equal(digestOf(await stale.text()), digest);
+  t.equal(await (await blob(digestOf("layer one"))).text(), "layer one");
+  const missing = await manifest("2");
+  t.equal(missing.status, 502);
+  t.match(await missing.json(), { errors: [{ code: "UNAVAILABLE", message: /docker\.io cannot be reached .* no copy/ }] });
+  t.ok(missing.headers.get("retry-after"));
+  t.equal((await call("/v2/docker.io/library/app/tags/list", PULL)).status, 502);
+});
+
+t.test("beyond the limit of pulls, an earlier copy is served with a warning, and without one the client learns when to try again", async (t) => {
+  const hub = await openHub(t);
+  const before = await hub.push("library/app", "1", "layer one");
+  const { manifest, metric } = await openCached(t, hub);
+  t.equal((await manifest("1")).status, 200);
+  await hub.push("library/app", "1", "layer two");
+  await hub.push("library/app", "2", "layer three");
+  hub.remaining = 0;
+
+  const stale = await manifest("1");
+  t.match({ status: stale.status, digest: stale.headers.get("docker-content-digest") }, { status: 200, digest: before });
+  t.match(stale.headers.get("warning"), /limits pulls/);
+  const pulls = () => hub.requests.filter((request) => request.startsWith("GET") && request.includes("/manifests/")).length;
+  const tried = pulls();
+  const refused = await Promise.all(Array.from({ length: 20 }, () => manifest("2")));
+  for (const answer of refused) {
+    t.equal(answer.status, 429);
+    const seconds = Number(answer.headers.get("retry-after"));
+    t.ok(seconds > 100 && seconds <= 120, `as long as the registry says: ${seconds}`);
+    t.match(await answer.json(), { errors: [{ code: "TOOMANYREQUESTS", message: /docker\.io limits berth's pulls.*BERTH_REGISTRY_CACHE_LOGINS/ }] });
+  }
+  t.equal(pulls(), tried, "no request is sent until then");
+  t.match(await metric("berth_registry_cache_upstream_requests_total"), [{ status: "2xx" }, { status: "429", value: 1 }]);
+  t.ok((await metric("berth_registry_cache_requests_total")).some((one) => one["result"] === "stale" && one.value === 1));
+});
+
+t.test("many clients at once cost one request, and read a layer while it arrives", async (t) => {
+  const hub = await openHub(t);
+  const layer = "x".repeat(10_000);
+  await hub.push("library/app", "1", layer);
+  const { manifest, blob } = await openCached(t, hub);
+  const release = Promise.withResolvers<void>();
+  hub.hold = release.promise;
+  const manifests = await Promise.all(Array.from({ length: 20 }, () => manifest("1")));
+  t.same([...new Set(manifests.map(({ status }) => status))], [200]);
+  t.equal(hub.remaining, 99);
+  const heads = await Promise.all(Array.from({ length: 20 }, () => blob(digestOf(layer))));
+  t.ok(
+    heads.every((one) => one.headers.get("content-length") === "10000"),
+    "before the layer is complete",
+  );
+  const rest = await blob(digestOf(layer), { headers: { range: "bytes=9990-" } });
+  t.match({ status: rest.status, range: rest.headers.get("content-range") }, { status: 206, range: "bytes 9990-9999/10000" });
+  release.resolve();
+  for (const one of heads) t.equal(await one.text(), layer);
+  t.equal(await rest.text(), "x".repeat(10));
+  t.equal(hub.requests.filter((request) => request.includes("/blobs/")).length, 1);
+  const stored = await blob(digestOf(layer), { headers: { range: "bytes=5-9" } });
+  t.equal(await stored.text(), "xxxxx");
+  t.equal((await blob(digestOf(layer), { headers: { range: "bytes=10000-" } })).status, 416);
+});
+
+t.test("a layer that every client left is given up, and loaded again by the next one", async (t) => {
+  const hub = await openHub(t);
+  await hub.push("library/app", "1", "layer one");
+  const { blob } = await openCached(t, hub);
+  const release = Promise.withResolvers<void>();
+  hub.hold = release.promise;
+  const left = new AbortController();
+  const answer = await blob(digestOf("layer one"), { signal: left.signal });
+  left.abort();
+  await t.rejects(answer.text());
+  hub.hold = undefined;
+  await eventually("the end of the download", async () => hub.left === 1);
+  t.equal(await (await blob(digestOf("layer one"))).text(), "layer one");
+  release.resolve();
+});
+
+t.test("only signed-in users pull through the cache, unless all may; a push is refused", async (t) => {
+  const hub = await openHub(t);
+  await hub.push("library/app", "1", "layer one");
+  const { manifest, call, base } = await openCached(t, hub);
+  const none = await fetch(`${base}/v2/docker.io/library/app/manifests/1`);
+  t.equal(none.status, 401);
+  t.match(none.headers.get("www-authenticate"), /scope="repository:docker\.io\/library\/app:pull"/);
+  t.equal((await fetch(`${base}/v2/other/manifests/1`)).status, 404, "pulls from the registry itself stay public");
+  const push = { scopes: ["repository:docker.io/library/app:pull,push"], method: "POST" };
+  t.match(await (await call("/v2/docker.io/library/app/blobs/uploads/", push)).json(), { errors: [{ code: "UNSUPPORTED" }] });
+  t.equal((await manifest("latest")).status, 404);
+
+  const open = await openCached(t, hub, { anonymousPull: true });
+  t.equal((await fetch(`${open.base}/v2/docker.io/library/app/manifests/1`)).status, 200);
+});
+
+t.test("the login goes to the token server, and a wrong one is reported without its password", async (t) => {
+  const hub = await openHub(t, "s3cr3t");
+  await hub.push("library/app", "1", "layer one");
+  const right = await openCached(t, hub, { login: { username: "me", password: "s3cr3t" } });
+  t.equal((await right.manifest("1")).status, 200);
+  t.same(new Set(hub.logins), new Set(["me"]));
+  const wrong = await openCached(t, hub, { login: { username: "me", password: "wr0ng" } });
+  const refused = await wrong.manifest("1");
+  const text = await refused.text();
+  t.match({ status: refused.status, text }, { status: 502, text: /BERTH_REGISTRY_CACHE_LOGINS/ });
+  t.notMatch(text, /wr0ng/);
+});
+
+t.test("a client names the registry in the repository, as containerd in the query, or by the host of a mirror", async (t) => {
+  const hub = await openHub(t);
+  await hub.push("library/app", "1", "layer one");
+  const { base, call, port } = await openCached(t, hub, { anonymousPull: true, mirrorHost: "localhost" });
+  const status = async (url: string) => (await fetch(url)).status;
+  t.equal(await status(`${base}/v2/docker.io/library/app/manifests/1`), 200);
+  t.equal(await status(`${base}/v2/library/app/manifests/1?ns=docker.io`), 200);
+  t.equal(await status(`${base}/v2/docker.io/library/app/manifests/1?ns=docker.io`), 200);
+  t.equal(await status(`http://localhost:${port}/v2/library/app/manifests/1`), 200);
+  t.equal(await status(`${base}/v2/library/app/manifests/1`), 404);
+  t.equal(await status(`${base}/v2/library/app/manifests/1?ns=ghcr.io`), 404);
+
+  await hub.push("library/app", "2", "layer one");
+  const page = await call("/v2/library/app/tags/list?ns=docker.io&n=1");
+  t.same(((await page.json()) as { tags: string[] }).tags.toSorted(), ["1", "2"]);
+  t.match(page.headers.get("link"), /^<\/v2\/library\/app\/tags\/list\?.*last=1/);
+});
+
+t.test("what was not pulled for longest goes when the cache is full, and after its time", async (t) => {
+  const hub = await openHub(t);
+  const layers = ["a", "b", "c"].map((letter) => letter.repeat(1_000_000));
+  for (const layer of layers) await hub.push("library/app", layer.slice(0, 1), layer);
+  const folder = tempFolder(t);
+  const { blob, metric } = await openCached(t, hub, { folder, maxBytes: 2_500_000 });
+  for (const layer of layers) await (await blob(digestOf(layer))).text();
+  const isStored = (layer = "") => existsSync(join(folder, "blobs/sha256", digestOf(layer).slice(7, 9), digestOf(layer).slice(7)));
+  await eventually("the oldest to go", async () => !isStored(layers[0]) && isStored(layers[2]));
+  t.ok(((await metric("berth_registry_cache_bytes"))[0]?.value ?? 0) < 2_250_000);
+  const loads = () => hub.requests.filter((request) => request.includes("/blobs/")).length;
+  t.equal(loads(), 3);
+  await (await blob(digestOf(layers[2] ?? ""))).text();
+  t.equal(loads(), 3, "the last one stayed");
+  await (await blob(digestOf(layers[0] ?? ""))).text();
+  t.equal(loads(), 4, "the first one went");
+
+  const later = await openCached(t, hub, { folder, clock: { ...systemClock(), now: () => Date.now() + 2e9 } });
+  await eventually("all to go", async () => (await later.metric("berth_registry_cache_bytes"))[0]?.value === 0);
+});

@@ -1,0 +1,116 @@
+import { createServer, type IncomingMessage, request as forward, type ServerResponse } from "node:http";
+import type { Test } from "tap";
+import { listen } from "../../../fixtures/server.ts";
+import { openDistribution } from "../distribution.ts";
+import { digestOf, MANIFEST } from "../registry-client.ts";
+
+export type Hub = {
+  host: string;
+  /** The requests that it got, `GET /v2/…`, without its token server and the requests before a token. */
+  requests: string[];
+  /** The users that requested tokens; empty for none. */
+  logins: string[];
+  /** Manifests that may still be pulled. */
+  remaining: number;
+  /** It answers nothing: every connection is closed. */
+  isAway: boolean;
+  /** Layers whose client left before the end. */
+  left: number;
+  /** Each layer waits for this before its last byte. */
+  hold: Promise<void> | undefined;
+  push(repository: string, tag: string, layer: string | Buffer): Promise<string>;
+};
+
+const LIMIT = 100;
+const TOKEN = "hub-token";
+
+/**
+ * Docker Hub, as its documentation describes it: Distribution behind a token server, headers about the limit of pulls, 429 beyond it, and layers behind
+ * a redirect. Only GET requests of manifests count.
+ */
+export async function openHub(t: Test, password?: string): Promise<Hub> {
+  const distribution = await openDistribution(t);
+  const server = createServer((request, response) => {
+    if (hub.isAway) return void request.socket.destroy();
+    const { url = "", method = "", headers } = request;
+    if (url.startsWith("/token")) {
+      const [user = "", given] = Buffer.from(/^Basic (.*)/.exec(headers.authorization ?? "")?.[1] ?? "", "base64")
+        .toString()
+        .split(":");
+      hub.logins.push(user);
+      if (password !== undefined && given !== password) return refuse(response, 401, "UNAUTHORIZED", "incorrect username or password");
+      return void response.end(JSON.stringify({ token: TOKEN, expires_in: 300 }));
+    }
+    // Where it redirects to there is no token, as at the store of a cloud.
+    if (url.startsWith("/store/")) return pass(request, response, url.slice("/store".length));
+    if (headers.authorization !== `Bearer ${TOKEN}`) {
+      response.setHeader("WWW-Authenticate", `Bearer realm="http://${hub.host}/token",service="registry.docker.io"`);
+      return refuse(response, 401, "UNAUTHORIZED", "authentication required");
+    }
+    hub.requests.push(`${method} ${url}`);
+    if (url.includes("/blobs/")) return void response.writeHead(307, { Location: `/store${url}` }).end();
+    if (url.includes("/manifests/")) {
+      if (method === "GET" && hub.remaining === 0)
+        return refuse(response, 429, "TOOMANYREQUESTS", "You have reached your unauthenticated pull rate limit.", { "Retry-After": "120" });
+      if (method === "GET") hub.remaining--;
+      response.setHeader("ratelimit-limit", `${LIMIT};w=21600`);
+      response.setHeader("ratelimit-remaining", `${hub.remaining};w=21600`);
+    }
+    // Distribution 2 has one page.
+    if (url.includes("/tags/list?n=1")) response.setHeader("Link", `<${url}&last=1>; rel="next"`);
+    pass(request, response, url);
+  });
+  const pass = (request: IncomingMessage, response: ServerResponse, path: string) => {
+    const { authorization: _, ...headers } = request.headers;
+    const sent = forward({ port: distribution.port, path, method: request.method, headers }, (received) => {
+      response.writeHead(received.statusCode ?? 500, received.headers);
+      response.once("close", () => (hub.left += response.writableFinished ? 0 : 1));
+      const { hold } = hub;
+      if (hold === undefined || !path.includes("/blobs/")) return void received.pipe(response);
+      received.once("data", (piece: Buffer) => {
+        response.write(piece.subarray(0, -1));
+        const release = () => {
+          response.write(piece.subarray(-1));
+          received.pipe(response);
+        };
+        void hold.then(release);
+        received.pause();
+      });
+    });
+    request.pipe(sent);
+  };
+  const { port } = await listen(t, server);
+  const root = `http://127.0.0.1:${distribution.port}/v2`;
+  const hub: Hub = {
+    host: `127.0.0.1:${port}`,
+    requests: [],
+    logins: [],
+    remaining: LIMIT,
+    isAway: false,
+    left: 0,
+    hold: undefined,
+    push: async (repository, tag, layer) => {
+      const blob = async (content: string | Buffer) => {
+        const begun = await fetch(`${root}/${repository}/blobs/uploads/`, { method: "POST" });
+        const at = new URL(begun.headers.get("location") ?? "");
+        at.searchParams.set("digest", digestOf(content));
+        t.equal((await fetch(at, { method: "PUT", body: content })).status, 201);
+        return { digest: digestOf(content), size: content.length };
+      };
+      const config = {
+        mediaType: "application/vnd.oci.image.config.v1+json",
+        ...(await blob(JSON.stringify({ architecture: "amd64", os: "linux", config: {}, rootfs: { type: "layers", diff_ids: [digestOf(layer)] } }))),
+      };
+      const layers = [{ mediaType: "application/vnd.oci.image.layer.v1.tar", ...(await blob(layer)) }];
+      const manifest = JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config, layers });
+      const put = await fetch(`${root}/${repository}/manifests/${tag}`, { method: "PUT", headers: { "content-type": MANIFEST }, body: manifest });
+      t.equal(put.status, 201);
+      return digestOf(manifest);
+    },
+  };
+  return hub;
+}
+
+function refuse(response: ServerResponse, status: number, code: string, message: string, headers: Record<string, string> = {}): void {
+  response.writeHead(status, { "Content-Type": "application/json", ...headers }).end(JSON.stringify({ errors: [{ code, message }] }));
+}
