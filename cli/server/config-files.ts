@@ -5,7 +5,15 @@ import { Fault } from "../../lib/fault.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 
 /** A server of a config file, by its alias. */
-export type ConfiguredServer = { alias: string; url: string; key: string | undefined; registry: string | undefined; ca: string | undefined };
+/** `token`: of a session that began at the server's sign-in provider, in place of a key. */
+export type ConfiguredServer = {
+  alias: string;
+  url: string;
+  key: string | undefined;
+  token: string | undefined;
+  registry: string | undefined;
+  ca: string | undefined;
+};
 
 /** `own` is berth's own file; only that one may set a default. */
 export type ConfigFile = { path: string; own: boolean; servers: ConfiguredServer[]; default: string | undefined };
@@ -71,11 +79,11 @@ function readConfig(text: string, path: string): { servers: ConfiguredServer[]; 
   return {
     default: textOf(chosen),
     servers: Object.entries(records).map(([alias, value]) => {
-      const { url, key, registry, ca } = asRecord(value) ?? {};
+      const { url, key, token, registry, ca } = asRecord(value) ?? {};
       const address = textOf(url);
       if (address === undefined || !/^https?:$/.test(URL.parse(address)?.protocol ?? ""))
         throw wrong(`servers.${alias}.url is no http or https address`);
-      return { alias, url: address, key: textOf(key), registry: textOf(registry), ca: textOf(ca) };
+      return { alias, url: address, key: textOf(key), token: textOf(token), registry: textOf(registry), ca: textOf(ca) };
     }),
   };
 }

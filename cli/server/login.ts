@@ -1,10 +1,12 @@
+import { spawn } from "node:child_process";
 import { on } from "node:events";
 import { suggestion } from "../../conf/suggestion.ts";
-import { Fault } from "../../lib/fault.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
-import { formatTable, type Screen } from "../terminal.ts";
+import { formatTable, oneLine, type Screen } from "../terminal.ts";
 import { changeOwnConfig, loadConfigFiles } from "./config-files.ts";
-import { createServerClient } from "./server-client.ts";
+import { createServerClient, type ServerClient } from "./server-client.ts";
 import { apiOf, JSON_OPTION, loadAuthority, loadKeyFile, LOCAL_SERVER } from "./server-command.ts";
 
 const MAX_KEY = 4_096;
@@ -13,12 +15,14 @@ const MAX_KEY = 4_096;
 export const LOGIN: Verbs = {
   "": defineVerb({
     words: "<server>",
-    summary: "sign in to a server with a developer key, save both, and use this server from now on",
+    summary: "sign in to a server, save the credential, and use this server from now on",
     details:
-      "<server> is an address such as https://berth.example, or the name of a saved server.\nThe key comes from --key-file, else from the terminal, where it is not shown, else from standard input.\nAn administrator makes a key with berth users key add <login>.\nKeys are saved in ~/.config/berth/config.yaml, which only you can read.",
+      "<server> is an address such as https://berth.example, or the name of a saved server.\nAt a terminal, if the server has a sign-in provider, you sign in there with a browser, on any device, and a session is saved. Else you need a developer key: from --key-file, else from the terminal, where it is not shown, else from standard input.\nAn administrator makes a key with berth users key add <login>.\nCredentials are saved in ~/.config/berth/config.yaml, which only you can read.",
     options: {
       name: { value: "<name>", summary: "the name to save it under; the default is the host of the address" },
       "key-file": { value: "<file>", summary: "file with the developer key", completes: "files" },
+      "use-key": { summary: "enter a developer key, also where the server has a sign-in provider" },
+      "no-browser": { summary: "do not open a browser for the sign-in provider" },
       ca: { value: "<file>", summary: "PEM file with the certificate of an authority that the server's certificate may have", completes: "files" },
       registry: { value: "<host>", summary: "its registry's host and port, for berth publish" },
     },
@@ -34,22 +38,133 @@ export const LOGIN: Verbs = {
       const ca = options.ca ?? saved?.ca;
       const place = { url, ca: loadAuthority(ca) };
       const keyFile = options["key-file"];
-      const key = keyFile === undefined ? await readKey(screen, url, signal) : loadKeyFile(keyFile);
       const hints = { away: "Check the address.", key: "Nothing was saved." };
-      const server = createServerClient({ name: url, place, key, bareKey: false, hints, clock: context.clock });
-      const { login } = await server.call<{ login: string }>("GET", "/users/current");
+      const clientWith = (key: string, isToken: boolean) =>
+        createServerClient({ name: url, place, key, isToken, bareKey: false, hints, clock: context.clock });
+      const mayAsk = keyFile === undefined && screen.input.isTTY && !options["use-key"];
+      const session = mayAsk
+        ? await signInAtProvider({
+            server: clientWith("", false),
+            word,
+            env: context.env,
+            opensBrowser: !options["no-browser"],
+            screen,
+            clock: context.clock,
+            signal,
+          })
+        : undefined;
+      const key = session?.token ?? (keyFile === undefined ? await readKey(screen, url, signal) : loadKeyFile(keyFile));
+      const { login } = await clientWith(key, session !== undefined).call<{ login: string }>("GET", "/users/current");
       const registry = options.registry ?? saved?.registry;
       const path = changeOwnConfig(context.env, (document) => {
         document.setIn(
           ["servers", name],
-          document.createNode({ url, key, ...(ca === undefined ? {} : { ca }), ...(registry === undefined ? {} : { registry }) }),
+          document.createNode({
+            url,
+            ...(session === undefined ? { key } : { token: key }),
+            ...(ca === undefined ? {} : { ca }),
+            ...(registry === undefined ? {} : { registry }),
+          }),
         );
         document.set("default", name);
       });
-      screen.print(`Signed in to ${url} as ${login}. It is the current server now, saved as ${name} in ${path}.`);
+      const until = session === undefined ? "" : `, until ${new Date(session.expiresOn).toLocaleString("sv-SE").slice(0, 16)}`;
+      screen.print(`Signed in to ${url} as ${login}${until}. It is the current server now, saved as ${name} in ${path}.`);
       screen.note(`To return to the berth of this machine: berth context use ${LOCAL_SERVER}`);
     },
   }),
+};
+
+type DeviceOnWire = {
+  handle: string;
+  userCode: string;
+  url: string;
+  completeUrl?: string;
+  expiresSeconds: number;
+  intervalSeconds: number;
+};
+type DeviceResultOnWire = { isPending: boolean; token?: string; expiresOn?: string };
+
+/** The server, or the provider behind it, may answer again before the code expires. */
+const PASSING: readonly FaultCode[] = [
+  "CONTROL_AWAY",
+  "CONTROL_BUSY",
+  "CONTROL_STANDBY",
+  "CONTROL_NO_LEADER",
+  "SIGN_IN_PROVIDER_AWAY",
+  "TOO_MANY_ATTEMPTS",
+];
+
+/** A session that began at the server's sign-in provider; undefined: the server has none, or it does not work. Faults: SIGN_IN_FAILED, SIGN_IN_REFUSED. */
+async function signInAtProvider(of: {
+  server: Pick<ServerClient, "callAnonymously">;
+  /** The server's address, as it was entered. */
+  word: string;
+  env: NodeJS.ProcessEnv;
+  opensBrowser: boolean;
+  screen: Screen;
+  clock: Clock;
+  signal: AbortSignal;
+}): Promise<{ token: string; expiresOn: string } | undefined> {
+  const { server, word, env, opensBrowser, screen, clock, signal } = of;
+  // A server of another kind answers an unknown route in its own way.
+  const provider = await ifNoFault(server.callAnonymously<{ name?: unknown } | null>("GET", "/users/login/oidc"));
+  if (typeof provider?.name !== "string") return undefined;
+  const begun = await ifNoFault(server.callAnonymously<DeviceOnWire>("POST", "/users/login/device"), (fault) => screen.note(oneLine(fault.message)));
+  if (begun === undefined) return undefined;
+  const address = webAddress(begun.completeUrl ?? begun.url);
+  screen.note(
+    `To sign in with ${oneLine(provider.name)}, open ${address} in a browser on any device. The page shows or wants the code ${oneLine(begun.userCode)}.`,
+  );
+  screen.note(`Waiting. To use a developer key instead, press Ctrl-C and run: berth login ${word} --use-key`);
+  if (opensBrowser) openBrowser(address, env);
+  const until = clock.monotonic() + begun.expiresSeconds * 1_000;
+  while (clock.monotonic() < until) {
+    await clock.sleep(Math.max(begun.intervalSeconds, 1) * 1_000, signal);
+    const result = await ifNoFault(
+      server.callAnonymously<DeviceResultOnWire>("POST", "/users/login/device/token", { handle: begun.handle }),
+      (fault) => {
+        if (!PASSING.includes(fault.code)) throw fault;
+      },
+    );
+    if (result?.token !== undefined) return { token: result.token, expiresOn: result.expiresOn ?? "" };
+  }
+  throw new Fault("SIGN_IN_FAILED", "The code has expired. Nothing was saved. Run berth login again.");
+}
+
+async function ifNoFault<T>(work: Promise<T>, onFault: (fault: Fault) => void = () => {}): Promise<T | undefined> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    onFault(error);
+    return undefined;
+  }
+}
+
+/** The server names it, and a program is started with it. Faults: SIGN_IN_FAILED. */
+function webAddress(address: string): string {
+  const url = URL.parse(address);
+  if (url === null || !/^https?:$/.test(url.protocol))
+    throw new Fault("SIGN_IN_FAILED", "The server names no web address to sign in at. Nothing was saved.");
+  return url.href;
+}
+
+/** In the browser of this desktop, if there is one. In a session over SSH it would be another person's. */
+function openBrowser(address: string, env: NodeJS.ProcessEnv): void {
+  const hasDesktop = process.platform !== "linux" || (env["SSH_CONNECTION"] === undefined && Boolean(env["DISPLAY"] ?? env["WAYLAND_DISPLAY"]));
+  const [program, ...args] = env["BROWSER"] ? [env["BROWSER"]] : hasDesktop ? (OPENERS[process.platform] ?? []) : [];
+  if (program === undefined) return;
+  const child = spawn(program, [...args, address], { detached: true, stdio: "ignore", env });
+  // The address is on the terminal too.
+  child.once("error", () => {});
+  child.unref();
+}
+
+const OPENERS: Partial<Record<NodeJS.Platform, readonly string[]>> = {
+  linux: ["xdg-open"],
+  darwin: ["open"],
+  win32: ["rundll32", "url.dll,FileProtocolHandler"],
 };
 
 /** A line from the terminal, which shows nothing of it, or all of standard input. Faults: SETTINGS_INVALID. */
@@ -131,7 +246,12 @@ export const CONTEXT: Verbs = {
         document.deleteIn(["servers", name]);
         if (own?.default === name) document.delete("default");
       });
-      screen.print(`Forgot ${name}. Its key stays valid: berth users key rm revokes it.`);
+      const isSession = own?.servers.find(({ alias }) => alias === name)?.token !== undefined;
+      screen.print(
+        isSession
+          ? `Forgot ${name}. Its session stays valid until it expires, or you end it on the console's page Profile.`
+          : `Forgot ${name}. Its key stays valid: berth users key rm revokes it.`,
+      );
     },
   }),
 };

@@ -22,9 +22,11 @@ type ServerPlace = { url: string; ca?: string | undefined } | { socket: string }
 export type ServerClient = {
   /** For sentences: `the berth on .berth`, `https://dev.example/api`. */
   name: string;
-  /** The developer key, also for registries. */
+  /** The developer key, or the token of a session instead, also for registries. */
   key: string;
   call: CallApi;
+  /** `call` without a credential. */
+  callAnonymously: CallApi;
   text(path: string): Promise<string>;
   /** A response that may never end; its head arrives soon. */
   stream(path: string, signal: AbortSignal): Promise<IncomingMessage>;
@@ -54,19 +56,20 @@ const BY_STATUS: Readonly<Record<number, FaultCode>> = {
 };
 
 /**
- * The first call opens the connection. With `bareKey` each call sends the developer key itself; otherwise the client signs in once. `hints` say what to do
- * if the server is unavailable, and if the key is wrong.
+ * The first call opens the connection. With `bareKey` each call sends the developer key itself; otherwise the client signs in once. `isToken`: `key` is the token
+ * of a session that began at the server's sign-in provider. `hints` say what to do if the server is unavailable, and if the key is wrong.
  */
 export function createServerClient(deps: {
   name: string;
   place: ServerPlace;
   key: string;
+  isToken?: boolean | undefined;
   bareKey: boolean;
   hints: { away: string; key: string };
   clock: Clock;
 }): ServerClient {
-  const { name, place, key, hints, clock } = deps;
-  const dev = `Dev ${key}`;
+  const { name, place, key, isToken = false, hints, clock } = deps;
+  const dev = isToken ? key : `Dev ${key}`;
 
   const unreachable = (why: string, cause: unknown) => {
     const certificate = certificateAdvice(cause);
@@ -92,6 +95,7 @@ export function createServerClient(deps: {
   const refusal = (status: number, text: string): Fault => {
     const { code, message, innerMessage } = (parseJson(text) ?? {}) as { code?: unknown; message?: unknown; innerMessage?: unknown };
     if (code === "DEV_KEY_INVALID") return new Fault("DEV_KEY_INVALID", `${capital(name)} does not know this developer key. ${hints.key}`);
+    if (isToken && code === "TOKEN_INVALID") return new Fault("TOKEN_INVALID", `The session at ${name} has ended. ${hints.key}`);
     const faultCode = typeof code === "string" && Object.hasOwn(FAULTS, code) ? (code as FaultCode) : (BY_STATUS[status] ?? "INTERNAL");
     const logs = typeof innerMessage === "string" && innerMessage !== "" ? innerMessage.split("\n") : undefined;
     return new Fault(faultCode, typeof message === "string" && message !== "" ? message : `${capital(name)} answered ${status}.`, { logs });
@@ -106,9 +110,9 @@ export function createServerClient(deps: {
     if (typeof issued === "string") return issued;
     throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not accept this developer key. ${hints.key}`);
   };
-  const authorization = () => (deps.bareKey ? dev : (token ??= signIn()));
+  const authorization = () => (deps.bareKey || isToken ? dev : (token ??= signIn()));
 
-  const callAs = async <T>(authorization: string, method: string, path: string, body?: object, limitMs = CALL_MS): Promise<T> => {
+  const callAs = async <T>(authorization: string | undefined, method: string, path: string, body?: object, limitMs = CALL_MS): Promise<T> => {
     const text = body === undefined ? undefined : JSON.stringify(body);
     const headers = { authorization, "content-type": text === undefined ? undefined : "application/json" };
     return readAnswer(textOf(await http.request({ method, url: base + path, headers, body: text, timeoutMs: limitMs }))) as T;
@@ -127,6 +131,7 @@ export function createServerClient(deps: {
     name,
     key,
     call: async (method, path, body, limitMs) => callAs(await authorization(), method, path, body, limitMs),
+    callAnonymously: (method, path, body, limitMs) => callAs(undefined, method, path, body, limitMs),
     asDeveloper: (method, path, body, limitMs) => callAs(dev, method, path, body, limitMs),
     text: async (path) => textOf(await http.request({ url: base + path, headers: { authorization: await authorization() } })),
     stream: async (path, signal) => {

@@ -39,13 +39,21 @@ export type SelectedServer = ServerClient & { isLocal: boolean; registry: string
 /** The server that options, settings and config files select. Faults: SETTINGS_INVALID, CONTROL_AWAY if none runs here. */
 export function selectServer(context: CommandContext, serverOptions: ServerOptions): SelectedServer {
   const { settings } = loadSettings(context);
-  const { remote, key = "" } = chooseServer(serverOptions, settings.client, loadConfigFiles(context.env));
+  const { remote, key = "", isToken } = chooseServer(serverOptions, settings.client, loadConfigFiles(context.env));
   if (remote === undefined)
     return { ...localServer(context, { key: key === "" ? undefined : key, bareKey: false }), isLocal: true, registry: undefined };
   const { name, url, registry, ca } = remote;
   const hints = { away: "Check the address.", key: `Sign in again with berth login ${name}, or name another one with --key-file or BERTH_KEY.` };
   return {
-    ...createServerClient({ name, place: { url, ca: loadAuthority(serverOptions.ca ?? ca) }, key, bareKey: false, hints, clock: context.clock }),
+    ...createServerClient({
+      name,
+      place: { url, ca: loadAuthority(serverOptions.ca ?? ca) },
+      key,
+      isToken,
+      bareKey: false,
+      hints,
+      clock: context.clock,
+    }),
     isLocal: false,
     registry,
   };
@@ -83,6 +91,8 @@ export function requestVerb<const O extends Options, T>(of: {
 type ServerChoice = {
   remote: { name: string; url: string; registry: string | undefined; ca: string | undefined } | undefined;
   key: string | undefined;
+  /** `key` is the token of a session. */
+  isToken?: boolean;
 };
 
 /** The options of the command line. */
@@ -105,10 +115,11 @@ function chooseServer(options: ServerOptions, client: Settings["client"], files:
   const word = options.server ?? client.server ?? own;
   const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : loadKeyFile(client.keyFile));
   if (word === undefined || word === LOCAL_SERVER) return { remote: undefined, key: givenKey ?? fromSettings() };
-  const { alias, url, key, registry, ca } = addressOf(word, files);
+  const { alias, url, key: ownKey, token, registry, ca } = addressOf(word, files);
+  const key = ownKey ?? token;
   // The key of an alias comes before that of the settings.
   const selected = givenKey ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
-  if (selected !== undefined) return { remote: { name: url, url, registry, ca }, key: selected };
+  if (selected !== undefined) return { remote: { name: url, url, registry, ca }, key: selected, isToken: selected === token };
   throw new Fault("SETTINGS_INVALID", `There is no developer key for ${word}. Sign in with berth login ${word}, or set --key-file or BERTH_KEY.`);
 }
 
@@ -119,7 +130,7 @@ function addressOf(word: string, files: readonly ConfigFile[]): ServerAddress {
     if (!URL.canParse(word)) throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no address of a server.`);
     const url = apiOf(word);
     const same = configured.find((one) => apiOf(one.url) === url);
-    return { url, key: same?.key, registry: same?.registry, ca: same?.ca };
+    return { url, key: same?.key, token: same?.token, registry: same?.registry, ca: same?.ca };
   }
   const selected = configured.find(({ alias }) => alias === word);
   if (selected) return { ...selected, url: apiOf(selected.url) };

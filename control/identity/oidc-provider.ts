@@ -44,8 +44,8 @@ export type OidcProvider = {
   finishCode(request: Omit<OidcCodeRequest, "url">, search: string): Promise<OidcUserClaims>;
   /** Faults: SIGN_IN_FAILED, NOT_PROVIDED if the provider has no sign-in of devices. */
   beginDevice(): Promise<OidcDeviceRequest>;
-  /** Undefined: the user has not finished yet. Faults: SIGN_IN_FAILED. */
-  finishDevice(deviceCode: string): Promise<OidcUserClaims | undefined>;
+  /** `pending`: the user has not finished yet; `slow_down`: nor should berth ask so often. Faults: SIGN_IN_FAILED. */
+  finishDevice(deviceCode: string): Promise<OidcUserClaims | "pending" | "slow_down">;
   close(): void;
 };
 
@@ -160,10 +160,11 @@ export function openOidcProvider(settings: OidcClientSettings, { clock, log }: {
       call(async (oidc, config) => {
         const response = await oidc.genericGrantRequest(config, DEVICE_GRANT, { device_code: deviceCode }).catch((error: unknown) => {
           const { error: code } = error instanceof oidc.ResponseBodyError ? error : {};
-          if (code === "authorization_pending" || code === "slow_down") return undefined;
+          if (code === "authorization_pending") return "pending" as const;
+          if (code === "slow_down") return "slow_down" as const;
           throw error;
         });
-        return response && claimsOf(oidc, config, response);
+        return typeof response === "string" ? response : claimsOf(oidc, config, response);
       }),
     close: () => {
       configuration.close(new Error("berth ends"));

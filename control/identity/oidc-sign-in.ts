@@ -72,6 +72,7 @@ const DEVICE_CONTEXT = ["sign-in of a device"];
 const MOST_AT_ONCE = 32;
 const BUSY_MS = 1_000;
 const MOST_POLLED = 1_000;
+const SLOWER_MS = 5_000;
 const LONGEST_SUBJECT = 255;
 const LONGEST_NAME = 200;
 const MOST_CLAIMED_GROUPS = 5_000;
@@ -83,8 +84,8 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
   const { name } = provider;
   /** Each unfinished sign-in costs a request to the provider. */
   const attempts = createSignInAttempts({ clock, refusal: `Too many sign-ins with ${name} failed from this address. Wait, then try again.` });
-  /** When a device may ask again, by the digest of its handle; the oldest first. */
-  const polls = new Map<string, number>();
+  /** When berth may ask the provider again about a device, by the digest of its handle; the oldest first. */
+  const polls = new Map<string, { from: number; intervalMs: number }>();
   let running = 0;
 
   const limited = async <T>(peer: string | undefined, work: () => Promise<T>): Promise<T> => {
@@ -191,17 +192,23 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
         return { ...shown, handle, expiresMs, intervalMs };
       }),
     finishDevice: async (handle, peer) => {
-      const { deviceCode, intervalMs } = unseal<SealedDevice>(DEVICE_CONTEXT, handle);
+      const { deviceCode, intervalMs: firstMs } = unseal<SealedDevice>(DEVICE_CONTEXT, handle);
       const digest = tokenDigest(handle);
-      if ((polls.get(digest) ?? 0) > clock.monotonic()) return undefined;
-      polls.delete(digest);
-      const [oldest] = polls.size >= MOST_POLLED ? polls.keys() : [];
-      if (oldest !== undefined) polls.delete(oldest);
-      // The client counts the interval from the response.
-      polls.set(digest, clock.monotonic() + intervalMs * 0.8);
+      const { from, intervalMs } = polls.get(digest) ?? { from: 0, intervalMs: firstMs };
+      if (from > clock.monotonic()) return undefined;
+      const pause = (ms: number) => {
+        polls.delete(digest);
+        const [oldest] = polls.size >= MOST_POLLED ? polls.keys() : [];
+        if (oldest !== undefined) polls.delete(oldest);
+        // The client counts its interval from the response.
+        polls.set(digest, { from: clock.monotonic() + ms * 0.8, intervalMs: ms });
+      };
+      pause(intervalMs);
       return limited(undefined, async () => {
         const claims = await provider.finishDevice(deviceCode);
-        return claims && openSession(claims, "administration", peer);
+        // RFC 8628 §3.5.
+        if (claims === "slow_down") pause(intervalMs + SLOWER_MS);
+        return typeof claims === "string" ? undefined : openSession(claims, "administration", peer);
       });
     },
   };

@@ -1,6 +1,12 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import t from "tap";
-import { openConsole } from "../control/console/fixtures/open-console.ts";
+import { openTerminal } from "../cli/fixtures/terminal.ts";
+import { typeBerth } from "../cli/fixtures/type-berth.ts";
+import { openBrowser, openConsole } from "../control/console/fixtures/open-console.ts";
 import { CLIENT_ID, CLIENT_SECRET, startOidcProvider } from "../fixtures/oidc-provider.ts";
+import { eventually } from "../fixtures/eventually.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
 import { appFiles, openStand } from "./contract/stand.ts";
 
 t.test("a signed-out user opens a container, signs in at the provider, and is in the container", async (t) => {
@@ -60,6 +66,114 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
   await t.test("the secret is in no output", async (t) => {
     t.notMatch(stand.output(), CLIENT_SECRET);
     t.notMatch(JSON.stringify(await stand.json("/admin/settings")), CLIENT_SECRET);
+  });
+
+  await t.test("a command line signs in by a code, and publishes with its session", async (t) => {
+    const home = tempFolder(t);
+    const browser = join(home, "browser");
+    writeFileSync(browser, '#!/bin/sh\nprintf %s "$1" > "$HOME/opened"\n', { mode: 0o755 });
+    const env = { PATH: process.env["PATH"] ?? "", HOME: home, BERTH_DATA: join(home, "no-data"), BROWSER: browser };
+    const session = openTerminal(t, ["login", stand.base, "--name", "lab"], { env });
+    const [, code = ""] = await session.expect(/To sign in with Our Provider, open http.* in a browser on any device.*code ([A-Z]{4}-[A-Z]{4})/s);
+    const opened = await eventually("the browser to be opened", async () => {
+      const text = existsSync(join(home, "opened")) ? readFileSync(join(home, "opened"), "utf8") : "";
+      return text === "" ? undefined : text;
+    });
+    t.match(opened, code);
+    const other = await (await openBrowser()).newPage();
+    t.teardown(() => other.close());
+    await other.goto(opened);
+    await other.getByRole("button", { name: "Continue" }).click();
+    await other.getByLabel("Name").fill("anna");
+    await other.keyboard.press("Enter");
+    await other.getByText("Sign-in Success").waitFor();
+    t.equal(await session.ended(), 0, session.output());
+    t.match(session.output(), /Signed in to http.* as anna, until 2/);
+    const file = readFileSync(join(home, ".config/berth/config.yaml"), "utf8");
+    t.match(file, /token: [\w-]{43}/);
+    t.notMatch(session.output(), /[\w-]{43}/, "the terminal shows no token");
+
+    const type = (...args: string[]) => typeBerth(args, { env });
+    t.match(await type("users", "ls"), { code: 0, stdout: /anna +admin +lab/ });
+    const folder = join(home, "package");
+    mkdirSync(join(folder, "dockerfiles/web"), { recursive: true });
+    writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "annas", version: "1.0.0" }));
+    for (const [path, text] of Object.entries(appFiles("web", "one", { on_demand: true }))) writeFileSync(join(folder, path), text);
+    t.match(await type("publish", folder), { code: 0 });
+    t.match((await stand.json("/admin/audit?action=packagePublished&login=anna"))[0], { target: "annas" });
+
+    t.match(
+      await typeBerth(["users", "block", "anna"], {
+        env: { ...env, BERTH_DATA: join(stand.data, "berth-data"), BERTH_ADMIN_KEY: stand.key, BERTH_SERVER: "none" },
+      }),
+      { code: 0 },
+    );
+    t.match(await type("users", "ls"), { code: 4, stderr: /The session at .* has ended.*berth login/ });
+    await stand.call("/users/anna/block", { method: "DELETE" });
+    t.match(await type("context", "rm", "lab"), { stdout: /Its session stays valid until/ });
+  });
+
+  await t.test("while the provider is away, keys work, and one sentence says so", async (t) => {
+    provider.isUp = false;
+    await page.goto(`${console}/#/containers`);
+    await page.context().clearCookies();
+    await page.reload();
+    const button = page.getByRole("button", { name: "Sign in with Our Provider" });
+    await button.waitFor();
+    // Its document is kept, so the browser goes there. The command line learns at once.
+    const home = tempFolder(t);
+    const session = openTerminal(t, ["login", stand.base, "--name", "lab"], { env: { PATH: process.env["PATH"] ?? "", HOME: home } });
+    await session.expect(
+      /Sign-in with Our Provider does not work at the moment \(it answered 503\)\. Developer keys work as before\.\n+Developer key for .*: $/,
+    );
+    session.type(`${stand.key}\r`);
+    t.equal(await session.ended(), 0, session.output());
+    await page.getByLabel("Developer key").fill(stand.key);
+    await page.keyboard.press("Enter");
+    await page.getByRole("link", { name: "app-web", exact: true }).waitFor();
+    provider.isUp = true;
+  });
+
+  await t.test("a link from another user signs no one in", async (t) => {
+    const own = await (await openBrowser()).newPage();
+    t.teardown(() => own.close());
+    await own.goto(`${console}/console/signed-in?code=of-eve&state=of-eve`);
+    await own.getByRole("alert").getByText("This sign-in was not begun in this browser tab. Sign in again.").waitFor();
+    t.same(await own.context().cookies(), []);
+    t.equal(own.url(), `${console}/console/signed-in`);
+    for (const path of ["begin", "finish"]) {
+      const answer = await fetch(`${console}/console/sign-in/${path}`, {
+        method: "POST",
+        headers: { "content-type": "application/json", origin: stand.base, "sec-fetch-site": "same-site" },
+        body: JSON.stringify({ sealed: "x", search: "?code=x" }),
+      });
+      t.equal(answer.status, 403, "a page of the edge");
+    }
+    t.equal((await fetch(`${stand.base}/console/sign-in/begin`, { method: "POST" })).status, 404, "not at the edge");
+  });
+
+  await t.test("a code is valid once", async (t) => {
+    const begun = (await (await fetch(`${console}/console/sign-in/begin`, { method: "POST" })).json()) as { url: string; sealed: string };
+    const own = await (await openBrowser()).newPage();
+    t.teardown(() => own.close());
+    // The page at which the browser arrives began no sign-in, so the code is not used.
+    await own.goto(begun.url);
+    const arrived = own.waitForRequest(/signed-in\?/);
+    await own.getByLabel("Name").fill("anna");
+    await own.keyboard.press("Enter");
+    const { search } = new URL((await arrived).url());
+    const finish = () =>
+      fetch(`${console}/console/sign-in/finish`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ sealed: begun.sealed, search }),
+      });
+    const first = await finish();
+    t.equal(first.status, 200);
+    t.match(first.headers.get("set-cookie"), /^berth-console=[\w-]{43}; Path=\/; Max-Age=86[34]\d\d; HttpOnly; SameSite=Strict$/);
+    const second = await finish();
+    t.equal(second.status, 401);
+    t.match(await second.json(), { message: /has expired, or was finished before/ });
   });
   t.same(troubles, []);
 });

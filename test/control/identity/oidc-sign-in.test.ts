@@ -1,0 +1,317 @@
+import t, { type Test } from "tap";
+import { openOidcProvider } from "../../../control/identity/oidc-provider.ts";
+import { createOidcSignIn, mapClaims, type OidcRules, type OidcSignIn } from "../../../control/identity/oidc-sign-in.ts";
+import { openKeyFile, openVault } from "../../../control/packages/credentials/open-vault.ts";
+import type { FaultCode } from "../../../lib/fault.ts";
+import { openLog } from "../../../lib/log.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { openApiDeps } from "../api/fixtures/open-api-fixture.ts";
+import { FORGED_CLIENT, FORGED_SECRET, type ForgingProvider, startForgingProvider, type TokenChanges } from "./fixtures/forging-provider.ts";
+
+const RULES: OidcRules = {
+  loginClaim: "preferred_username",
+  groupsClaim: "groups",
+  allowedGroups: ["*"],
+  adminGroups: [],
+  groups: [],
+  createUsers: true,
+  linkUsers: false,
+  sessionMs: 3_600_000,
+};
+const REDIRECT = "http://127.0.0.1:8081/console/signed-in";
+const PEER = "192.0.2.1";
+
+async function openSignIn(t: Test, rules: Partial<OidcRules> = {}, clock = systemClock()) {
+  const forging = await startForgingProvider(t);
+  const { folder, close, store, identity } = await openApiDeps({}, clock);
+  t.teardown(close);
+  const log = openLog({ level: "silent", name: "test" });
+  const provider = openOidcProvider(
+    {
+      issuer: forging.issuer,
+      name: "Forge",
+      clientId: FORGED_CLIENT,
+      clientSecret: FORGED_SECRET,
+      scopes: ["openid"],
+      claims: ["preferred_username"],
+    },
+    { clock, log },
+  );
+  t.teardown(provider.close);
+  const vault = await openVault({ store, keyFile: openKeyFile(folder), given: [], log });
+  const open = (changed: Partial<OidcRules>) => createOidcSignIn({ provider, rules: { ...RULES, ...changed }, store, identity, vault, clock, log });
+  return { forging, store, identity, provider, open, signIn: open(rules) };
+}
+
+/** As a browser that comes back from the provider at once. */
+async function signInWith(
+  { signIn, forging }: { signIn: OidcSignIn; forging: ForgingProvider },
+  changes: TokenChanges & { search?: (right: URLSearchParams) => string } = {},
+) {
+  const { url, sealed, state } = await signIn.begin(REDIRECT);
+  forging.state(changes, new URL(url).searchParams.get("nonce") ?? "");
+  const right = new URLSearchParams({ code: "a-code", state });
+  return signIn.finish({ sealed, search: `?${changes.search?.(right) ?? right.toString()}` }, undefined);
+}
+
+t.test("the request to the provider has PKCE, state and nonce, and the code is exchanged with the verifier and the secret", async (t) => {
+  const opened = await openSignIn(t);
+  const { url } = await opened.signIn.begin(REDIRECT);
+  t.match(Object.fromEntries(new URL(url).searchParams), {
+    response_type: "code",
+    client_id: FORGED_CLIENT,
+    redirect_uri: REDIRECT,
+    code_challenge_method: "S256",
+    code_challenge: /^[\w-]{43}$/,
+    state: /^[\w-]{43}$/,
+    nonce: /^[\w-]{43}$/,
+  });
+  const { token, user, isNew } = await signInWith(opened);
+  t.match({ user, isNew }, { user: { login: "anna", admin: false, oidcSubject: "id-of-anna" }, isNew: true });
+  t.match(await opened.identity.who(token, "console"), { login: "anna" });
+  t.equal(await opened.identity.who(token), undefined, "the console's session is not valid at the edge");
+  const exchange = opened.forging.requests.find(({ path }) => path === "/token");
+  t.match(exchange?.body, /code_verifier=[\w-]{43}/);
+  t.match(exchange?.authorization, /^Basic /);
+  t.notMatch(exchange?.body, FORGED_SECRET);
+});
+
+const FORGED: Record<string, TokenChanges & { search?: (right: URLSearchParams) => string }> = {
+  "another state": { search: (right) => new URLSearchParams({ ...Object.fromEntries(right), state: "of-another-sign-in" }).toString() },
+  "no state": { search: () => "code=a-code" },
+  "two states": { search: (right) => `${right.toString()}&state=${right.get("state")}` },
+  "another issuer in the address": { search: (right) => `${right.toString()}&iss=https://elsewhere.example` },
+  "an error": { search: (right) => `error=access_denied&state=${right.get("state")}` },
+  "another nonce": { claims: { nonce: "of-another-sign-in" } },
+  "no nonce": { claims: { nonce: undefined } },
+  "the signature of another key": { by: "other key" },
+  "no signature": { by: "none" },
+  "a signature by the client's secret": { by: "client secret" },
+  "another audience": { claims: { aud: "another-client" } },
+  "several audiences, and another client as its party": { claims: { aud: [FORGED_CLIENT, "other"], azp: "other" } },
+  "another issuer": { claims: { iss: "https://elsewhere.example" } },
+  "no subject": { claims: { sub: undefined } },
+  "an end 2 minutes ago": { expires: -120 },
+  "a beginning in 2 minutes": { claims: { nbf: Math.floor(Date.now() / 1_000) + 120 } },
+};
+for (const [what, changes] of Object.entries(FORGED)) {
+  t.test(`an answer with ${what} signs no one in`, async (t) => {
+    const opened = await openSignIn(t);
+    await t.rejects(signInWith(opened, changes), { code: "SIGN_IN_FAILED" });
+    t.equal((await opened.store.users.all()).length, 1);
+  });
+}
+
+t.test("a clock that differs by half a minute is no failure", async (t) => {
+  t.match(await signInWith(await openSignIn(t), { expires: -30 }), { user: { login: "anna" } });
+});
+
+t.test("what finishes a sign-in is sealed, for one purpose and a quarter of an hour", async (t) => {
+  const clock = createStillClock(Date.now());
+  const opened = await openSignIn(t, {}, clock);
+  const { signIn, forging } = opened;
+  const { sealed, state } = await signIn.begin(REDIRECT);
+  const search = `?code=a-code&state=${state}`;
+  const flipped = `${sealed.slice(0, -6)}${sealed.endsWith("AAAAAA") ? "BBBBBB" : "AAAAAA"}`;
+  const { handle } = await signIn.beginDevice(PEER);
+  for (const wrong of ["", ".", "no.thing", flipped, handle, "x".repeat(4_000)])
+    await t.rejects(signIn.finish({ sealed: wrong, search }, undefined), { code: "SIGN_IN_FAILED" });
+  await t.rejects(signIn.finishDevice(sealed, PEER), { code: "SIGN_IN_FAILED" });
+  t.notMatch(Buffer.from(sealed.split(".")[1] ?? "", "base64").toString("latin1"), state);
+  await clock.advance(15 * 60_000);
+  await t.rejects(signIn.finish({ sealed, search }, undefined), { code: "SIGN_IN_FAILED" });
+  t.notOk(forging.requests.some(({ path }) => path === "/token"));
+});
+
+t.test("another control process with the same store finishes what one began", async (t) => {
+  const opened = await openSignIn(t);
+  const { url, sealed, state } = await opened.signIn.begin(REDIRECT);
+  opened.forging.state({}, new URL(url).searchParams.get("nonce") ?? "");
+  t.match(await opened.open({}).finish({ sealed, search: `?code=a-code&state=${state}` }, undefined), { user: { login: "anna" } });
+});
+
+t.test("responses of a provider are bounded, and its redirects lead nowhere", async (t) => {
+  const opened = await openSignIn(t);
+  const { forging } = opened;
+  const rejected = async (path: string, answer: Parameters<typeof forging.answers.set>[1], code: FaultCode) => {
+    forging.answers.set(path, answer);
+    await t.rejects(signInWith(opened), { code });
+    forging.answers.delete(path);
+  };
+  await rejected("/token", (_request, response) => forging.json(response, { access_token: "x".repeat(300_000) }), "SIGN_IN_PROVIDER_AWAY");
+  await rejected("/token", (_request, response) => forging.json(response, {}, 503), "SIGN_IN_PROVIDER_AWAY");
+  await rejected("/token", (_request, response) => response.writeHead(302, { location: "/elsewhere" }).end(), "SIGN_IN_FAILED");
+  await rejected("/token", (_request, response) => response.writeHead(200, { "content-type": "text/html" }).end("<p>hello"), "SIGN_IN_FAILED");
+  await rejected("/token", (_request, response) => forging.json(response, { error: "invalid_grant" }, 400), "SIGN_IN_FAILED");
+  await rejected("/token", (_request, response) => forging.json(response, { error: "invalid_client" }, 401), "SIGN_IN_FAILED");
+  await rejected("/token", (_request, response) => response.destroy(), "SIGN_IN_PROVIDER_AWAY");
+  t.notOk(forging.requests.some(({ path }) => path === "/elsewhere"));
+  t.match(await signInWith(opened), { user: { login: "anna" } }, "it works again");
+});
+
+t.test("no key of the provider, no sign-in", async (t) => {
+  const opened = await openSignIn(t);
+  opened.forging.answers.set("/jwks", (_request, response) => opened.forging.json(response, { keys: [] }));
+  await t.rejects(signInWith(opened), { code: "SIGN_IN_FAILED" });
+});
+
+t.test("user info of another subject is refused", async (t) => {
+  const opened = await openSignIn(t);
+  opened.forging.answers.set("/userinfo", (_request, response) => opened.forging.json(response, { sub: "id-of-eve", preferred_username: "eve" }));
+  await t.rejects(signInWith(opened, { claims: { preferred_username: undefined } }), { code: "SIGN_IN_FAILED" });
+});
+
+t.test("a provider that sends nothing is given up after 10 s, and is tried again after a pause", async (t) => {
+  const clock = createStillClock(Date.now());
+  const { signIn, forging } = await openSignIn(t, {}, clock);
+  const document = "/.well-known/openid-configuration";
+  const requested = () => forging.requests.filter(({ path }) => path === document).length;
+  forging.answers.set(document, (_request, response) => void response.writeHead(200, { "content-type": "application/json" }).write("{"));
+  const first = t.rejects(signIn.begin(REDIRECT), { code: "SIGN_IN_PROVIDER_AWAY" });
+  await eventually("a request", async () => requested() === 1 || undefined);
+  await clock.advance(10_000);
+  await first;
+  await t.rejects(signIn.begin(REDIRECT), { code: "SIGN_IN_PROVIDER_AWAY" });
+  t.equal(requested(), 1, "the pause after a failure");
+  await clock.advance(5_000);
+  forging.answers.set(document, (_request, response) => forging.json(response, { ...forging.document(), issuer: "https://elsewhere.example" }));
+  await t.rejects(signIn.begin(REDIRECT), { code: "SIGN_IN_PROVIDER_AWAY" }, "the document of another issuer");
+  t.equal(requested(), 2);
+  await clock.advance(30_000);
+  forging.answers.delete(document);
+  t.match(await signIn.begin(REDIRECT), { url: /authorize/ });
+  await signIn.begin(REDIRECT);
+  t.equal(requested(), 3, "its document is kept");
+});
+
+t.test("sign-ins that fail are counted by address", async (t) => {
+  const { signIn, forging } = await openSignIn(t);
+  forging.answers.set("/token", (_request, response) => forging.json(response, { error: "invalid_grant" }, 400));
+  const attempt = async () => {
+    const { sealed, state } = await signIn.begin(REDIRECT);
+    return signIn.finish({ sealed, search: `?code=guessed&state=${state}` }, PEER);
+  };
+  for (let count = 0; count < 10; count++) await t.rejects(attempt(), { code: "SIGN_IN_FAILED" });
+  await t.rejects(attempt(), { code: "TOO_MANY_ATTEMPTS" });
+  await t.rejects(signIn.beginDevice(PEER), { code: "TOO_MANY_ATTEMPTS" });
+  t.match(await signIn.beginDevice("192.0.2.2"), { userCode: "ABCD-EFGH" });
+});
+
+t.test("a device polls the provider no faster than the provider wants", async (t) => {
+  const clock = createStillClock(Date.now());
+  const { signIn, forging, identity } = await openSignIn(t, {}, clock);
+  let error: string | undefined = "authorization_pending";
+  forging.answers.set("/token", (request, response) => {
+    if (error !== undefined) return forging.json(response, { error }, 400);
+    forging.answers.delete("/token");
+    request.socket.destroy();
+  });
+  const { handle } = await signIn.beginDevice(PEER);
+  const polled = () => forging.requests.filter(({ path }) => path === "/token").length;
+  t.equal(await signIn.finishDevice(handle, PEER), undefined);
+  t.equal(await signIn.finishDevice(handle, PEER), undefined);
+  t.equal(polled(), 1);
+  error = "slow_down";
+  await clock.advance(1_000);
+  t.equal(await signIn.finishDevice(handle, PEER), undefined);
+  await clock.advance(1_000);
+  t.equal(await signIn.finishDevice(handle, PEER), undefined);
+  t.equal(polled(), 2);
+  await clock.advance(6_000);
+  forging.answers.delete("/token");
+  forging.state({});
+  const session = await signIn.finishDevice(handle, PEER);
+  t.match(session, { user: { login: "anna" } });
+  t.match(await identity.who(session?.token ?? ""), { login: "anna" }, "a session of the edge, as of other command lines");
+  error = "access_denied";
+  await clock.advance(600_000);
+  await t.rejects(signIn.finishDevice(handle, PEER), { code: "SIGN_IN_FAILED" }, "it has expired");
+});
+
+t.test("a first sign-in takes over no user of the same login", async (t) => {
+  const opened = await openSignIn(t);
+  const { identity, open, forging, store } = opened;
+  await identity.users.add("Anna", {});
+  await t.rejects(signInWith(opened), { code: "SIGN_IN_REFUSED", message: /berth users link Anna "id-of-anna"/ });
+  await identity.users.change("Anna", { admin: true });
+  const linking = { forging, signIn: open({ linkUsers: true }) };
+  await t.rejects(signInWith(linking), { code: "SIGN_IN_REFUSED" }, "an administrator is never linked by name");
+  await t.rejects(signInWith(linking, { claims: { sub: "x", preferred_username: "admin" } }), { code: "SIGN_IN_REFUSED" });
+  await identity.users.change("Anna", { admin: false });
+  t.match(await signInWith(linking), { user: { login: "Anna" }, isNew: false });
+  await t.rejects(signInWith(linking, { claims: { sub: "id-of-another-anna" } }), { code: "SIGN_IN_REFUSED" }, "the login is linked already");
+  t.match(await signInWith(opened, { claims: { preferred_username: "renamed" } }), { user: { login: "Anna" } }, "the subject counts, not the name");
+  await t.rejects(signInWith({ forging, signIn: open({ createUsers: false }) }, { claims: { sub: "new", preferred_username: "new" } }), {
+    code: "SIGN_IN_REFUSED",
+  });
+
+  await identity.users.add("bert", {});
+  await identity.users.link("bert", { issuer: forging.issuer, subject: "id-of-bert" });
+  t.match(await signInWith(opened, { claims: { sub: "id-of-bert" } }), { user: { login: "bert" }, isNew: false });
+  await t.rejects(identity.users.link("Anna", { issuer: forging.issuer, subject: "id-of-bert" }), { code: "LOGIN_TAKEN" });
+  await t.rejects(identity.users.link("admin", { issuer: forging.issuer, subject: "x" }), { code: "REQUEST_INVALID" });
+  t.equal((await store.users.all()).length, 3);
+});
+
+t.test("each sign-in sets what the settings leave to the provider, and refusal ends open sessions", async (t) => {
+  const opened = await openSignIn(t, { allowedGroups: ["lab"], adminGroups: ["admins"], groups: ["lab", "chess"] });
+  const { identity, store } = opened;
+  const first = await signInWith(opened, { claims: { groups: ["/lab", "/admins", "other"] } });
+  t.match(first.user, { login: "anna", admin: true });
+  t.match(await identity.who(first.token, "console"), { admin: true });
+  await identity.users.joinGroup("anna", "own");
+  await identity.users.joinGroup("anna", "chess");
+  t.same(await store.groups.ofUser(first.user.id), ["chess", "lab", "own"]);
+
+  const second = await signInWith(opened, { claims: { groups: ["lab"] } });
+  t.match(second.user, { admin: false });
+  t.match(await identity.who(first.token, "console"), { admin: false }, "in open sessions too");
+  t.same(await store.groups.ofUser(first.user.id), ["lab", "own"]);
+
+  await t.rejects(signInWith(opened, { claims: { groups: ["other"] } }), { code: "SIGN_IN_REFUSED" });
+  t.equal(await identity.who(first.token, "console"), undefined);
+  t.equal(await identity.who(second.token, "console"), undefined);
+});
+
+t.test("a blocked user has no session, no key and no sign-in until an administrator unblocks the user", async (t) => {
+  const opened = await openSignIn(t);
+  const { identity, store } = opened;
+  const { token } = await signInWith(opened);
+  const { key } = await identity.users.addKey("anna", "");
+  const byKey = await identity.signIn(key);
+  const admin = await store.users.byLogin("admin");
+  const by = { id: admin?.id ?? "" };
+  t.match(await identity.users.block("anna", by), { user: { blockedOn: Number } });
+  t.equal(await identity.who(token, "console"), undefined);
+  t.equal(await identity.who(byKey), undefined);
+  await t.rejects(identity.userOfDevKey(key), { code: "USER_BLOCKED" });
+  await t.rejects(identity.signIn(key), { code: "USER_BLOCKED" });
+  await t.rejects(signInWith(opened), { code: "USER_BLOCKED" });
+  await identity.users.unblock("anna");
+  t.equal(await identity.who(byKey), undefined, "sessions have ended");
+  t.match(await identity.userOfDevKey(key), { login: "anna" });
+  await t.rejects(identity.users.block("admin", by), { code: "REQUEST_INVALID" });
+  const anna = await store.users.byLogin("anna");
+  await t.rejects(identity.users.block("anna", { id: anna?.id ?? "" }), { code: "REQUEST_INVALID" });
+});
+
+t.test("claims become a user by the settings", async (t) => {
+  const map = (claims: object, rules: Partial<OidcRules> = {}) =>
+    mapClaims({ ...RULES, ...rules }, "Forge", { issuer: "https://i", subject: "s", claims: { preferred_username: "anna", ...claims } });
+  t.match(map({ name: " Anna " }), { login: "anna", friendlyName: "Anna", groups: undefined, admin: undefined });
+  t.match(map({ preferred_username: "anna@example.com" }), { login: "anna", friendlyName: "anna" });
+  t.match(map({ hd: "example.com" }, { groupsClaim: "hd", allowedGroups: ["example.com"] }), { login: "anna" });
+  t.match(map({ groups: ["b"] }, { adminGroups: ["a"] }), { admin: false });
+  const refused = (claims: object, rules: Partial<OidcRules> = {}) => t.throws(() => map(claims, rules), { code: "SIGN_IN_REFUSED" });
+  refused({ preferred_username: undefined });
+  refused({ preferred_username: ["anna"] });
+  refused({ preferred_username: "anna smith" });
+  refused({ preferred_username: "../anna" });
+  refused({ email: "anna@example.com", email_verified: false }, { loginClaim: "email" });
+  refused({ groups: "laboratory" }, { allowedGroups: ["lab"] });
+  refused({ groups: { lab: true } }, { allowedGroups: ["lab"] });
+  refused({}, { allowedGroups: ["lab"] });
+  refused({ groups: ["*"] }, { allowedGroups: ["lab"] });
+});
