@@ -42,6 +42,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/many-wakes.test.ts",
   "test/gateway/integrity.test.ts",
   "test/control/webhooks/open-webhook-sender.test.ts",
+  "test/program/webhooks.test.ts",
   "test/program/containers-disabled.test.ts",
   "test/gateway/leaks.test.ts",
   "test/program/queue-worker.test.ts",
