@@ -71,8 +71,8 @@ function formatExplanation(
   return [`${screen.paint("bold", name)} is ${screen.paint(stateColour(state), state)}`, ...lines, ...logs, ...table].join("\n");
 }
 
-/** What the server noted when the package was published; none for users who may not manage it. */
-function publishWarnings(logs: string): string[] {
+/** What the server noted when the package was published and its images were validated; none for users who may not manage it. */
+export function publishWarnings(logs: string): string[] {
   return linesOf(logs)
     .split("\n")
     .flatMap((line) => /^warning: (.*)$/.exec(line)?.[1] ?? []);

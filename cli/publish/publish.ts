@@ -8,6 +8,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { unusableReason, waitUntilValidated } from "../containers/actions.ts";
+import { publishWarnings } from "../containers/explain.ts";
 import { REGISTRY_OPTION, registryHostOf } from "../registry/open-v2.ts";
 import type { ImageOnWire, ServerClient } from "../server/server-client.ts";
 import { JSON_OPTION, type SelectedServer, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
@@ -141,6 +142,12 @@ async function publishPackage(deps: PublishDeps): Promise<{ report: PublishRepor
   const onStatus = ({ name, status }: ImageOnWire) => progress.update(`${name}: ${status}`);
   const validated = deps.wait ? await atOnce(MAX_PARALLEL, taken, (image) => waitUntilValidated({ server, onStatus, clock, signal }, image)) : taken;
 
+  // What only the server's engine shows, such as another platform.
+  const later = [...new Set(validated.flatMap(({ logs }) => publishWarnings(logs ?? "")))].filter(
+    (warning) => ![...warnings, ...response].includes(warning) && !/^And \d+ more\.$/.test(warning),
+  );
+  for (const warning of later) step(`Note: ${warning}`);
+
   const report: PublishReport = {
     name: json.name,
     version: json.version,
@@ -151,7 +158,7 @@ async function publishPackage(deps: PublishDeps): Promise<{ report: PublishRepor
       return { folder: definition.folder, name: definition.image, image: prepared?.image ?? definition.ref, how: prepared?.how ?? "named", status };
     }),
     containers: (published?.containers ?? definitions.map(({ name }) => ({ name, id: "" }))).map(({ name, id }) => ({ name, id })),
-    warnings: [...warnings, ...response],
+    warnings: [...warnings, ...response, ...later],
   };
   return { report, unusable: validated.filter(({ status }) => status === "error") };
 }

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -14,6 +15,8 @@ import { loadReadings, type Reading, READINGS_FILE } from "./broken-packages/pag
 /** What an author reads of each broken package: from `berth publish` on a real engine to the console in a browser. `READINGS=write` keeps it for the page. */
 const { docker, host } = openEngine();
 const base = await buildBase(docker);
+/** An empty image; what is built from it has its platform. */
+const foreignBase = `berth-test/foreign-base:${process.pid}`;
 const environment = `broken-${process.pid}`;
 const network = `berth-${environment}`;
 const START_LIMIT_MINUTES = 0.5;
@@ -40,11 +43,11 @@ function withoutAccidents(text: string): string {
 }
 
 /** The container's name is short, as an author's would be: the folder is the package's. */
-function writePackage(folder: string, { name, dockerfile, program, json }: Mistake): string {
+function writePackage(folder: string, { name, dockerfile, program, json, platform }: Mistake): string {
   const at = join(folder, "dockerfiles");
   mkdirSync(at, { recursive: true });
   writeFileSync(join(folder, "package.json"), JSON.stringify({ name, version: "1.0.0" }));
-  writeFileSync(join(at, "Dockerfile"), `FROM ${base}\nCOPY server /server\n${dockerfile}\n`);
+  writeFileSync(join(at, "Dockerfile"), `FROM ${platform === undefined ? base : foreignBase}\nCOPY server /server\n${dockerfile}\n`);
   writeFileSync(join(at, "server"), program, { mode: 0o755 });
   writeFileSync(join(at, "container.json"), JSON.stringify({ on_demand: true, ...json }));
   return folder;
@@ -78,6 +81,15 @@ async function readMistake(t: Test, { berth, env }: Reader, mistake: Mistake): P
 
 t.test("an author of each of ten broken packages reads what is wrong and what to do, everywhere", async (t) => {
   const data = tempFolder(t);
+  for (const { platform } of MISTAKES) {
+    if (platform === undefined) continue;
+    // An empty tar.
+    execFileSync("docker", ["import", "--platform", platform, "-", foreignBase], {
+      input: Buffer.alloc(1_024),
+      env: { ...process.env, DOCKER_HOST: host },
+    });
+    t.teardown(() => docker.getImage(foreignBase).remove({ force: true }));
+  }
   const berth = await startBerth({
     data,
     env: {

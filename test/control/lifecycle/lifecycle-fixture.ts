@@ -57,6 +57,7 @@ export async function openLifecycleFixture(
     start?: boolean;
     tcp?: LifecycleOptions["tcp"];
     injectedEnv?: LifecycleOptions["injectedEnv"];
+    imagePolicy?: LifecycleOptions["imagePolicy"];
     /** Called at each opening: as of several control processes. */
     leaderEpoch?: () => number;
     metrics?: LifecycleOptions["metrics"];
@@ -84,6 +85,7 @@ export async function openLifecycleFixture(
       filesFolder: folder,
       random: () => 0,
       tcp: options.tcp,
+      imagePolicy: options.imagePolicy,
       leaderEpoch: options.leaderEpoch?.(),
       ...(options.metrics ? { metrics: options.metrics } : {}),
       ...(options.limits ? { limits: options.limits } : {}),

@@ -11,6 +11,8 @@ export type Mistake = {
   /** The program; a text in JavaScript, or the bytes of a program. */
   program: string | Uint8Array;
   json?: object;
+  /** What the base image is built for, if that is not the server's platform. */
+  platform?: string;
   /** How its request ends; undefined: the publish is refused, so there is no container. */
   status?: number;
 };
@@ -122,11 +124,12 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: "wrong-architecture",
     title: "Wrong architecture",
-    wrong: "the image has a program for ARM, the server runs on x64",
+    wrong: "image and program are built for ARM, as on a Mac; the server runs on x64",
     repair:
       "Build with `--platform linux/amd64`, or for several platforms. `berth publish` and `grok publish` do that with a registry; a program that is copied into the image must fit too.",
     dockerfile: `EXPOSE 5000\nCMD ["/server"]`,
     program: armProgram(),
+    platform: "linux/arm64",
     status: 500,
   },
 ];
