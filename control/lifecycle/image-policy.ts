@@ -20,8 +20,8 @@ export type ImageRules = {
   packageMb: number | undefined;
 };
 
-/** An image in a registry, by its digest. `host` and `repository` are as berth asks for it. */
-export type RegistryImage = ImageMeasures & { host: string; repository: string; digest: string };
+/** An image in a registry, by its digest. `host` and `repository` are as berth requests it. `isConfigured`: the settings name the registry, and no author does. */
+export type RegistryImage = ImageMeasures & { host: string; repository: string; digest: string; isConfigured: boolean };
 
 export type ImagePolicyDeps = {
   rules: ImageRules;
@@ -63,6 +63,7 @@ const MAX_REMEMBERED = 20_000;
 /** Requests to registries and runs of cosign at the same time. */
 const SLOTS = { slots: 4, slotsPerUser: 4, waiting: 10_000, waitingPerUser: 10_000 };
 const MEGABYTE = 1_000_000;
+const HUB = "docker.io";
 const DAY_MS = 24 * 3_600_000;
 /** Of patterns and keys that one message names. */
 const MOST_NAMED = 5;
@@ -81,12 +82,14 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
     return new Fault("IMAGE_REFUSED", message);
   };
 
-  const requireName = (ref: string) => {
-    if (patterns.length === 0) return;
-    const registry = registryOf(ref);
+  const matches = (ref: string, { withRegistry }: { withRegistry: boolean }) => {
+    if (isImageId(ref) || (registryOf(ref) !== undefined) !== withRegistry) return false;
     const { name } = parseReference(ref);
-    const isId = /^sha256:[0-9a-f]{64}$/.test(ref);
-    if (!isId && patterns.some(({ hasRegistry, expression }) => hasRegistry === (registry !== undefined) && expression.test(name))) return;
+    return patterns.some(({ hasRegistry, expression }) => hasRegistry === withRegistry && expression.test(name));
+  };
+
+  const requireName = (ref: string) => {
+    if (patterns.length === 0 || matches(ref, { withRegistry: registryOf(ref) !== undefined })) return;
     throw refuse("name", `The image ${ref} is not allowed on this server: BERTH_IMAGE_ALLOW allows ${listed(rules.allow)}.`);
   };
 
@@ -125,7 +128,16 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
     if (!signatures || (digest !== undefined && signed.has(digest))) return;
     const needed = `BERTH_IMAGE_KEYS needs a signature of ${listed(signatures.keys)}`;
     if (!image)
-      throw refuse("signature", `The image ${ref} is in no registry, so nothing has signed it; ${needed}: push it to a registry and sign it there.`);
+      throw refuse(
+        "signature",
+        `No registry gave berth the digest of the image ${ref}; ${needed}: push it to a registry that berth reads, and sign it there.`,
+      );
+    // cosign connects to whatever address a name has, so an author must not choose it.
+    if (!image.isConfigured && image.host !== HUB && !matches(ref, { withRegistry: true }))
+      throw refuse(
+        "signature",
+        `Signatures of the image ${ref} are not read, because no pattern of BERTH_IMAGE_ALLOW names its registry ${image.host}; ${needed}.`,
+      );
     if (await slots.run("", signal, () => signatures.verify(image, signal))) return void signed.set(image.digest, true);
     throw refuse("signature", `The image ${ref} is not signed by an accepted key; ${needed}: sign it (cosign sign --key) and publish again.`);
   };
@@ -240,6 +252,11 @@ function laterIfFault(signal: AbortSignal) {
 }
 
 const REFUSALS: ReadonlySet<FaultCode> = new Set(["IMAGE_REFUSED"]);
+
+/** The id of an image on one engine: it has no name that a pattern could allow. */
+function isImageId(ref: string): boolean {
+  return /^sha256:[0-9a-f]{64}$/.test(ref);
+}
 
 /** Docker takes the first part for a registry where it has a dot or a colon, or is `localhost`. */
 function registryOf(name: string): string | undefined {

@@ -11,6 +11,7 @@ import { eventually } from "../fixtures/eventually.ts";
 import { createSigner, pushImage } from "../fixtures/signed-images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openDistribution } from "../gateway/registry/distribution.ts";
+import { htpasswd, LOGIN, openDistribution as openUpstream } from "../gateway/registry/upstream/distribution.ts";
 
 const signal = AbortSignal.timeout(60_000);
 const DAY_MS = 24 * 3_600_000;
@@ -64,7 +65,10 @@ t.test("only an image that an accepted key has signed is used", async (t) => {
     await t.rejects(policy.requireImage(of(tag), signal), { code: "IMAGE_REFUSED" });
     await t.rejects(policy.requireStart(of(tag), signal), { code: "IMAGE_REFUSED" });
   }
-  await t.rejects(policy.requireImage({ ref: "datagrok/local:1" }, signal), { code: "IMAGE_REFUSED", message: /is in no registry/ });
+  await t.rejects(policy.requireImage({ ref: "datagrok/local:1" }, signal), {
+    code: "IMAGE_REFUSED",
+    message: /No registry gave berth the digest of the image/,
+  });
 
   // Signed later, it is accepted: a refusal is not remembered.
   first.sign(host, "datagrok/app", of("none").digest);
@@ -83,6 +87,45 @@ t.test("only an image that an accepted key has signed is used", async (t) => {
     message: /^The image datagrok\/app:first is not used, because this server's rules for images could not be checked: /,
   });
   await restarted.requirePackage(packageOf(of("first").ref), signal);
+});
+
+t.test("cosign signs in to the configured registry as berth does", async (t) => {
+  const { host } = await openUpstream(t, htpasswd);
+  const signer = createSigner(t);
+  const digest = await pushImage(host, { repository: "datagrok/app", tag: "1", login: LOGIN });
+  const unsigned = await pushImage(host, { repository: "datagrok/app", tag: "2", login: LOGIN });
+  signer.sign(host, "datagrok/app", digest, LOGIN);
+  const env = { BERTH_IMAGE_KEYS: signer.publicKey, REGISTRY_USERNAME: LOGIN.username, REGISTRY_PASSWORD: LOGIN.password };
+  const { policy } = await openPolicy(t, host, env);
+  await policy.requireImage({ ref: "datagrok/app:1", digest }, signal);
+  await t.rejects(policy.requireImage({ ref: "datagrok/app:2", digest: unsigned }, signal), { code: "IMAGE_REFUSED" });
+  const { policy: wrong } = await openPolicy(t, host, { ...env, REGISTRY_PASSWORD: "wrong" });
+  const refused = await wrong.requireImage({ ref: "datagrok/app:1", digest }, signal).then(
+    () => undefined,
+    (error: Error & { code?: string }) => error,
+  );
+  t.match(refused?.code, /^(PULL_DENIED|UPSTREAM_CREDENTIAL_FAILED)$/);
+  t.notMatch(refused?.message, /wrong|s3cret/);
+});
+
+t.test("signatures of another registry are read where a pattern names it: cosign must not connect to what an author chooses", async (t) => {
+  const { host } = await openDistribution(t);
+  const { host: other } = await openDistribution(t);
+  const signer = createSigner(t);
+  const digest = await pushImage(other, { repository: "acme/app", tag: "1" });
+  signer.sign(other, "acme/app", digest);
+  const env = { BERTH_IMAGE_KEYS: signer.publicKey, BERTH_REGISTRY_REDIRECT_HOSTS: other };
+  const image = { ref: `${other}/acme/app:1`, digest };
+  const { policy: unnamed } = await openPolicy(t, host, env);
+  await t.rejects(unnamed.requireImage(image, signal), {
+    code: "IMAGE_REFUSED",
+    message: `Signatures of the image ${image.ref} are not read, because no pattern of BERTH_IMAGE_ALLOW names its registry ${other}; BERTH_IMAGE_KEYS needs a signature of cosign.pub.`,
+  });
+  const { policy } = await openPolicy(t, host, { ...env, BERTH_IMAGE_ALLOW: `${other}/acme/*` });
+  await policy.requireImage(image, signal);
+  // One of this machine that no setting lists is not even read.
+  const { policy: unlisted } = await openPolicy(t, host, { ...env, BERTH_IMAGE_ALLOW: `${other}/acme/*`, BERTH_REGISTRY_REDIRECT_HOSTS: "" });
+  await t.rejects(unlisted.requireImage(image, signal), { code: "REGISTRY_UNREACHABLE" });
 });
 
 t.test("without cosign a server says so once and uses no image", async (t) => {

@@ -25,7 +25,7 @@ function createPolicy(rules: Partial<ImageRules>, deps: Partial<ImagePolicyDeps>
     rules: { ...NO_RULES, ...rules },
     read: async (ref, digest) => {
       requests.push(ref);
-      return { host: "registry.example", repository: "x", digest: digest ?? DIGEST, sizeBytes: 1_000, createdOn: 0 };
+      return { host: "registry.example", repository: "x", isConfigured: true, digest: digest ?? DIGEST, sizeBytes: 1_000, createdOn: 0 };
     },
     signatures: undefined,
     metrics,
