@@ -108,6 +108,7 @@ const EVENTS: Readonly<Record<string, string>> = {
   startWished: "a start was requested",
   stopWished: "a stop was requested",
   idled: "no traffic for the minutes of its shutdown_timeout",
+  expired: "it had run for its max_minutes",
   usedAfterAll: "a request used it during its stop",
   redefined: "its package was published again",
   startBegan: "its start began",

@@ -172,7 +172,7 @@ export const EXPLANATION = Type.Object({
   }),
   next: Type.Array(
     Type.Object({
-      kind: oneOf(["backOff", "idleStop", "pausedEnd", "warmHours", "usualHours", "startLimit", "drainLimit", "statusLimit"]),
+      kind: oneOf(["backOff", "idleStop", "lifetimeEnd", "pausedEnd", "warmHours", "usualHours", "startLimit", "drainLimit", "statusLimit"]),
       time: date,
       says: sentence,
     }),

@@ -1,7 +1,7 @@
 import type { Availability, ContainerAddress, ContainerView } from "../../gateway/contract.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Container, Image } from "../model/entities.ts";
-import { minutes } from "../model/lifetime.ts";
+import { isExpiredStop, minutes } from "../model/lifetime.ts";
 import { type ContainerState, isPassing } from "../model/states.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import { isPulling } from "./start-progress.ts";
@@ -119,8 +119,10 @@ export function viewOf(container: ContainerToView): ContainerView {
 const STOPPING: ReadonlySet<ContainerState> = new Set(["PENDING_USER_STOP", "PENDING_SYSTEM_STOP", "STOPPING"]);
 
 /** For clients whose WebSockets end with it: at most 123 bytes. */
-function stopReasonOf({ stopFor, desiredInstances, config }: ContainerToView): string {
+function stopReasonOf(row: ContainerToView): string {
+  const { stopFor, desiredInstances, config } = row;
   if (stopFor === "user") return "A user stopped the container";
+  if (isExpiredStop(row)) return `The container has run for ${minutes(config.maxMinutes)}, its max_minutes: connect again`;
   if (desiredInstances === 1) return "The container is replaced by a newer version: connect again";
   return `The container had no traffic for ${minutes(config.shutdownTimeoutMinutes)}: connect again`;
 }

@@ -3,6 +3,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, type FaultData } from "../../lib/fault.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import { type ContainerEvent, type ContainerState, isPassing, isPassingImage, type PassingContainerState } from "../model/states.ts";
+import { isAlwaysOn, isExpiredStop, lifetimeLeftMs } from "../model/lifetime.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import { compareAddresses } from "./addresses.ts";
 import { type Dependency, nextDependencyStep } from "./dependencies.ts";
@@ -156,11 +157,24 @@ function decideStarted(situation: Observation, limits: LifecycleLimits): Contain
   return decideIdle(situation, limits);
 }
 
-/** A container that runs as desired: it is stopped when it was idle for long enough. */
+/** A container that runs as desired: it is stopped when it was idle for long enough, or has run for long enough. */
 export function decideIdle(situation: ContainerSituation, limits: LifecycleLimits): ContainerAction {
+  const lifetimeMs = lifetimeLeftMs(situation.row, situation.now);
+  if (lifetimeMs !== undefined && lifetimeMs <= 0) return expire(situation);
   const idleMs = idleInMs(situation, limits);
-  if (idleMs === undefined) return SETTLE;
-  return idleMs > 0 ? wait(idleMs) : move("idled", { desiredInstances: 0, stopFor: "system" });
+  if (idleMs !== undefined && idleMs <= 0) return move("idled", { desiredInstances: 0, stopFor: "system" });
+  const nextMs = Math.min(lifetimeMs ?? Infinity, idleMs ?? Infinity);
+  return Number.isFinite(nextMs) ? wait(nextMs) : SETTLE;
+}
+
+/** Used or not. One that is always on starts again: no request would start it. */
+function expire({ row, now }: ContainerSituation): ContainerAction {
+  return move("expired", isAlwaysOn(row.config) ? restartPatch(now) : { desiredInstances: 0, stopFor: "system" });
+}
+
+/** Of a container that has run for its `max_minutes`, and is started again. */
+export function restartPatch(now: number): ContainerPatch {
+  return { stopFor: "system", requestedOn: now, requestedFor: "expiry" };
 }
 
 /** What runs goes on serving until the image of the newer definition is there; where that one fails, it simply goes on. */
@@ -350,8 +364,9 @@ function warmInMs(row: Container, now: number): number | undefined {
  * A stop for idleness, of what is to run at its address: a request that is there, before its gateway received the stop, is use. With a start requested
  * all the same it is being replaced, unless a request made that after the stop.
  */
-function isIdleStop({ state, stopFor, addresses, desiredInstances, runningGeneration, generation }: Container): boolean {
-  if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || addresses.length === 0) return false;
+function isIdleStop(row: Container): boolean {
+  const { state, stopFor, addresses, desiredInstances, runningGeneration, generation } = row;
+  if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || addresses.length === 0 || isExpiredStop(row)) return false;
   return desiredInstances === 0 || runningGeneration === generation;
 }
 
@@ -361,12 +376,19 @@ export function isStoppedAsDesired({ state, desiredInstances, pausedOn }: Pick<C
 }
 
 /**
- * Whether a stop that begins now, with nothing open, is to pause the container: only one that is stopped for idleness, is well and of the newest definition.
+ * Whether a stop that begins now, with nothing open, is to pause the container: only one that is stopped for idleness, is well and of the newest definition,
+ * and may run for any time: `max_minutes` are to end what a pause would keep.
  * A frozen queue worker would still get tasks from its queue. Any other stop is meant to end it, and so is one with connections that did not end in time: their clients would not learn that the other side is paused.
  */
 function mayPause(row: Container, { pausedMs }: Pick<LifecycleLimits, "pausedMs">): boolean {
   const { desiredInstances, stopFor, fault, adopted, deployed, runningGeneration, generation } = row;
-  const isIdle = desiredInstances === 0 && stopFor === "system" && fault === undefined && adopted === undefined && !deployed?.worker;
+  const isIdle =
+    desiredInstances === 0 &&
+    stopFor === "system" &&
+    row.config.maxMinutes === undefined &&
+    fault === undefined &&
+    adopted === undefined &&
+    !deployed?.worker;
   return pausedMs > 0 && isIdle && runningGeneration === generation;
 }
 

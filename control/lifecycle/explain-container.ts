@@ -2,7 +2,7 @@ import type { Observed } from "../../drivers/driver.ts";
 import type { ContainerAddress } from "../../gateway/contract.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
-import { minutes } from "../model/lifetime.ts";
+import { lifetimeLeftMs, minutes } from "../model/lifetime.ts";
 import type { HistoryEntry } from "../model/records.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import type { Store } from "../store/open-store.ts";
@@ -116,7 +116,7 @@ function lastFailure({ row, history }: ExplainContext): LastFailure | undefined 
   return { at: entry.at, ...entry.cause, logs: (logs ?? (isNewest ? linesOfTail(row.lastLogs) : [])).slice(-MOST_LINES) };
 }
 
-const TIMERS = ["backOff", "idleStop", "pausedEnd", "warmHours", "usualHours", "startLimit", "drainLimit", "statusLimit"] as const;
+const TIMERS = ["backOff", "idleStop", "lifetimeEnd", "pausedEnd", "warmHours", "usualHours", "startLimit", "drainLimit", "statusLimit"] as const;
 
 /** What happens without a request, and when (epoch ms), as things are. */
 export type Timer = { kind: (typeof TIMERS)[number]; at: number; says: string };
@@ -136,6 +136,13 @@ const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainConte
     at: (context) => {
       const leftMs = context.row.state === "STARTED" ? idleInMs(context, context.limits) : undefined;
       return leftMs === undefined ? undefined : context.now + leftMs;
+    },
+  },
+  lifetimeEnd: {
+    says: "It has run for its max_minutes and stops, used or not.",
+    at: ({ row, now }) => {
+      const leftMs = row.state === "STARTED" || row.state === "CHECKING" ? lifetimeLeftMs(row, now) : undefined;
+      return leftMs === undefined ? undefined : now + leftMs;
     },
   },
   pausedEnd: {
@@ -191,10 +198,11 @@ export type KeepsAwake = { kind: (typeof KEEPS_AWAKE)[number]; says: string };
 
 /** A sentence where it holds. */
 const AWAKE_REASONS: Record<KeepsAwake["kind"], (context: ExplainContext) => string | undefined> = {
-  neverIdle: ({ row }) =>
-    row.config.shutdownTimeoutMinutes === undefined
-      ? "Its container.json has no shutdown_timeout: it runs until a user stops it or its package is published again."
-      : undefined,
+  neverIdle: ({ row: { config } }) => {
+    if (config.shutdownTimeoutMinutes !== undefined) return undefined;
+    const until = config.maxMinutes === undefined ? "" : `, has run for ${minutes(config.maxMinutes)} (max_minutes)`;
+    return `Its container.json has no shutdown_timeout: it runs until a user stops it${until} or its package is published again.`;
+  },
   dependents: ({ dependents }) =>
     dependents.length === 0 ? undefined : `${dependents.join(" and ")} ${dependents.length === 1 ? "depends" : "depend"} on it and may use it.`,
   requests: ({ usage: { open } }) => (open === 0 ? undefined : `${open === 1 ? "One request is" : `${open} requests are`} open.`),

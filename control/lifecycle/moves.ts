@@ -76,7 +76,9 @@ export function createMoves({ store, changes, queue, ends, clock, logs, steps }:
         const now = isCurrent ? row : found;
         if (given.length > 0 && !isSameDecision(row, now, isFact)) return undefined;
         const taken = await takeAddresses(store, row.id, { addresses: given, holders, at });
-        const values = { since: at, ...patch, ...fault };
+        // After an address was suspect, the same instance goes on.
+        const begun = to === "STARTED" && (event === "answered" || (now ?? row).runningSince === undefined) ? { runningSince: at } : {};
+        const values = { since: at, ...begun, ...patch, ...fault };
         const basis = now ? { current: now } : isFact ? undefined : row;
         const moved = await store.containers.move(row.id, row.state, to, values, { at, event, byUser }, basis);
         if (!moved) return undefined;
@@ -134,7 +136,13 @@ export function isSameDecision(row: Container, now: Container | undefined, isFac
 }
 
 /** The columns of a container that does not run. */
-export const NOT_RUNNING = { addresses: [], runningGeneration: undefined, pausedOn: undefined, busyUntil: 0 } as const satisfies ContainerPatch;
+export const NOT_RUNNING = {
+  addresses: [],
+  runningGeneration: undefined,
+  runningSince: undefined,
+  pausedOn: undefined,
+  busyUntil: 0,
+} as const satisfies ContainerPatch;
 
 /** What a failure leaves in the row: the cause, and when the next start may be tried (epoch ms), whatever the cause says of that. */
 export function failurePatch(cause: FaultData, attempts: number, notBefore: number): ContainerPatch {

@@ -11,7 +11,16 @@ import {
   verifyAddress,
   type VerifyDeps,
 } from "./check-container.ts";
-import { type ContainerAction, type ContainerSituation, containerTimeLeft, decide, decideIdle, type ReadSituation, timeoutFault } from "./decide.ts";
+import {
+  type ContainerAction,
+  type ContainerSituation,
+  containerTimeLeft,
+  decide,
+  decideIdle,
+  type ReadSituation,
+  restartPatch,
+  timeoutFault,
+} from "./decide.ts";
 import { nextDependencyStep } from "./dependencies.ts";
 import type { DeployParts } from "./deploy.ts";
 import type { LifecycleRequests } from "./desired-state.ts";
@@ -188,6 +197,7 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       return "settled";
     case "move":
       if (action.event === "idled") return stopIdle(deps, row, action.patch);
+      if (action.event === "expired") return stopExpired(deps, row, action.patch);
       return (await deps.moves.container(row, action.event, action.patch)) || (await isOutdated(deps, row)) ? "moved" : "settled";
     case "awaitImage":
       deps.queue.add(imageKey(row.imageId));
@@ -256,6 +266,15 @@ function stopIdle(deps: ContainerDeps, row: Container, patch: ContainerPatch): P
   return deps.store.transaction(async () => {
     if (await deps.dependencies.awaitDependents(row)) return "settled";
     return (await deps.moves.container(row, "idled", patch)) || (await isOutdated(deps, row)) ? "moved" : "settled";
+  });
+}
+
+/** While a container that depends on it runs, it is not left stopped: it starts again. */
+function stopExpired(deps: ContainerDeps, row: Container, patch: ContainerPatch): Promise<ContainerOutcome> {
+  return deps.store.transaction(async () => {
+    const isNeeded = (await deps.dependencies.dependentsOf(row)).length > 0;
+    const moved = await deps.moves.container(row, "expired", isNeeded ? restartPatch(deps.clock.now()) : patch);
+    return moved || (await isOutdated(deps, row)) ? "moved" : "settled";
   });
 }
 

@@ -52,6 +52,7 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   if (row.requestedFor === "keepWarm") return "Its keep_warm hours have begun.";
   if (row.requestedFor === "usualHours") return `Its usual hours have begun${usualHoursNote(row)}.`;
   if (row.requestedFor === "dependency") return "A container that depends on it was started.";
+  if (row.requestedFor === "expiry") return "It had run for its max_minutes, and is started again.";
   return `${requesterOf(row, nameOf)} requested its start.`;
 }
 
@@ -85,6 +86,7 @@ function shown({ addresses, deployed }: Container): string {
 function startedFor({ row, nameOf }: ExplainContext): string {
   if (row.requestedFor === "dependency") return "for a container that depends on it";
   if (row.requestedFor === "usualHours") return `for its usual hours${usualHoursNote(row)}`;
+  if (row.requestedFor === "expiry") return "again after its max_minutes";
   return row.requestedFor === "keepWarm" ? "for its keep_warm hours" : `for ${requesterOf(row, nameOf)}`;
 }
 
@@ -121,6 +123,8 @@ function outdatedNote({ row, image }: ExplainContext): string {
 const STOP_REASONS: Partial<Record<ContainerEvent, (context: ExplainContext, entry: HistoryEntry) => string>> = {
   stopWished: ({ nameOf }, { byUser }) => (byUser === undefined ? "It is no longer needed." : `${nameOf(byUser)} stopped it.`),
   idled: ({ row }) => `It was stopped after ${minutes(row.config.shutdownTimeoutMinutes)} without traffic.`,
+  expired: ({ row }) =>
+    `It had run for ${minutes(row.config.maxMinutes)}, its max_minutes, and ${row.desiredInstances === 1 ? "is stopped, then started again" : "was stopped"}.`,
   redefined: () => "Its definition changed: it is stopped, then started as the new one.",
   foundRunning: () => "The engine reported it running, and no start was requested.",
   lostAsleep: (_, { cause }) => cause?.message ?? "It ended by itself.",

@@ -17,6 +17,8 @@ export type ContainerConfig = {
   onDemand: boolean;
   /** Minutes, may be a fraction; undefined: never stopped for idleness. */
   shutdownTimeoutMinutes?: number | undefined;
+  /** Minutes, may be a fraction: for so long it runs after each start at most, used or not; undefined: without a limit. */
+  maxMinutes?: number | undefined;
   /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
   keepWarm?: readonly string[] | undefined;
   /** Requests and WebSockets that may be open at it at once; undefined: any number. */
@@ -79,9 +81,9 @@ export type Image = {
 
 /**
  * The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, its warm hours of container.json, those learned from its use, or the
- * start of a container that depends on it.
+ * start of a container that depends on it, or the end of its `max_minutes`.
  */
-export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm", "usualHours", "dependency"] as const;
+export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm", "usualHours", "dependency", "expiry"] as const;
 export type StartReason = (typeof START_REASONS)[number];
 
 /**
@@ -137,6 +139,8 @@ export type Container = {
   fault: FaultData | undefined;
   /** The generation that runs, where one does. */
   runningGeneration: number | undefined;
+  /** When what runs became ready; undefined where nothing does. */
+  runningSince: number | undefined;
   /** The image of the last deployment. A running instance runs it; the row of the image may have changed since. */
   deployed: DeployedImage | undefined;
   /**

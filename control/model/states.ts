@@ -16,6 +16,8 @@ export type ContainerEvent =
   | "stopWished"
   /** No use for `shutdown_timeout` minutes. */
   | "idled"
+  /** It has run for its `max_minutes`. */
+  | "expired"
   /** A request arrived while it was about to stop for idleness. */
   | "usedAfterAll"
   /** The definition changed: stop, then start the new one. */
@@ -45,6 +47,7 @@ export const CONTAINER_TABLE: TransitionTable<ContainerState, ContainerEvent> = 
   STARTED: {
     stopWished: "PENDING_USER_STOP",
     idled: "PENDING_SYSTEM_STOP",
+    expired: "PENDING_SYSTEM_STOP",
     redefined: "PENDING_SYSTEM_STOP",
     lost: "PENDING_START",
     lostAsleep: "SYSTEM_STOPPED",

@@ -23,7 +23,20 @@ export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "
 /** What gateways receive of each. */
 export type ContainerToView = Pick<
   Container,
-  "id" | "name" | "state" | "config" | "desiredInstances" | "stopFor" | "fault" | "addresses" | "deployed" | "tcpPort" | "phases" | "notBefore"
+  | "id"
+  | "name"
+  | "state"
+  | "since"
+  | "runningSince"
+  | "config"
+  | "desiredInstances"
+  | "stopFor"
+  | "fault"
+  | "addresses"
+  | "deployed"
+  | "tcpPort"
+  | "phases"
+  | "notBefore"
 >;
 
 /** What a publish needs of the containers that its package has, without the texts. */
@@ -55,6 +68,8 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     "id",
     "name",
     "state",
+    "since",
+    "runningSince",
     "config",
     "desiredInstances",
     "stopFor",

@@ -338,6 +338,11 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX job_tokens_of_publisher ON job_tokens (publisher);
   CREATE INDEX job_tokens_by_end ON job_tokens (kept_until);
   `,
+  // Since when a container runs: some have a maximum.
+  `
+  ALTER TABLE containers ADD COLUMN running_since INTEGER;
+  UPDATE containers SET running_since = since WHERE running_generation IS NOT NULL;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

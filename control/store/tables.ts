@@ -227,6 +227,7 @@ export const TABLES = {
     since: whole(),
     fault: optional(json<FaultData>()),
     runningGeneration: optional(whole()),
+    runningSince: optional(whole()),
     deployed: optional(json<DeployedImage>()),
     addresses: json<readonly OwnedAddress[]>(),
     tcpPort: optional(whole()),

@@ -62,3 +62,29 @@ t.test("a stop by a user, a newer version and a removal close every WebSocket wi
   await stand.published("demo", { "dockerfiles/other/Dockerfile": "FROM node\nEXPOSE 8080\n" });
   await expect("The container was removed");
 });
+
+t.test("a container with max_minutes closes its WebSockets, lets requests end and stops; the next request starts it", async (t) => {
+  const { stand, id } = await openTwoGateways(t, { max_minutes: 0.1 });
+  const get = async (path: string) => {
+    const response = await fetch(`${stand.api}/docker/containers/proxy/${id}${path}`, { headers: { authorization: stand.token } });
+    t.equal(response.status, 200);
+    return response.text();
+  };
+  const sockets = await openSockets(stand, id);
+  const first = await get("/");
+  const { next } = await stand.json(`/docker/containers/${id}/explain`);
+  t.match(next, [{ says: "It has run for its max_minutes and stops, used or not." }]);
+  const leftMs = Date.parse(next[0].time) - Date.now();
+  t.ok(leftMs > 0 && leftMs <= 6_000, `${leftMs} ms are left`);
+  // Requests one after the other: some are open when it expires, and then wait for the next start.
+  const pids = new Set<string>();
+  const busy = (async () => {
+    while (pids.size < 2) pids.add(await get("/slow"));
+  })();
+  for (const { closed } of sockets)
+    t.same(await closed(), { code: 1001, reason: "The container has run for 0.1 minutes, its max_minutes: connect again" });
+  await busy;
+  t.equal([...pids][0], first, "it was in use until then");
+  const events: { event: string }[] = await stand.json(`/docker/containers/${id}/history`);
+  t.ok(events.some(({ event }) => event === "expired"));
+});

@@ -39,6 +39,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/ecs.test.ts",
   "test/gateway/time-limits.test.ts",
   "test/gateway/waiting/without-script.test.ts",
+  "test/program/lifetime.test.ts",
   "test/program/many-wakes.test.ts",
   "test/gateway/integrity.test.ts",
   "test/control/webhooks/open-webhook-sender.test.ts",

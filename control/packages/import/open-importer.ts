@@ -161,6 +161,7 @@ async function recordContainer(deps: ImportDeps, { container, adoptable }: Plann
           requestedBy: importer.id,
           requestedOn: now,
           runningGeneration: 1,
+          runningSince: now,
           deployed: { ref: image.ref },
           addresses: isShared ? [] : addresses,
           adopted: { instance: adoptable.instance, generation: 1, port: adoptable.port },

@@ -74,6 +74,10 @@ function readHealth(value: unknown): ContainerHealth | undefined {
   return read.path === undefined ? undefined : (read as ContainerHealth);
 }
 
+/** Minutes: 6 s, so that one that is always on does not start without end; a year. */
+const LEAST_LIFETIME = 0.1;
+const MOST_LIFETIME = 525_600;
+
 const MOST_DEPENDENCIES = 10;
 
 const ENV_SCHEMA = {
@@ -112,6 +116,12 @@ const KEYS: Readonly<Record<string, Key>> = {
   },
   shutdown_timeout: SHUTDOWN_TIMEOUT,
   timeout_minutes: { ...SHUTDOWN_TIMEOUT, schema: { ...SHUTDOWN_TIMEOUT.schema, deprecated: true }, replacedBy: "shutdown_timeout" },
+  max_minutes: {
+    field: "maxMinutes",
+    allowed: `a number of minutes from ${LEAST_LIFETIME} to ${MOST_LIFETIME}, after which it is stopped, used or not; or 0 or null for no limit`,
+    accepts: (value) => value === null || value === 0 || (isNumber(value) && value >= LEAST_LIFETIME && value <= MOST_LIFETIME),
+    schema: { type: ["number", "null"], minimum: 0, maximum: MOST_LIFETIME },
+  },
   keep_warm: {
     field: "keepWarm",
     allowed: `up to 20 ${WARM_HOURS_ALLOWED}`,
@@ -236,6 +246,7 @@ export function readContainerKeys(written: Record<string, unknown>, path: string
     else if (key.field !== "env") config[key.field] = key.read === undefined ? value : key.read(value);
   }
   if (wrong.length > 0) throw new Fault("PACKAGE_INVALID", `${wrong.join("; ")}.`);
+  if (!read.config.maxMinutes) delete read.config.maxMinutes;
   if (!read.config.shutdownTimeoutMinutes) delete read.config.shutdownTimeoutMinutes;
   if (read.config.dependsOn?.length === 0) delete read.config.dependsOn;
   if (unknown > MAX_WARNINGS) read.warnings.push(`${path}: ${unknown - MAX_WARNINGS} more unknown keys are ignored.`);

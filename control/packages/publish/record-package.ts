@@ -249,6 +249,7 @@ export function newContainer(environment: string, id: string, name: string, conf
     since: now,
     fault: undefined,
     runningGeneration: undefined,
+    runningSince: undefined,
     deployed: undefined,
     adopted: undefined,
     addresses: [],

@@ -211,6 +211,7 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     since: now,
     fault: undefined,
     runningGeneration: undefined,
+    runningSince: undefined,
     deployed: undefined,
     adopted: undefined,
     addresses: [],

@@ -37,6 +37,7 @@ t.test("a user's stop without open requests is done at once, and keeps the last 
   t.match(await stand.reaches(id, "USER_STOPPED"), {
     addresses: { length: 0 },
     runningGeneration: undefined,
+    runningSince: undefined,
     stopFor: "user",
     lastLogs: "last lines\n",
   });
@@ -59,6 +60,83 @@ t.test("a stop waits until every gateway knows of it and nothing is open", async
   t.equal(stand.row(id).state, "PENDING_USER_STOP", "a WebSocket is open");
   await use(0);
   await stand.reaches(id, "USER_STOPPED");
+});
+
+t.test("a container stops when it has run for its max_minutes, in use or not, across a kill of berth; the next request starts it", async (t) => {
+  const { stand, id, use, join } = await started(t, { onDemand: true, maxMinutes: 3 }, { pausedMs: 10 * MINUTE });
+  const begun = stand.row(id).runningSince ?? 0;
+  join();
+  await use(1);
+  await pass(stand, 2 * MINUTE);
+  await stand.restart();
+  join();
+  await use(1);
+  await pass(stand, MINUTE - 10_000);
+  const explained = await stand.lifecycle().explain(id, new AbortController().signal);
+  t.match(explained.timers, [{ kind: "lifetimeEnd", at: begun + 3 * MINUTE }]);
+  t.match(explained.awake[0]?.says, /has run for 3 minutes \(max_minutes\)/);
+  t.equal(stand.row(id).state, "STARTED");
+  await pass(stand, 10_000);
+  t.match(stand.row(id), { state: "PENDING_SYSTEM_STOP", desiredInstances: 0 });
+  t.match(stand.lifecycle().viewOf(stand.row(id)), {
+    availability: { kind: "asleep" },
+    stopReason: "The container has run for 3 minutes, its max_minutes: connect again",
+  });
+  await use(1);
+  await stand.clock.advance(100);
+  t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP", "an open request does not keep it running, but may end");
+  await use(0);
+  t.match(await stand.reaches(id, "SYSTEM_STOPPED"), { runningSince: undefined, pausedOn: undefined });
+  const { why, history } = await stand.lifecycle().explain(id, new AbortController().signal);
+  t.equal(why, "It had run for 3 minutes, its max_minutes, and was stopped. The next request wakes it.");
+  t.ok(history.some(({ event }) => event === "expired"));
+  await stand.wake(id);
+  t.ok((stand.row(id).runningSince ?? 0) > begun);
+});
+
+t.test("a request that does not end delays the end of a lifetime by the drain limit only", async (t) => {
+  const { stand, id, use, join } = await started(t, { onDemand: true, maxMinutes: 1 });
+  join();
+  await use(1);
+  await pass(stand, MINUTE);
+  await use(1);
+  t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
+  await stand.clock.advance(10_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("a container that is always on starts again after its max_minutes, and requests wait for it", async (t) => {
+  const { stand, id } = await started(t, { maxMinutes: 1 });
+  const before = stand.world.facts()[0]?.instance;
+  const begun = stand.row(id).runningSince ?? 0;
+  const views: string[] = [];
+  stand.lifecycle().watch((change) => "container" in change && views.push(stand.lifecycle().viewOf(change.container).availability.kind));
+  await pass(stand, MINUTE);
+  await eventually("it runs anew", () => stand.row(id).state === "STARTED" && (stand.row(id).runningSince ?? 0) >= begun + MINUTE);
+  t.not(stand.world.facts()[0]?.instance, before);
+  t.notOk(views.includes("asleep") || views.includes("stopped"), "requests are held all the time");
+  const { why } = await stand.lifecycle().explain(id, new AbortController().signal);
+  t.match(why, /again after its max_minutes/);
+});
+
+t.test("a container that another one depends on starts again after its max_minutes", async (t) => {
+  const { stand, id } = await started(t, { onDemand: true, maxMinutes: 1 });
+  const begun = stand.row(id).runningSince ?? 0;
+  const front = await stand.publish({ name: "front", config: { dependsOn: ["web"] } });
+  await stand.start(front.id);
+  await pass(stand, MINUTE);
+  await eventually("it runs anew", () => stand.row(id).state === "STARTED" && (stand.row(id).runningSince ?? 0) >= begun + MINUTE);
+  t.equal(stand.row(front.id).state, "STARTED");
+});
+
+t.test("an address that is suspect for a moment does not lengthen a lifetime", async (t) => {
+  const { stand, id } = await started(t, { onDemand: true, maxMinutes: 1 });
+  const { runningSince } = stand.row(id);
+  await stand.clock.advance(30_000);
+  await stand.lifecycle().wake(id, USER);
+  await stand.reaches(id, "STARTED");
+  await eventually("it is verified", () => stand.row(id).since > (runningSince ?? 0) && stand.row(id).state === "STARTED");
+  t.equal(stand.row(id).runningSince, runningSince);
 });
 
 t.test("a removed container ends once every gateway has closed what was open, or after a while", async (t) => {

@@ -10,6 +10,7 @@ const EVENTS: Readonly<Record<string, string>> = {
   startWished: "start requested",
   stopWished: "stop requested",
   idled: "idle for its shutdown_timeout",
+  expired: "has run for its max_minutes",
   usedAfterAll: "request during the stop",
   redefined: "new definition",
   startBegan: "start began",

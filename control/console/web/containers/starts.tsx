@@ -75,6 +75,7 @@ const REASONS: Readonly<Record<string, string>> = {
   loss: "restart after an end",
   redefinition: "new definition",
   dependency: "start of what depends on it",
+  expiry: "restart after its max_minutes",
 };
 
 function requestTime(wake: Wake): string {
