@@ -8,7 +8,7 @@ const SERVICE_FILE = "/etc/berth/berth.env";
 const CLIENT_COMMANDS: ReadonlySet<string> = new Set(
   [
     "containers ps images run start stop restart wait rm revalidate",
-    "exec logs inspect explain stats top orphans status health doctor",
+    "exec logs inspect explain suggestions stats top orphans status health doctor",
     "history rollback unpublish users credentials gateways keys config complete",
   ].flatMap((line) => line.split(" ")),
 );

@@ -55,6 +55,11 @@ export const COMMANDS: Commands = {
   logs: { section: "inspect", summary: "print a container's logs, and follow them", load: () => import("./containers/logs.ts") },
   inspect: { section: "inspect", summary: "print all that the server has of a container or an image", load: () => import("./containers/inspect.ts") },
   explain: { section: "inspect", summary: "explain why a container is in its state", load: () => import("./containers/explain.ts") },
+  suggestions: {
+    section: "inspect",
+    summary: "list containers that are worth keeping warm in their usual hours",
+    load: () => import("./containers/suggestions.ts"),
+  },
   stats: { section: "inspect", summary: "show what running containers use", load: () => import("./containers/stats.ts") },
   top: { section: "inspect", summary: "watch containers and their activity", load: () => import("./containers/top.ts") },
   orphans: {

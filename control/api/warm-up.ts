@@ -121,12 +121,16 @@ function describe(advice: WarmUpAdvice, mode: string): string {
     return `${used}${missed}`;
   }
   const starts = `${usual.starts} ${usual.starts === 1 ? "cold start" : "cold starts"}`;
-  return `${used} Kept warm then, it would have saved ${starts} (requests waited ${Math.round(usual.waitSeconds)} s), and run ${hoursText(usual.extraHours)} longer (${hoursText(usual.memoryHours)} of 1 GiB) in these weeks.`;
+  return `${used} Kept warm then, it would have saved ${starts} (requests waited ${Math.round(usual.waitSeconds)} s), and run ${hoursText(usual.extraHours)} longer (${shortNumber(usual.memoryHours)} GiB-hours of memory) in these weeks.`;
 }
 
 function hoursText(hours: number): string {
-  const value = hours < 10 ? Math.round(hours * 10) / 10 : Math.round(hours);
+  const value = shortNumber(hours);
   return `${value} ${value === 1 ? "hour" : "hours"}`;
+}
+
+function shortNumber(value: number): number {
+  return value < 10 ? Math.round(value * 10) / 10 : Math.round(value);
 }
 
 function rounded(value: number): number {

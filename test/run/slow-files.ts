@@ -25,6 +25,8 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/main-job.test.ts",
   "test/control/console/every-page.test.ts",
   "test/control/console/keyboard.test.ts",
+  "test/control/console/usual-hours-page.test.ts",
+  "test/program/warm-up.test.ts",
   "test/program/console.test.ts",
   "test/cli/containers/verbs.test.ts",
   "test/program/rollback.test.ts",

@@ -41,6 +41,14 @@ export const SERIES_CHARTS = {
       { label: "Failed", look: "bad", values: failedStarts },
     ],
   }),
+  waiting: ({ time, waitSeconds }) => ({
+    title: "Waiting for starts",
+    time,
+    format: (seconds) => durationText(seconds * 1_000),
+    columns: true,
+    empty: "No request waited for a start in this time.",
+    lines: [{ label: "Waited together", look: "main", values: waitSeconds }],
+  }),
   memory: ({ time, memory, memoryReserved }) => ({
     title: "Memory",
     time,

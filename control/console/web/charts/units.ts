@@ -22,6 +22,11 @@ export function durationText(ms: number): string {
   return ms > 0 && ms < 10 ? `${threeDigits(ms)} ms` : spanOf(ms);
 }
 
+/** `12.5 h`, `1.2 k h`. */
+export function hoursText(hours: number): string {
+  return `${countText(hours)} h`;
+}
+
 function threeDigits(value: number): string {
   const digits = Math.abs(value) >= 100 || Number.isInteger(value) ? 0 : Math.abs(value) >= 10 ? 1 : 2;
   return Number(value.toFixed(digits)).toLocaleString("en");

@@ -1,5 +1,6 @@
 import type { SeriesJson } from "../../../api/schemas-series.ts";
 import { RangePicker, useMeasurements, useRange } from "../charts/range-picker.tsx";
+import { SavingsTiles } from "../charts/tiles.tsx";
 import { SeriesCharts } from "../charts/series-charts.tsx";
 import { Failure, Loading } from "../parts/display.tsx";
 
@@ -14,7 +15,10 @@ export function ContainerMetrics({ id }: { id: string }) {
       </div>
       <Failure error={error} onRetry={reload} />
       {series ? (
-        <SeriesCharts series={series} charts={["cpu", "memory", "requests", "latency", "connections", "starts"]} isLoading={isLoading} />
+        <>
+          <SavingsTiles series={series} isLoading={isLoading} />
+          <SeriesCharts series={series} charts={["cpu", "memory", "requests", "latency", "connections", "starts", "waiting"]} isLoading={isLoading} />
+        </>
       ) : error ? null : (
         <Loading />
       )}

@@ -7,6 +7,7 @@ import { mayManage } from "./container-actions.tsx";
 import { FailureCards } from "./failure-cards.tsx";
 import { OpenRequestList } from "./open-requests.tsx";
 import { Starts } from "./starts.tsx";
+import { WarmUpSection } from "./warm-up.tsx";
 
 /** While a start runs, its phases are read so often. */
 const LIVE_MS = 1_000;
@@ -35,6 +36,7 @@ function ManagerOverview({ container: { id, status, note }, children }: { contai
         <Failure error={explanation.error} onRetry={explanation.reload} />
         {explanation.value ? <Reasons explanation={explanation.value} /> : <p class="quiet">Loading…</p>}
       </Section>
+      <WarmUpSection id={id} version={version} />
       {explanation.value?.package ? (
         <p>
           <span class="quiet">Package</span> <a href={linkTo("packages", explanation.value.package)}>{explanation.value.package}</a>

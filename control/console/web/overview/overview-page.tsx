@@ -1,6 +1,8 @@
-import type { ContainerSumJson, OverviewJson } from "../../../api/schemas-series.ts";
+import type { ContainerSumJson, OverviewJson, SuggestionJson } from "../../../api/schemas-series.ts";
+import { useRequest } from "../api-client.ts";
 import { RangePicker, useMeasurements, useRange } from "../charts/range-picker.tsx";
 import { SeriesCharts } from "../charts/series-charts.tsx";
+import { SavingsTiles, Tile } from "../charts/tiles.tsx";
 import { coresText, countText, durationText, memoryText, rateText } from "../charts/units.ts";
 import { linkTo } from "../location.ts";
 import { appearanceOf, Failure, Loading, Moment, Section, Table } from "../parts/display.tsx";
@@ -24,13 +26,14 @@ export function OverviewPage() {
 }
 
 function Content({ overview, isLoading }: { overview: OverviewJson; isLoading: boolean }) {
-  const { scope, containers, series, failing, most, largest, slowest } = overview;
+  const { scope, containers, series, failing, most, largest, slowest, waited } = overview;
   if (Object.keys(containers).length === 0)
     return <p class="quiet">{scope === "own" ? "You have no containers." : "No containers."} Publish a package with a Dockerfile to add one.</p>;
   return (
     <>
       {scope === "own" ? <p class="quiet">Containers that you may manage.</p> : null}
       <Tiles overview={overview} isLoading={isLoading} />
+      <SavingsTiles series={series} isLoading={isLoading} />
       {failing.length === 0 ? null : (
         <Section title="Failing">
           <ul class="failing">
@@ -45,13 +48,35 @@ function Content({ overview, isLoading }: { overview: OverviewJson; isLoading: b
           </ul>
         </Section>
       )}
+      <Suggestions />
       <SeriesCharts series={series} charts={["requests", "latency", "starts", "memory", "cpu", "connections"]} isLoading={isLoading} />
       <div class="tables">
         <UseTable title="Most requests" rows={most} columns={[REQUESTS, ERRORS]} />
         <UseTable title="Most memory" rows={largest} columns={[MEMORY, CPU]} />
         <UseTable title="Slowest starts" rows={slowest} columns={[SLOWEST, STARTS]} />
+        <UseTable title="Longest waits for starts" rows={waited} columns={[WAITED, WAITS]} />
       </div>
     </>
+  );
+}
+
+const SUGGESTED = 5;
+
+/** Containers that are worth keeping warm in their usual hours. */
+function Suggestions() {
+  const { value: suggestions = [] } = useRequest<SuggestionJson[]>("/docker/suggestions");
+  if (suggestions.length === 0) return null;
+  return (
+    <Section title="Suggestions">
+      <ul class="reasons">
+        {suggestions.slice(0, SUGGESTED).map(({ id, name, usual: { hours, starts, waitSeconds, memoryHours } }) => (
+          <li key={id}>
+            Keep <a href={linkTo("containers", id)}>{name}</a> warm on {hours.join(", and on ")}? In the last 4 weeks it would have saved{" "}
+            {countText(starts)} cold starts ({durationText(waitSeconds * 1_000)} of waiting), and cost {countText(memoryHours)} GiB-hours of memory.
+          </li>
+        ))}
+      </ul>
+    </Section>
   );
 }
 
@@ -87,18 +112,6 @@ function Tiles({ overview: { containers, series, capacity }, isLoading }: { over
   );
 }
 
-function Tile({ name, value, note, isWrong }: { name: string; value: string; note: string; isWrong?: boolean }) {
-  return (
-    <div class={isWrong ? "tile wrong" : "tile"}>
-      <dt>{name}</dt>
-      <dd>
-        <strong>{value}</strong>
-        <small>{note}</small>
-      </dd>
-    </div>
-  );
-}
-
 function orNone(value: number | null, format: (value: number) => string): string {
   return value === null ? "–" : format(value);
 }
@@ -110,6 +123,8 @@ const ERRORS: UseColumn = { name: "Status 5xx", value: ({ errors }) => countText
 const MEMORY: UseColumn = { name: "Memory", value: ({ memory }) => orNone(memory, memoryText) };
 const CPU: UseColumn = { name: "CPU", value: ({ cpu }) => orNone(cpu, coresText) };
 const SLOWEST: UseColumn = { name: "Slowest", value: ({ slowestStart }) => durationText(slowestStart) };
+const WAITED: UseColumn = { name: "Waited", value: ({ waitSeconds }) => durationText(waitSeconds * 1_000) };
+const WAITS: UseColumn = { name: "Requests", value: ({ waits }) => countText(waits) };
 const STARTS: UseColumn = { name: "Starts", value: ({ starts }) => countText(starts) };
 
 function UseTable({ title, rows, columns }: { title: string; rows: readonly ContainerSumJson[]; columns: readonly UseColumn[] }) {
