@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { Fault } from "../../lib/fault.ts";
 import { reasonOf } from "../../lib/http-client.ts";
-import { consoleSettingsFault, isLoopback, tcpListenerOptions } from "../../processes/listeners.ts";
+import { consoleSettingsFault, isLoopback, oidcSettingsFault, tcpListenerOptions } from "../../processes/listeners.ts";
 import { type CommandContext, localApi } from "../command-context.ts";
 import { checkReady } from "../health.ts";
 import { parseJson } from "../server/server-client.ts";
@@ -90,6 +90,8 @@ export async function checkConsole({ settings, server }: CheckContext, signal: A
   if (settings.datagrok.url !== undefined) return { unlooked: "DATAGROK_URL is set: that server has the pages" };
   const fault = consoleSettingsFault(settings);
   if (fault !== undefined) return { says: "", problems: [failure(fault.message, NAME_EDGE)] };
+  const provider = oidcSettingsFault(settings);
+  if (provider !== undefined) return { says: "", problems: [failure(provider.message, "See docs/sign-in.md.")] };
   const edge = urlAt(server, "/");
   const { status, headers } = await sendRequest(edge, { signal });
   const address = headers.location;

@@ -4,23 +4,35 @@ import t from "tap";
 import { openTerminal } from "../cli/fixtures/terminal.ts";
 import { typeBerth } from "../cli/fixtures/type-berth.ts";
 import { openBrowser, openConsole } from "../control/console/fixtures/open-console.ts";
-import { CLIENT_ID, CLIENT_SECRET, startOidcProvider } from "../fixtures/oidc-provider.ts";
+import { CLIENT_SECRET, startOidcProvider } from "../fixtures/oidc-provider.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { appFiles, openStand } from "./contract/stand.ts";
+
+const PAGE = readFileSync(join(import.meta.dirname, "../../docs/sign-in.md"), "utf8");
+
+/** The settings of the page, as they stand there but for the issuer and the file of the secret. */
+function pageSettings(issuer: string, secretFile: string): Record<string, string> {
+  const lines = [...PAGE.matchAll(/^export (\w+)=(?:"([^"]*)"|(\S*))$/gm)];
+  const settings = Object.fromEntries(lines.map(([, name = "", quoted, plain = ""]) => [name, quoted ?? plain]));
+  return { ...settings, BERTH_OIDC_ISSUER: issuer, BERTH_OIDC_CLIENT_SECRET_FILE: secretFile };
+}
+
+/** The words of the page's command for users, with this server's address. */
+function pageLogin(base: string): string[] {
+  const [, words = ""] = /^\.\/berth (login .*)$/m.exec(PAGE) ?? [];
+  return words.replace("https://berth.example.com", base).split(" ");
+}
 
 t.test("a signed-out user opens a container, signs in at the provider, and is in the container", async (t) => {
   const provider = await startOidcProvider(t, {
     anna: { sub: "id-of-anna", preferred_username: "anna", name: "Anna of the lab", groups: ["lab", "berth-admins"] },
     eve: { sub: "id-of-eve", preferred_username: "eve", groups: ["other"] },
   });
+  const secretFile = join(tempFolder(t), "secret");
+  writeFileSync(secretFile, `${CLIENT_SECRET}\n`);
   const stand = await openStand(t, {
-    BERTH_OIDC_ISSUER: provider.issuer,
-    BERTH_OIDC_NAME: "Our Provider",
-    BERTH_OIDC_CLIENT_ID: CLIENT_ID,
-    BERTH_OIDC_CLIENT_SECRET: CLIENT_SECRET,
-    BERTH_OIDC_ALLOWED_GROUPS: "lab",
-    BERTH_OIDC_ADMIN_GROUPS: "berth-admins",
+    ...pageSettings(provider.issuer, secretFile),
     BERTH_OIDC_GROUPS: "lab",
   });
   const console = new URL((await fetch(`${stand.base}/`, { redirect: "manual" })).headers.get("location") ?? "").origin;
@@ -30,14 +42,14 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
   const address = `${stand.api}/docker/containers/proxy/${id}/`;
   const { page, troubles, picture } = await openConsole(t, stand.base);
   const atProvider = async (name: string) => {
-    await page.getByRole("button", { name: "Sign in with Our Provider" }).click();
+    await page.getByRole("button", { name: "Sign in with Example Login" }).click();
     await page.getByLabel("Name").fill(name);
     await page.keyboard.press("Enter");
   };
 
   await t.test("a member of an allowed group", async (t) => {
     await page.goto(address);
-    await page.getByRole("button", { name: "Sign in with Our Provider" }).waitFor();
+    await page.getByRole("button", { name: "Sign in with Example Login" }).waitFor();
     await picture("sign-in-with-provider");
     await atProvider("anna");
     await page.getByText("hello from the container").waitFor();
@@ -73,8 +85,8 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
     const browser = join(home, "browser");
     writeFileSync(browser, '#!/bin/sh\nprintf %s "$1" > "$HOME/opened"\n', { mode: 0o755 });
     const env = { PATH: process.env["PATH"] ?? "", HOME: home, BERTH_DATA: join(home, "no-data"), BROWSER: browser };
-    const session = openTerminal(t, ["login", stand.base, "--name", "lab"], { env });
-    const [, code = ""] = await session.expect(/To sign in with Our Provider, open http.* in a browser on any device.*code ([A-Z]{4}-[A-Z]{4})/s);
+    const session = openTerminal(t, [...pageLogin(stand.base), "--name", "lab"], { env });
+    const [, code = ""] = await session.expect(/To sign in with Example Login, open http.* in a browser on any device.*code ([A-Z]{4}-[A-Z]{4})/s);
     const opened = await eventually("the browser to be opened", async () => {
       const text = existsSync(join(home, "opened")) ? readFileSync(join(home, "opened"), "utf8") : "";
       return text === "" ? undefined : text;
@@ -118,13 +130,13 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
     await page.goto(`${console}/#/containers`);
     await page.context().clearCookies();
     await page.reload();
-    const button = page.getByRole("button", { name: "Sign in with Our Provider" });
+    const button = page.getByRole("button", { name: "Sign in with Example Login" });
     await button.waitFor();
     // Its document is kept, so the browser goes there. The command line learns at once.
     const home = tempFolder(t);
     const session = openTerminal(t, ["login", stand.base, "--name", "lab"], { env: { PATH: process.env["PATH"] ?? "", HOME: home } });
     await session.expect(
-      /Sign-in with Our Provider does not work at the moment \(it answered 503\)\. Developer keys work as before\.\n+Developer key for .*: $/,
+      /Sign-in with Example Login does not work at the moment \(it answered 503\)\. Developer keys work as before\.\n+Developer key for .*: $/,
     );
     session.type(`${stand.key}\r`);
     t.equal(await session.ended(), 0, session.output());

@@ -102,6 +102,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/failover/failover.test.ts",
   "test/processes/elected-control.test.ts",
   "test/processes/api-failover.test.ts",
+  "test/processes/oidc-failover.test.ts",
   "test/processes/docker-failover.test.ts",
   "test/processes/database-away.test.ts",
   "test/processes/serve-pair.test.ts",

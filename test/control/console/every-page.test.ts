@@ -2,6 +2,10 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import t, { type Test } from "tap";
+import { openOidcProvider } from "../../../control/identity/oidc-provider.ts";
+import { createOidcSignIn } from "../../../control/identity/oidc-sign-in.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { freePort } from "../../fixtures/server.ts";
 import type { Availability } from "../../../gateway/contract.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { openOwn } from "../../gateway/registry/own-registry.ts";
@@ -354,6 +358,44 @@ t.test("before the sign-in, and the menu of a phone", async (t) => {
   await away.page.reload();
   await away.page.getByText("berth is unreachable.").waitFor();
   t.same(await checkPage(away.page, photographer(away.page, "unreachable", false)), []);
+});
+
+t.test("the sign-in with a provider, which is away", async (t) => {
+  const issuer = `http://127.0.0.1:${await freePort()}`;
+  const server = await openApiFixture(t, {}, systemClock(), ({ store, identity, vault, clock, log }) => {
+    const client = { issuer, name: "Example Login", clientId: "berth", clientSecret: undefined, scopes: ["openid"], claims: [] };
+    const provider = openOidcProvider(client, { clock, log });
+    t.teardown(provider.close);
+    const rules = {
+      loginClaim: "sub",
+      groupsClaim: "groups",
+      allowedGroups: ["*"],
+      adminGroups: [],
+      groups: [],
+      createUsers: true,
+      linkUsers: false,
+      sessionMs: 60_000,
+    };
+    return { oidc: createOidcSignIn({ provider, rules, store, identity, vault, clock, log }) };
+  });
+  const base = await listenForBrowsers(t, server);
+  const { page, signIn, troubles } = await openConsole(t, base);
+  const button = page.getByRole("button", { name: "Sign in with Example Login" });
+  await button.waitFor();
+  t.same(await checkPage(page, photographer(page, "sign-in, provider", false)), []);
+  await button.click();
+  await page.getByRole("alert").getByText("Developer keys work as before.").waitFor();
+  t.same(await checkPage(page, photographer(page, "sign-in, provider away", false)), []);
+  await page.goto(`${base}/console/signed-in?code=x&state=x`);
+  await page.getByRole("alert").waitFor();
+  t.same(await checkPage(page, photographer(page, "sign-in, refused", false)), []);
+  await signIn(ADMIN_KEY);
+  await page.getByRole("button", { name: "Sign out" }).waitFor();
+  await page.context().clearCookies();
+  await page.evaluate("dispatchEvent(new Event('berth-session-ended'))");
+  await page.getByRole("dialog", { name: "Your session has ended" }).waitFor();
+  t.same(await checkPage(page, photographer(page, "session ended, provider", false)), []);
+  t.same(troubles, []);
 });
 
 const CRASHED = { code: "CONTAINER_CRASHED", message: "It ended before it was ready, exit code 1. Read its log tail." } as const;

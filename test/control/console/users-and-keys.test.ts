@@ -93,6 +93,16 @@ walk("a user is added, changed, put into groups, given a key that works, and rem
   await page.goBack();
   await page.getByRole("heading", { name: "anna", level: 1 }).waitFor();
 
+  const statusOfKey = async () => (await server.call("/users/current", { headers: { authorization: `Dev ${key}` } })).status;
+  await page.getByRole("button", { name: "Block…" }).click();
+  await dialog(opened).getByRole("button", { name: "Block" }).click();
+  await page.getByText("blocked", { exact: true }).waitFor();
+  t.equal(await statusOfKey(), 403);
+  await picture("blocked-user");
+  await page.getByRole("button", { name: "Unblock" }).click();
+  await page.getByRole("button", { name: "Block…" }).waitFor();
+  t.equal(await statusOfKey(), 200);
+
   await page.getByRole("button", { name: "Remove…" }).click();
   await dialog(opened).getByRole("button", { name: "Cancel" }).click();
   await page.getByRole("button", { name: "Remove…" }).click();

@@ -1,7 +1,6 @@
 import t, { type Test } from "tap";
 import { openOidcProvider } from "../../../control/identity/oidc-provider.ts";
 import { createOidcSignIn, mapClaims, type OidcRules, type OidcSignIn } from "../../../control/identity/oidc-sign-in.ts";
-import { openKeyFile, openVault } from "../../../control/packages/credentials/open-vault.ts";
 import type { FaultCode } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { systemClock } from "../../../lib/clock.ts";
@@ -25,7 +24,7 @@ const PEER = "192.0.2.1";
 
 async function openSignIn(t: Test, rules: Partial<OidcRules> = {}, clock = systemClock()) {
   const forging = await startForgingProvider(t);
-  const { folder, close, store, identity } = await openApiDeps({}, clock);
+  const { deps, close, store, identity } = await openApiDeps({}, clock);
   t.teardown(close);
   const log = openLog({ level: "silent", name: "test" });
   const provider = openOidcProvider(
@@ -40,7 +39,7 @@ async function openSignIn(t: Test, rules: Partial<OidcRules> = {}, clock = syste
     { clock, log },
   );
   t.teardown(provider.close);
-  const vault = await openVault({ store, keyFile: openKeyFile(folder), given: [], log });
+  const { vault } = deps;
   const open = (changed: Partial<OidcRules>) => createOidcSignIn({ provider, rules: { ...RULES, ...changed }, store, identity, vault, clock, log });
   return { forging, store, identity, provider, open, signIn: open(rules) };
 }
