@@ -784,6 +784,13 @@ export const SETTINGS = {
       "Access key id for that bucket; if unset, AWS's own variables, files and roles count",
     ),
     storageSecret: optional("BERTH_REGISTRY_STORAGE_SECRET", text("a secret access key"), "Its secret access key", { secret: true }),
+    retention: setting(
+      "BERTH_REGISTRY_RETENTION",
+      list(text("a rule such as datagrok/*:pr-* keep=5 days=14", /^[a-z0-9*][a-z0-9*._/-]*(?::[\w*.-]+|@untagged)(?: +(?:keep|days)=\d{1,6}){1,2}$/)),
+      [],
+      "Rules by which berth removes images from its own registry once a day: `datagrok/*:pr-* keep=5 days=14` removes tags that are neither among the 5 pushed last nor younger than 14 days, `datagrok/*@untagged days=7` images without a tag. The first rule for a tag counts. Images that containers or kept versions use stay",
+    ),
+    retentionHour: setting("BERTH_REGISTRY_RETENTION_HOUR", wholeNumber(0, 23), 3, "Hour of the day, in UTC, in which it does so"),
     url: optional(
       "REGISTRY_URL",
       text("a host, host:port or URL", /^[^\s\0]+$/),

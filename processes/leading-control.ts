@@ -21,6 +21,7 @@ import { createSigningKeys, pipeToken, queueToken, type SigningKeys, spawnerToke
 import { withPublishedFiles } from "../control/lifecycle/published-files.ts";
 import { withAdoptedServices } from "../control/lifecycle/engine.ts";
 import { CONTAINERS_DISABLED, disableLifecycle, openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
+import { createRegistryRetention } from "../control/api/retain-images.ts";
 import { createSeriesRecorder } from "../control/lifecycle/record-series.ts";
 import { createWarmUps } from "../control/lifecycle/warm-up.ts";
 import { traceWakes } from "../control/lifecycle/telemetry.ts";
@@ -41,7 +42,8 @@ import { configuredKeys } from "./control-listeners.ts";
 import { openConfiguredOidc } from "./configured-oidc.ts";
 import { openImagePolicy } from "./configured-image-policy.ts";
 import { openConfiguredRegistry, registryBrowser } from "./configured-registry.ts";
-import { createRegistryGarbage } from "./distribution/maintenance.ts";
+import { createRegistryGarbage, requestRetention } from "./distribution/maintenance.ts";
+import { parseTagRule } from "./distribution/retention.ts";
 import { type ListeningHandle, portOf, tcpListenerOptions } from "./listeners.ts";
 import { configuredDriver, openChosenDriver } from "./open-driver.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
@@ -191,6 +193,22 @@ export async function openLeadingControl(
     clock,
   });
   const browser = registryBrowser({ settings, runtime, clock, log });
+  const garbage = settings.registry.kind === "embedded" ? createRegistryGarbage(runtime.registryAdminSocket, clock) : undefined;
+  settings.registry.retention.forEach(parseTagRule);
+  if (settings.registry.retention.length > 0 && !garbage)
+    log.warn({}, "BERTH_REGISTRY_RETENTION removes nothing: it is for berth's own registry, BERTH_REGISTRY=embedded");
+  const retention =
+    garbage &&
+    createRegistryRetention({
+      rules: settings.registry.retention,
+      hour: settings.registry.retentionHour,
+      store,
+      apply: (request) => requestRetention(runtime.registryAdminSocket, clock, request),
+      garbage,
+      audit,
+      clock,
+      log,
+    });
   const openOwnApi = () =>
     openApi(
       {
@@ -213,7 +231,8 @@ export async function openLeadingControl(
         webhookSender,
         audit,
         registry: browser,
-        garbage: settings.registry.kind === "embedded" ? createRegistryGarbage(runtime.registryAdminSocket, clock) : undefined,
+        garbage,
+        retention,
         election: leader,
         backend: {
           driver: driverName,
@@ -265,6 +284,7 @@ export async function openLeadingControl(
     start: async () => {
       await lifecycle.start();
       series.start();
+      retention?.start();
       void warmUps.learn();
       webhookSender.start();
       if (admin.made)
@@ -282,6 +302,7 @@ export async function openLeadingControl(
     closeShells: async () => api?.closeShells(),
     stopActing: async () => {
       apiOpened.reject(new Fault("CONTROL_STANDBY", "This control process leads no longer."));
+      retention?.close();
       // First the feeds: then gateways hold what comes for the API until another one leads.
       await feed.close();
       const ended = Promise.all([lifecycle.close(), series.close(), webhookSender.close()]);

@@ -45,7 +45,13 @@ export async function runRegistry(options: {
     log,
   });
   try {
-    const maintenance = await openMaintenance({ socket: runtime.registryAdminSocket, registry: own, clock, log });
+    const maintenance = await openMaintenance({
+      socket: runtime.registryAdminSocket,
+      registry: own,
+      registrySocket: runtime.registrySocket,
+      clock,
+      log,
+    });
     const proxied = {
       upstream: ownUpstream(runtime.registrySocket),
       isReadOnly: own.isReadOnly,

@@ -6,7 +6,7 @@ import { CONTENT_VERBS } from "./contents.ts";
 import { openLog } from "../../lib/log.ts";
 import { deleteManifest, type CollectedGarbage, collectGarbage, requestCollection } from "../../processes/distribution/maintenance.ts";
 import { distributionImage, openDistribution, ownFolders } from "../../processes/distribution/open-distribution.ts";
-import { retain, referencedDigests, loadStoredImages } from "../../processes/distribution/stored-images.ts";
+import { parseTagRule, retainImages, type TagRule } from "../../processes/distribution/retention.ts";
 import { registryPlace, storageEnvironment, storageName } from "../../processes/distribution/registry-storage.ts";
 import { registryImage } from "../../processes/registry.ts";
 import { localApi, type CommandContext, openRuntime, loadSettings } from "../command-context.ts";
@@ -46,7 +46,7 @@ export const verbs: Verbs = {
   retain: defineVerb({
     words: "",
     summary:
-      "keep the newest tags of each repository and the images that containers use, and remove the rest; images without a tag stay for one day after their push",
+      "remove images by the rules of BERTH_REGISTRY_RETENTION, or with --keep all but the newest tags of each repository; images that containers or kept versions use stay, and images without a tag for one day after their push",
     options: {
       ...JSON_OPTION,
       keep: { value: "<number>", summary: "how many tags to keep per repository" },
@@ -54,10 +54,9 @@ export const verbs: Verbs = {
       "without-control": { summary: "run without a berth on this machine: keep no image for containers" },
     },
     run: async ({ context, options, screen }) => {
-      if (options.keep === undefined || !/^[1-9]\d{0,5}$/.test(options.keep))
-        throw new Fault("SETTINGS_INVALID", "--keep takes a number of at least 1.\nUsage: berth registry retain --keep <number> [options]");
+      const rules = rulesOf(context, options.keep);
       const dryRun = options["dry-run"] ?? false;
-      const images = await removeOldImages(context, { keep: Number(options.keep), dryRun, withoutControl: options["without-control"] ?? false });
+      const images = await removeOldImages(context, { rules, dryRun, withoutControl: options["without-control"] ?? false });
       if (options.json) return screen.json(images.map((image) => ({ ...image, removed: image.removed && !dryRun })));
       if (images.length === 0) return screen.print("There are no images.");
       const rows = images.map(({ repository, tags, digest, removed, why }) => {
@@ -74,14 +73,29 @@ export const verbs: Verbs = {
   }),
 };
 
-/** An image without a tag may belong to a push that takes this long. */
-const IN_FLIGHT_MS = 24 * 3_600_000;
+/** The rules of the settings, or with `keep` one for all repositories. Faults: SETTINGS_INVALID. */
+function rulesOf(context: CommandContext, keep: string | undefined): TagRule[] {
+  const configured = loadSettings(context).settings.registry.retention.map(parseTagRule);
+  if (keep === undefined && configured.length > 0) return configured;
+  if (keep === undefined || !/^[1-9]\d{0,5}$/.test(keep))
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "--keep takes a number of at least 1; without it, BERTH_REGISTRY_RETENTION needs rules.\nUsage: berth registry retain --keep <number> [options]",
+    );
+  return [
+    { repositories: "**", tags: "*", keep: Number(keep), days: undefined },
+    { repositories: "**", tags: undefined, keep: undefined, days: 1 },
+  ];
+}
 
 type RetainedImage = { repository: string; tags: string[]; digest: string; removed: boolean; why: string | null };
 
 /** Keeps the newest tags and used images, and deletes the rest unless it is a dry run. Faults: CONTROL_AWAY, unless `withoutControl` is set; those of the registry. */
-async function removeOldImages(context: CommandContext, words: { keep: number; dryRun: boolean; withoutControl: boolean }): Promise<RetainedImage[]> {
-  const { keep, dryRun, withoutControl } = words;
+async function removeOldImages(
+  context: CommandContext,
+  words: { rules: readonly TagRule[]; dryRun: boolean; withoutControl: boolean },
+): Promise<RetainedImage[]> {
+  const { rules, dryRun, withoutControl } = words;
   const { settings } = loadSettings(context);
   const { folder, storage: place } = registryPlace(settings);
   if (place.kind !== "folder")
@@ -93,8 +107,8 @@ async function removeOldImages(context: CommandContext, words: { keep: number; d
   const used = withoutControl
     ? []
     : await localApi(context)<ImagesInUse>("GET", "/admin/images-in-use").then(({ references }) => references, explainControlAway);
-  const since = context.clock.now() - IN_FLIGHT_MS;
-  const { kept, removable } = retain(loadStoredImages(storage), { keep, used, since, names: (digest) => referencedDigests(storage, digest) });
+  const policy = { rules, used, now: context.clock.now() };
+  const { kept, removable } = await retainImages(storage, { ...policy, dryRun: true, remove: async () => {} });
   if (!dryRun && removable.length > 0) await deleteAll();
   return [
     ...removable.map(({ repository, digest, tags }) => ({ repository, tags: [...tags], digest, removed: true, why: null })),

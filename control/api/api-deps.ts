@@ -18,7 +18,7 @@ import type { Store } from "../store/open-store.ts";
 import type { WebhookSender } from "../webhooks/open-webhook-sender.ts";
 import type { ControlElection } from "../leadership/open-leadership.ts";
 import type { GatewayQueries } from "./feed-stream.ts";
-import type { EffectiveSettingJson, GarbageJson } from "./schemas.ts";
+import type { EffectiveSettingJson, GarbageJson, RetentionJson, RetentionRunJson } from "./schemas.ts";
 
 /** The part of the lifecycle that the API uses. */
 export type ApiLifecycle = Pick<
@@ -68,6 +68,12 @@ export type RegistryGarbageDeps = {
   start(options: { dryRun: boolean }): Promise<GarbageJson | undefined>;
 };
 
+export type RegistryRetention = {
+  status(): RetentionJson;
+  /** Applies the rules, and waits for the end. Undefined: the registry process does not run on this machine. Faults: SETTINGS_INVALID, REGISTRY_BUSY, REGISTRY_FAILED. */
+  run(options: { dryRun: boolean }): Promise<RetentionRunJson | undefined>;
+};
+
 /** Commands in containers. */
 export type ShellBackend = {
   /** Resolves with undefined if the service does not run. Of a driver without such a call, why it has none. */
@@ -108,6 +114,8 @@ export type ApiDeps = {
   registry?: RegistryBrowser | undefined;
   /** Garbage of berth's own registry on this machine; undefined: berth runs none. */
   garbage?: RegistryGarbageDeps | undefined;
+  /** Rules by which images of that registry are removed; undefined likewise. */
+  retention?: RegistryRetention | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
   driverLogs(service: string, options: LogOptions, signal: AbortSignal): AsyncIterable<string>;
   /** Undefined: the settings have it off. */

@@ -125,18 +125,18 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
       path: "/admin/images-in-use",
       authorize: "admin",
       schema: { tags: ["server"], summary: "Lists references of the images that containers use or will use", response: REFERENCES },
-      handle: async () => {
-        const images = (await store.images.some(await store.images.ids({ where: [] }))).filter(({ state }) => state !== "DELETED");
-        const earlier = await store.packageVersions.images();
-        const named = [
-          ...images.map(({ name, version }) => `${name}:${version}`),
-          ...[...images, ...earlier].map(({ resolvedId }) => resolvedId ?? ""),
-        ];
-        const references = [...named, ...[...images, ...(await store.containers.deployed()), ...earlier].flatMap(referencesOf)];
-        return { references: [...new Set(references)].filter((one) => one !== "") };
-      },
+      handle: async () => ({ references: await imagesInUse(store) }),
     }),
   ];
+}
+
+/** References of the images that containers, or kept versions of packages, use or will use: a registry must not delete these. */
+export async function imagesInUse(store: Store): Promise<string[]> {
+  const images = (await store.images.some(await store.images.ids({ where: [] }))).filter(({ state }) => state !== "DELETED");
+  const earlier = await store.packageVersions.images();
+  const named = [...images.map(({ name, version }) => `${name}:${version}`), ...[...images, ...earlier].map(({ resolvedId }) => resolvedId ?? "")];
+  const references = [...named, ...[...images, ...(await store.containers.deployed()), ...earlier].flatMap(referencesOf)];
+  return [...new Set(references)].filter((one) => one !== "");
 }
 
 /**

@@ -1,11 +1,11 @@
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
-import type { RegistryGarbageDeps } from "./api-deps.ts";
+import type { ApiDeps } from "./api-deps.ts";
 import { route, type Route } from "./route.ts";
-import { GARBAGE, type GarbageJson } from "./schemas.ts";
+import { GARBAGE, type GarbageJson, RETENTION, RETENTION_RUN } from "./schemas.ts";
 
-/** Garbage collection of berth's own registry, for administrators; `berth registry gc` does the same at a command line. */
-export function registryGarbageRoutes({ garbage }: { garbage?: RegistryGarbageDeps | undefined }): Route[] {
+/** Garbage collection and retention of berth's own registry, for administrators; `berth registry gc` does the same at a command line. */
+export function registryGarbageRoutes({ garbage, retention }: Pick<ApiDeps, "garbage" | "retention">): Route[] {
   const tags = ["registry"];
   const own = () => {
     if (!garbage)
@@ -14,10 +14,42 @@ export function registryGarbageRoutes({ garbage }: { garbage?: RegistryGarbageDe
   };
   const present = (report: GarbageJson | undefined): GarbageJson => {
     if (report) return report;
-    throw new Fault("REGISTRY_NOT_FOUND", "berth's own registry does not run on the machine of this control process.");
+    throw notHere();
+  };
+
+  const notHere = () => new Fault("REGISTRY_NOT_FOUND", "berth's own registry does not run on the machine of this control process.");
+  const rules = () => {
+    if (!retention)
+      throw new Fault("REGISTRY_NOT_FOUND", "berth runs no registry of its own, whose images it could remove: set BERTH_REGISTRY=embedded.");
+    return retention;
   };
 
   return [
+    route({
+      method: "GET",
+      path: "/admin/registry/retention",
+      authorize: "admin",
+      schema: { tags, summary: "Returns the retention rules of berth's own registry, and what the last run removed", response: RETENTION },
+      handle: async () => rules().status(),
+    }),
+    route({
+      method: "POST",
+      path: "/admin/registry/retention",
+      authorize: "admin",
+      audit: { action: "imagesRetained", target: ({ body }) => (body.dryRun ? "dry run" : undefined) },
+      schema: {
+        tags,
+        summary: "Removes images by the retention rules, or counts them in a dry run",
+        description: "Returns at the end. A garbage collection then frees the disk space.",
+        body: Type.Object({ dryRun: Type.Boolean({ description: "only list what would be removed" }) }),
+        response: RETENTION_RUN,
+      },
+      handle: async ({ body: { dryRun } }) => {
+        const result = await rules().run({ dryRun });
+        if (result === undefined) throw notHere();
+        return result;
+      },
+    }),
     route({
       method: "GET",
       path: "/admin/registry/garbage",

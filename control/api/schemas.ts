@@ -350,6 +350,24 @@ export const GARBAGE = Type.Object({
 });
 export type GarbageJson = Static<typeof GARBAGE>;
 
+const EXPIRED_IMAGE = Type.Object({ repository: text, tags: Type.Array(text), digest: text });
+/** What one run of the retention rules removed, or would remove. */
+export const RETENTION_RUN = Type.Object({
+  dryRun: Type.Boolean(),
+  endedOn: date,
+  removed: Type.Integer({ description: "images; with `dryRun`, that would be removed" }),
+  kept: Type.Integer({ description: "tags, and images without a tag that are in use" }),
+  images: Type.Array(EXPIRED_IMAGE, { description: "of those removed, at most 200" }),
+});
+export type RetentionRunJson = Static<typeof RETENTION_RUN>;
+
+export const RETENTION = Type.Object({
+  rules: Type.Array(text, { description: "as in BERTH_REGISTRY_RETENTION; empty: nothing is removed" }),
+  hour: Type.Integer({ description: "of the day, in UTC, in which the rules are applied" }),
+  last: Type.Union([RETENTION_RUN, Type.Null()], { description: "the last run since this control process began to lead" }),
+});
+export type RetentionJson = Static<typeof RETENTION>;
+
 export const ORPHAN = Type.Object({
   service: Type.String({ description: "its name at the container engine" }),
   why: oneOf(["another store", "another name", "unknown id"]),

@@ -44,6 +44,7 @@ export const AUDIT_ACTIONS = [
   "orphanRemoved",
   "imageDeleted",
   "garbageCollected",
+  "imagesRetained",
   "repositoryAssigned",
   "imported",
   "imagePushed",

@@ -1,9 +1,9 @@
 import { once } from "node:events";
 import { rmSync, chmodSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage } from "node:http";
 import type { RegistryGarbageDeps } from "../../control/api/api-deps.ts";
 import { isoDate } from "../../control/api/entities.ts";
-import type { GarbageJson } from "../../control/api/schemas.ts";
+import type { GarbageJson, RetentionRunJson } from "../../control/api/schemas.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import { type HttpFailure, requestSocket } from "../../lib/http-client.ts";
@@ -14,6 +14,7 @@ import { join } from "node:path";
 import { distributionConfig, type DistributionProgram } from "./distribution-program.ts";
 import { processFile, rememberProcess } from "./supervise-distribution.ts";
 import { type RegistryStorage, storageName } from "./registry-storage.ts";
+import { parseTagRule, retainImages } from "./retention.ts";
 import { blobFile } from "./stored-images.ts";
 
 /** How long a collection may take: it reads every manifest there is. */
@@ -72,20 +73,24 @@ function createGarbageRuns({ registry, clock, log }: { registry: OwnRegistry; cl
   };
 }
 
-/**
- * Collects garbage of the running registry on request: only the process that supervises it can refuse writes meanwhile. It listens on a Unix socket in a
- * folder of this user alone.
- */
-export async function openMaintenance(options: {
+type MaintenanceOptions = {
   socket: string;
   registry: OwnRegistry;
+  /** Where the registry itself answers. */
+  registrySocket: string;
   clock: Clock;
   log: Log;
-}): Promise<{ close(): Promise<void> }> {
+};
+
+/**
+ * Collects garbage and applies retention rules of the running registry on request: only the process that supervises it can refuse writes meanwhile. It listens on a Unix socket in a
+ * folder of this user alone.
+ */
+export async function openMaintenance(options: MaintenanceOptions): Promise<{ close(): Promise<void> }> {
   const { socket, log } = options;
   const runs = createGarbageRuns(options);
   const toFault = (error: unknown) =>
-    error instanceof Fault ? error : new Fault("REGISTRY_FAILED", "Garbage cannot be collected: berth's log says why.", { cause: error });
+    error instanceof Fault ? error : new Fault("REGISTRY_FAILED", "The registry's maintenance failed: berth's log says why.", { cause: error });
   const logFailure = (error: unknown) => {
     if (toFault(error).code !== "REGISTRY_BUSY") log.error({ err: error }, "garbage cannot be collected");
   };
@@ -94,8 +99,20 @@ export async function openMaintenance(options: {
     ended.catch(logFailure);
     return ended;
   };
-  const answerOf = async (route: string): Promise<object | undefined> => {
+  let isRetaining = false;
+  const retainOnce = async (text: string): Promise<RetentionRunJson> => {
+    if (isRetaining) throw new Fault("REGISTRY_BUSY", "The rules are being applied already.");
+    isRetaining = true;
+    try {
+      return await applyRules(options, JSON.parse(text) as RetentionRequest);
+    } finally {
+      isRetaining = false;
+    }
+  };
+  const answerOf = async (route: string, request: IncomingMessage): Promise<object | undefined> => {
     switch (route) {
+      case "POST /retention":
+        return retainOnce(await readText(request));
       // Waits for the end.
       case "POST /garbage": {
         const { blobs, bytes } = await start(false);
@@ -112,8 +129,9 @@ export async function openMaintenance(options: {
     }
   };
   const server = createServer((request, answer) => {
+    const answering = answerOf(`${request.method} ${request.url}`, request);
     request.resume();
-    answerOf(`${request.method} ${request.url}`).then(
+    answering.then(
       (body) => (body ? answer.end(JSON.stringify(body)) : answer.writeHead(404).end()),
       (error: unknown) => {
         const fault = toFault(error);
@@ -133,6 +151,54 @@ export async function openMaintenance(options: {
       await once(server, "close");
     },
   };
+}
+
+/** `used`: references that containers and kept versions of packages have. */
+export type RetentionRequest = { rules: readonly string[]; used: readonly string[]; dryRun: boolean };
+
+const MOST_LISTED = 200;
+
+/** Removes images of the running registry by rules. Faults: SETTINGS_INVALID, those of deleting. */
+async function applyRules(
+  { registry: { storage }, registrySocket, clock, log }: MaintenanceOptions,
+  { rules, used, dryRun }: RetentionRequest,
+): Promise<RetentionRunJson> {
+  if (storage.kind !== "folder")
+    throw new Fault(
+      "SETTINGS_INVALID",
+      `${storageName(storage)} does not show when a tag was pushed: BERTH_REGISTRY_RETENTION needs images in a folder.`,
+    );
+  const remove = (repository: string, digest: string) => deleteManifest({ socketPath: registrySocket, clock }, repository, digest);
+  const { kept, removable } = await retainImages(storage.folder, { rules: rules.map(parseTagRule), used, now: clock.now(), dryRun, remove });
+  if (!dryRun && removable.length > 0) log.info({ images: removable.length }, "images were removed by retention rules");
+  return { dryRun, endedOn: isoDate(clock.now()), removed: removable.length, kept: kept.length, images: removable.slice(0, MOST_LISTED) };
+}
+
+const LONGEST_REQUEST = 64 * 1_048_576;
+
+async function readText(request: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    size += piece.length;
+    if (size > LONGEST_REQUEST) throw new Fault("REQUEST_INVALID", `The request is larger than ${LONGEST_REQUEST} bytes.`);
+    pieces.push(piece);
+  }
+  return Buffer.concat(pieces).toString("utf8");
+}
+
+/** How long the rules may take: of each image that goes, one request. */
+const RETENTION_MS = 30 * 60_000;
+
+/** Has the registry of this machine apply rules. Undefined if none runs here. Faults: those of applying, REGISTRY_FAILED. */
+export async function requestRetention(socketPath: string, clock: Clock, body: RetentionRequest): Promise<RetentionRunJson | undefined> {
+  const toFault = ({ why, cause }: HttpFailure) => new Fault("REGISTRY_FAILED", `The registry of this machine does not answer: ${why}.`, { cause });
+  const client = { socketPath, clock, maxBytes: LONGEST_REQUEST, timeoutMs: RETENTION_MS, toFault };
+  const reply = await requestSocket(client, { method: "POST", url: "http://localhost/retention", body: JSON.stringify(body) });
+  if (reply === undefined) return undefined;
+  const result = JSON.parse(reply.text()) as RetentionRunJson | FaultData;
+  if ("code" in result) throw Fault.from(result);
+  return result;
 }
 
 /** Has the running berth collect garbage. Undefined if none runs. Faults: those of collecting, REGISTRY_FAILED. */

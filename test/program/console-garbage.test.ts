@@ -7,7 +7,7 @@ for (const [name, options] of [
   ["phone", { phone: true }],
 ] as const) {
   t.test(`${name}: a dry run shows what would go, and a collection deletes it; others may do neither`, async (t) => {
-    const { berth, push, status } = await openOwn(t);
+    const { berth, push, status } = await openOwn(t, { BERTH_REGISTRY_RETENTION: "datagrok/*:* keep=1" });
     await push("datagrok/app", "1.0.0", "a layer");
     await push("datagrok/app", "2.0.0", "another layer");
     const post = (body: object) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
@@ -60,6 +60,20 @@ for (const [name, options] of [
       ({ target }) => target,
     );
     t.same(actions, ["dry run", null, "dry run"]);
+
+    await push("datagrok/app", "3.0.0", "a third layer");
+    const remove = page.getByRole("button", { name: "Remove images…" });
+    t.ok(await remove.isDisabled(), "only after a dry run");
+    await page.getByRole("button", { name: "Dry run of rules" }).click();
+    await page.getByText(/^The rules would remove 1 image; 1 tags stay/).waitFor();
+    await page.getByRole("cell", { name: "2.0.0" }).waitFor();
+    t.ok(await fits());
+    await picture(`retention-${name}`);
+    await remove.click();
+    await picture(`retention-question-${name}`);
+    await page.getByRole("dialog").getByRole("button", { name: "Remove images" }).click();
+    await page.getByText(/^Removed 1 image; 1 tags stay/).waitFor();
+    t.equal(await status("/v2/datagrok/app/manifests/2.0.0"), 404);
     t.same(troubles, []);
   });
 }

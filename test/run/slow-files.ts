@@ -71,6 +71,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/console-session.test.ts",
   "test/program/console-packages.test.ts",
   "test/program/console-garbage.test.ts",
+  "test/program/registry-retention.test.ts",
   "test/control/console/long-list.test.ts",
   "test/control/console/states.test.ts",
   "test/control/console/overview.test.ts",

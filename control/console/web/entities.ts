@@ -7,6 +7,8 @@ export type {
   EffectiveSettingJson as EffectiveSetting,
   ExplanationJson as Explanation,
   GarbageJson as Garbage,
+  RetentionJson as Retention,
+  RetentionRunJson as RetentionRun,
   HistoryEntryJson as HistoryEntry,
   ImageEntity as Image,
   OpenRequestsJson as OpenRequests,

@@ -156,10 +156,10 @@ t.test("a push during garbage collection has to retry, and a read notices nothin
 });
 
 t.test("that garbage is collected already is for who asks a second time to know, and no failure of ours", async (t) => {
-  const { registry, folder, logged } = await open(t);
+  const { registry, folder, socket, logged } = await open(t);
   const { log } = lines(logged);
   const at = join(folder, "admin.sock");
-  const maintenance = await openMaintenance({ socket: at, registry, clock: systemClock(), log });
+  const maintenance = await openMaintenance({ socket: at, registry, registrySocket: socket, clock: systemClock(), log });
   t.teardown(() => maintenance.close());
   await registry.whileReadOnly(() => t.rejects(requestCollection(at, systemClock()), { code: "REGISTRY_BUSY" }));
   t.same(await requestCollection(at, systemClock()), { blobs: [], bytes: 0 });

@@ -17,8 +17,7 @@ export type Own = TestRegistryClient & {
   command(...args: string[]): Promise<{ code: number | null; out: string }>;
 };
 
-export async function openOwn(t: Test, more: Record<string, string> = {}): Promise<Own> {
-  const data = tempFolder(t);
+export async function openOwn(t: Test, more: Record<string, string> = {}, data = tempFolder(t)): Promise<Own> {
   const env = { BERTH_DRIVER: "process", BERTH_REGISTRY: "embedded", BERTH_REGISTRY_PORT: "0", XDG_RUNTIME_DIR: data, ...more };
   const berth = await startBerth({ data, env });
   t.teardown(() => berth.stop());

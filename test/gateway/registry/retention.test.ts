@@ -1,5 +1,6 @@
 import t from "tap";
-import { retain, type RetentionRule, type StoredTag } from "../../../processes/distribution/stored-images.ts";
+import { parseTagRule, retain, type RetentionPolicy } from "../../../processes/distribution/retention.ts";
+import type { StoredTag } from "../../../processes/distribution/stored-images.ts";
 
 const tag = (name: string, digest: string, pushedAt: number) => ({ tag: name, digest: `sha256:${digest}`, pushedAt });
 /** As it lies on the disk: each image once, and those without a tag beside them, by when they were pushed. */
@@ -12,10 +13,15 @@ const repository = (name: string, tags: StoredTag[], untagged: Record<string, nu
   ],
 });
 const A = repository("datagrok/a", [tag("1", "one", 1), tag("2", "two", 2), tag("3", "three", 3), tag("latest", "three", 4)]);
-const RULE: RetentionRule = { keep: 1, used: [], names: () => ({ lists: [], subject: undefined }), since: 1_000 };
+const DAY_MS = 24 * 3_600_000;
+const POLICY: Omit<RetentionPolicy, "rules"> = { used: [], names: () => ({ lists: [], subject: undefined }), now: 3 * DAY_MS };
+const newest = (keep: number) => [`**:* keep=${keep}`, "**@untagged days=1"];
 
-const goneOf = (rule: Partial<RetentionRule>, repositories = [A]) =>
-  retain(repositories, { ...RULE, ...rule }).removable.flatMap(({ tags, digest }) => (tags.length === 0 ? [digest] : tags));
+type Options = Partial<Omit<RetentionPolicy, "rules">> & { keep?: number; rules?: string[] };
+const retained = ({ keep = 1, rules = newest(keep), ...policy }: Options, repositories = [A]) =>
+  retain(repositories, { ...POLICY, ...policy, rules: rules.map(parseTagRule) });
+const goneOf = (options: Options, repositories = [A]) =>
+  retained(options, repositories).removable.flatMap(({ tags, digest }) => (tags.length === 0 ? [digest] : tags));
 
 t.test("the tags that were pushed last are kept, in each repository", async (t) => {
   t.same(goneOf({ keep: 3 }), ["1"]);
@@ -24,7 +30,7 @@ t.test("the tags that were pushed last are kept, in each repository", async (t) 
 });
 
 t.test("a tag of an image that is kept costs nothing, and stays", async (t) => {
-  const { kept } = retain([A], RULE);
+  const { kept } = retained({});
   t.same(
     kept.map((one) => [one.tag, one.why]),
     [
@@ -61,8 +67,8 @@ t.test("an image whose tag moved on goes, unless a container uses it by its dige
   const moved = repository("datagrok/a", [tag("login", "three", 3)], { one: 1, two: 2 });
   t.same(goneOf({}, [moved]), ["sha256:one", "sha256:two"]);
   t.same(goneOf({ used: ["registry.example/datagrok/a:login@sha256:one"] }, [moved]), ["sha256:two"]);
-  t.match(retain([moved], { ...RULE, used: ["datagrok/a@sha256:one"] }).kept, [{ tag: "login" }, { digest: "sha256:one", why: "used" }]);
-  t.same(goneOf({ since: 2 }, [moved]), ["sha256:one"], "the rest of an index that is being pushed");
+  t.match(retained({ used: ["datagrok/a@sha256:one"] }, [moved]).kept, [{ tag: "login" }, { digest: "sha256:one", why: "used" }]);
+  t.same(goneOf({ now: DAY_MS + 2 }, [moved]), ["sha256:one"], "the rest of an index that is being pushed");
 });
 
 t.test("what refers to a kept image is kept with it: a signature has no tag", async (t) => {
@@ -70,4 +76,37 @@ t.test("what refers to a kept image is kept with it: a signature has no tag", as
   const names = (digest: string) => ({ lists: [], subject: subjects[digest] });
   const signed = repository("a", [tag("2", "two", 2), tag("3", "three", 3)], { "of-that": 0, "of-three": 0, "of-two": 0 });
   t.same(goneOf({ names }, [signed]), ["2", "sha256:of-two"]);
+});
+
+t.test("a rule is for tags and repositories by pattern; the first one counts, and a tag without one stays", async (t) => {
+  const at = (name: string, day: number) => tag(name, name, day * DAY_MS);
+  const tags = [at("pr-1", 1), at("pr-2", 2), at("pr-3", 9), at("main", 1), at("1.0.0", 0)];
+  const repositories = [repository("datagrok/a", tags, { moved: 0 }), repository("other/a", tags)];
+  const gone = (...rules: string[]) => goneOf({ rules, now: 10 * DAY_MS }, repositories);
+  t.same(gone("datagrok/*:pr-* keep=1"), ["pr-2", "pr-1"]);
+  t.same(gone("datagrok/*:pr-* days=5"), ["pr-2", "pr-1"]);
+  t.same(gone("datagrok/*:pr-* keep=2 days=5"), ["pr-1"], "both have to agree");
+  t.same(gone("datagrok/*:pr-* keep=3", "datagrok/*:* days=5"), ["main", "1.0.0"]);
+  t.same(gone("**:main days=1"), ["main", "main"]);
+  t.same(gone("*:* keep=1"), [], "a star stays within a part of a name");
+  t.same(gone("datagrok/a@untagged days=5"), ["sha256:moved"]);
+  t.same(gone("datagrok/a@untagged days=50"), []);
+  const { kept } = retain(repositories.slice(0, 1), {
+    ...POLICY,
+    now: 10 * DAY_MS,
+    used: ["datagrok/a:pr-1"],
+    rules: [parseTagRule("**:pr-* keep=1 days=9")],
+  });
+  t.same(Object.fromEntries(kept.map((one) => [one.tag, one.why])), {
+    "pr-3": "newest",
+    "pr-2": "recent",
+    "pr-1": "used",
+    main: "no rule",
+    "1.0.0": "no rule",
+  });
+});
+
+t.test("a rule that is none is refused with the right form", async (t) => {
+  for (const text of ["datagrok/a", "datagrok/a:*", "a:* keep=x", "a@untagged keep=3", "a:* keep=1 or=2", "A:* keep=1"])
+    t.throws(() => parseTagRule(text), { code: "SETTINGS_INVALID" }, text);
 });

@@ -25,6 +25,7 @@ const ACTIONS: Readonly<Record<AuditAction, string>> = {
   imagePushed: "Pushed image",
   imageDeleted: "Deleted image",
   garbageCollected: "Collected garbage",
+  imagesRetained: "Applied retention rules",
   repositoryAssigned: "Assigned repository",
   userAdded: "Added user",
   userChanged: "Changed user",

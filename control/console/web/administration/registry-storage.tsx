@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { request, useRequest } from "../api-client.ts";
-import type { Garbage } from "../entities.ts";
+import type { Garbage, Retention, RetentionRun } from "../entities.ts";
 import { linkTo } from "../location.ts";
 import { Action, Toggle } from "../parts/controls.tsx";
 import { ConfirmDialog } from "../parts/dialog.tsx";
@@ -25,6 +25,7 @@ export function RegistryStoragePage() {
       </p>
       <Failure error={error} onRetry={reload} />
       {garbage ? <GarbageView garbage={garbage} onStarted={() => (setRunning(true), reload())} /> : error ? null : <Loading />}
+      {garbage ? <RetentionView /> : null}
     </>
   );
 }
@@ -128,4 +129,89 @@ function Result({ last: { dryRun, endedOn, blobs, bytes, largest, failure } }: {
 
 function countOf(blobs: number): string {
   return blobs === 1 ? "1 layer or manifest" : `${blobs} layers and manifests`;
+}
+
+const RETENTION = "/admin/registry/retention";
+
+/** Rules that remove images. The settings have them; an administrator can apply them at once. */
+function RetentionView() {
+  const { value: retention, error, reload } = useRequest<Retention>(RETENTION);
+  const [isAsking, setAsking] = useState(false);
+  const notices = useNotices();
+  const run = (dryRun: boolean) =>
+    request(RETENTION, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ dryRun }) }).then(reload);
+  const apply = () => {
+    setAsking(false);
+    run(false).catch(notices.failed);
+  };
+  if (!retention) return error ? <Failure error={error} onRetry={reload} /> : <Loading />;
+  const { rules, hour, last } = retention;
+  return (
+    <Section title="Retention rules">
+      {rules.length === 0 ? (
+        <p class="quiet">No rules. Set BERTH_REGISTRY_RETENTION to remove old images once a day.</p>
+      ) : (
+        <>
+          <ul>
+            {rules.map((rule) => (
+              <li key={rule}>
+                <code>{rule}</code>
+              </li>
+            ))}
+          </ul>
+          <p class="quiet">
+            berth applies them daily between {hour}:00 and {hour}:59 UTC, and collects garbage. Images that containers or kept versions use stay.
+          </p>
+          <div class="tools">
+            <Action act={() => run(true)}>Dry run of rules</Action>
+            <button type="button" class="danger" disabled={last === null || !last.dryRun || last.removed === 0} onClick={() => setAsking(true)}>
+              Remove images…
+            </button>
+          </div>
+          {last ? <RetentionResult last={last} /> : null}
+        </>
+      )}
+      {isAsking && last ? (
+        <ConfirmDialog title="Remove images?" verb="Remove images" onConfirm={apply} onClose={() => setAsking(false)}>
+          <p>
+            berth removes {imagesOf(last.removed)} with their tags, by the rules as they count now. Collect garbage afterwards to free their disk
+            space.
+          </p>
+        </ConfirmDialog>
+      ) : null}
+    </Section>
+  );
+}
+
+function RetentionResult({ last: { dryRun, endedOn, removed, kept, images } }: { last: RetentionRun }) {
+  return (
+    <>
+      <p role="status">
+        {dryRun ? "The rules would remove" : "Removed"} {imagesOf(removed)}; {kept} tags stay. <Moment at={endedOn} />
+      </p>
+      {images.length > 0 ? (
+        <Table
+          rows={images}
+          keyOf={({ repository, digest }) => repository + digest}
+          columns={[
+            { name: "Repository", cell: ({ repository }) => repository },
+            { name: "Tags", cell: ({ tags }) => tags.join(", ") || <span class="quiet">none</span> },
+            { name: "Digest", cell: ({ digest }) => <code title={digest}>{digest.slice(0, SHOWN_DIGEST)}</code> },
+          ]}
+        />
+      ) : null}
+      {removed > images.length ? (
+        <p class="quiet">
+          The first {images.length} of {removed}.
+        </p>
+      ) : null}
+    </>
+  );
+}
+
+/** `sha256:` and enough digits to distinguish images. */
+const SHOWN_DIGEST = "sha256:".length + 12;
+
+function imagesOf(images: number): string {
+  return images === 1 ? "1 image" : `${images} images`;
 }
