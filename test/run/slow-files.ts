@@ -46,6 +46,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/gateway/integrity.test.ts",
   "test/control/webhooks/open-webhook-sender.test.ts",
   "test/program/webhooks.test.ts",
+  "test/control/console/webhooks.test.ts",
   "test/program/containers-disabled.test.ts",
   "test/gateway/leaks.test.ts",
   "test/program/queue-worker.test.ts",

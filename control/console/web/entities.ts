@@ -33,4 +33,5 @@ export type {
   OwnUserJson,
   SessionRowsJson,
 } from "../../api/schemas-accounts.ts";
+export type { NewWebhookJson, WebhookDeliveryJson, WebhookJson } from "../../api/schemas-webhooks.ts";
 export type { ContainerPageJson as ContainerRowPage, ContainerRowJson as ContainerRow } from "../../api/row-schemas.ts";

@@ -107,6 +107,8 @@ const BERTH: readonly Visit[] = [
   { name: "settings", path: "administration/settings", shows: "BERTH_WORKERS" },
   { name: "registry storage", path: "administration/registry", shows: "Start a dry run" },
   { name: "processes", path: "administration/control", shows: "There is one control process" },
+  { name: "webhooks", path: "administration/webhooks", shows: "No webhooks." },
+  { name: "webhooks, new one", path: "administration/webhooks", open: button("Add webhook…"), shows: "Add a webhook", leave: escape },
   { name: "orphans", path: "administration/orphans", shows: "No orphans." },
   { name: "users", path: "administration/users", shows: "administrator" },
   { name: "users, new one", path: "administration/users", open: button("Add user…"), shows: "Add a user", leave: escape },

@@ -2,8 +2,7 @@ import { useState } from "preact/hooks";
 import { request } from "../api-client.ts";
 import type { DeveloperKeysJson, NewDeveloperKeyJson } from "../entities.ts";
 import { linkTo } from "../location.ts";
-import { copyText } from "../parts/clipboard.ts";
-import { ConfirmDialog, Dialog, FormDialog, TextField } from "../parts/dialog.tsx";
+import { ConfirmDialog, FormDialog, SecretDialog, TextField } from "../parts/dialog.tsx";
 import { type Column, Moment } from "../parts/display.tsx";
 import { useNotices } from "../parts/notices.tsx";
 import { PagedTable, type PagedRows } from "../parts/paged-table.tsx";
@@ -114,29 +113,9 @@ export function NewKeyDialog({ login: ofUser, pathOf, onCreated, onClose }: NewK
 }
 
 function CreatedKey({ created: { id, key }, onClose }: { created: NewDeveloperKeyJson; onClose(): void }) {
-  const [outcome, setOutcome] = useState("");
-  const copy = () =>
-    copyText(key).then(
-      () => setOutcome("Copied."),
-      () => setOutcome("The browser refused access to the clipboard: select the key and copy it."),
-    );
   return (
-    <Dialog title={`Key ${id}`}>
+    <SecretDialog title={`Key ${id}`} label="Developer key" secret={key} onClose={onClose}>
       <p>Copy the key now. berth keeps only its digest and cannot show it again.</p>
-      <div class="tools">
-        <input class="secret-once" type="text" readOnly aria-label="Developer key" value={key} onFocus={(event) => event.currentTarget.select()} />
-        <button type="button" class="primary" onClick={() => void copy()}>
-          Copy
-        </button>
-      </div>
-      <p class="quiet" role="status">
-        {outcome}
-      </p>
-      <div class="tools end">
-        <button type="button" onClick={onClose}>
-          Done
-        </button>
-      </div>
-    </Dialog>
+    </SecretDialog>
   );
 }

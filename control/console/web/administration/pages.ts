@@ -26,6 +26,7 @@ export const ADMIN_PAGES: readonly AdminPageEntry[] = [
     group: "Server",
     load: async () => (await import("./registry-storage.tsx")).RegistryStoragePage,
   },
+  { name: "webhooks", title: "Webhooks", group: "Server", load: async () => (await import("./webhooks-page.tsx")).WebhooksPage },
   {
     name: "control",
     title: "Processes",

@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { copyText } from "./clipboard.ts";
 
 /** A modal dialog. `onClose`: Escape, or undefined if it has to be answered. Then the focus is where it was, or in the page if that is gone. */
 export function Dialog({ title, children, onClose }: { title: string; children: ComponentChildren; onClose?: (() => void) | undefined }) {
@@ -124,5 +125,36 @@ export function TextField({ label, value, onChange, hint, pattern, maxLength, is
         </p>
       )}
     </div>
+  );
+}
+
+type SecretProps = { title: string; label: string; secret: string; children: ComponentChildren; onClose(): void };
+
+/** Shows a secret that is not shown again. It has to be answered. */
+export function SecretDialog({ title, label, secret, children, onClose }: SecretProps) {
+  const [outcome, setOutcome] = useState("");
+  const copy = () =>
+    copyText(secret).then(
+      () => setOutcome("Copied."),
+      () => setOutcome(`The browser refused access to the clipboard: select the ${label.toLowerCase()} and copy it.`),
+    );
+  return (
+    <Dialog title={title}>
+      {children}
+      <div class="tools">
+        <input class="secret-once" type="text" readOnly aria-label={label} value={secret} onFocus={(event) => event.currentTarget.select()} />
+        <button type="button" class="primary" onClick={() => void copy()}>
+          Copy
+        </button>
+      </div>
+      <p class="quiet" role="status">
+        {outcome}
+      </p>
+      <div class="tools end">
+        <button type="button" onClick={onClose}>
+          Done
+        </button>
+      </div>
+    </Dialog>
   );
 }
