@@ -107,8 +107,8 @@ export function createWebhooks(queries: Queries, storeId: string) {
 
   const load = async (): Promise<OutboxState> => {
     const [rows, counts, [last]] = await Promise.all([all({}), waitingCounts({}), lastSeq({})]);
-    seq = Math.max(seq, Number(last?.seq ?? 0));
-    return { webhooks: rows, waiting: new Map(counts.map(({ webhookId, count }) => [webhookId, Number(count)])) };
+    seq = Math.max(seq, last?.seq ?? 0);
+    return { webhooks: rows, waiting: new Map(counts.map(({ webhookId, count }) => [webhookId, count])) };
   };
   const current = async (): Promise<OutboxState> => {
     if (state) return state;
@@ -209,7 +209,7 @@ export function createWebhooks(queries: Queries, storeId: string) {
     /** The first waiting event of each subject but `busy`, those that are due the longest first. */
     heads: (webhookId: string, busy: readonly string[], limit: number) => heads({ webhookId, busy: JSON.stringify(busy), limit }),
     /** Since when the oldest event of each webhook waits, by its id; epoch ms. */
-    oldest: async () => new Map((await oldest({})).map(({ webhookId, at }) => [webhookId, Number(at)])),
+    oldest: async () => new Map((await oldest({})).map(({ webhookId, at }) => [webhookId, at])),
     /** The newest first. */
     latest: (webhookId: string, limit: number) => latest({ webhookId, limit }),
     findDelivery: deliveries.find,

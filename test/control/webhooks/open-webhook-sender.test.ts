@@ -51,15 +51,24 @@ async function openOutbox(t: Test, database: StoreDatabase = { postgres: undefin
       sender = open();
       sender.start();
     },
-    add: async (url: string, { eventTypes = [] as string[], packageName = undefined as string | undefined } = {}) => {
+    add: async (url: string, { eventTypes = [], packageName }: { eventTypes?: string[]; packageName?: string } = {}) => {
       const id = randomUUID();
       const sealed = await vault.seal(webhookContext(id), JSON.stringify({ url, secret }));
       const counters = { failures: 0, dropped: 0, stoppedOn: undefined, stopReason: undefined };
       await store.webhooks.insert({ ...sealed, ...counters, id, url: url.split("?", 1)[0] ?? "", eventTypes, packageName, createdOn: clock.now() });
       return id;
     },
-    change: (subject: string, { type = "container.started" as EventType, packageId = PACKAGE as string | undefined, n = 0 } = {}) =>
-      store.transaction(() => store.webhooks.record({ type, subject, at: clock.now(), packageId, data: (name) => ({ n, package: name }) })),
+    /** `packageId`: null for a change without a package. */
+    change: (subject: string, { type, packageId, n = 0 }: { type?: EventType; packageId?: null; n?: number } = {}) =>
+      store.transaction(() =>
+        store.webhooks.record({
+          type: type ?? "container.started",
+          subject,
+          at: clock.now(),
+          packageId: packageId === null ? undefined : PACKAGE,
+          data: (name) => ({ n, package: name }),
+        }),
+      ),
     latest: (id: string) => store.webhooks.latest(id, 1_000),
     waiting: async (id: string) => (await store.webhooks.waiting()).get(id) ?? 0,
   };
@@ -186,7 +195,7 @@ for (const kind of storeKinds(t)) {
     await outbox.add(receiver.url, { eventTypes: ["container.*", "image.pushed"], packageName: "demo" });
     outbox.sender().start();
     await outbox.change("images/x", { type: "image.failed" });
-    await outbox.change("repositories/y", { type: "image.pushed", packageId: undefined });
+    await outbox.change("repositories/y", { type: "image.pushed", packageId: null });
     await outbox.change("containers/a", { type: "container.failed" });
     await outbox.change("repositories/y", { type: "image.pushed" });
     await receiver.count(2);

@@ -9,7 +9,7 @@ import { useNotices } from "../parts/notices.tsx";
 import type { AdminPageProps } from "./pages.ts";
 
 const RELOAD_MS = 10_000;
-const LOOKS = { active: "good", paused: "bad", disabled: "resting", delivered: "good", waiting: "moving", failed: "bad" } as const;
+const APPEARANCE = { active: "good", paused: "bad", disabled: "resting", delivered: "good", waiting: "moving", failed: "bad" } as const;
 const pathOf = (id: string) => `/admin/webhooks/${encodeURIComponent(id)}`;
 
 /** The addresses that receive events, or the last events of one of them. */
@@ -83,7 +83,7 @@ function WebhookList({ webhooks, error, reload }: { webhooks: WebhookJson[]; err
                 </>
               ),
             },
-            { name: "State", cell: ({ state }) => <span class={`status ${LOOKS[state]}`}>{state}</span> },
+            { name: "State", cell: ({ state }) => <span class={`status ${APPEARANCE[state]}`}>{state}</span> },
             { name: "Events", cell: ({ events }) => (events.length === 0 ? "all" : events.join(", ")) },
             { name: "Package", cell: ({ package: only }) => only ?? <span class="quiet">all</span> },
             {
@@ -108,7 +108,7 @@ function WebhookList({ webhooks, error, reload }: { webhooks: WebhookJson[]; err
               name: "Actions",
               isAction: true,
               cell: (webhook) => (
-                <>
+                <div class="tools">
                   {webhook.state === "active" ? null : (
                     <Action act={() => resume(webhook)}>
                       Resume<span class="unseen"> {webhook.url}</span>
@@ -120,7 +120,7 @@ function WebhookList({ webhooks, error, reload }: { webhooks: WebhookJson[]; err
                   <button type="button" class="danger" onClick={() => setRemoved(webhook)}>
                     Remove…<span class="unseen"> {webhook.url}</span>
                   </button>
-                </>
+                </div>
               ),
             },
           ]}
@@ -186,7 +186,8 @@ function WebhookDeliveries({ webhook: { id, url, state, reason } }: { webhook: W
         </button>
       </div>
       <p>
-        <a href={linkTo("administration", "webhooks")}>All webhooks</a> · <code>{url}</code> <span class={`status ${LOOKS[state]}`}>{state}</span>
+        <a href={linkTo("administration", "webhooks")}>All webhooks</a> · <code>{url}</code>{" "}
+        <span class={`status ${APPEARANCE[state]}`}>{state}</span>
       </p>
       {reason === null ? null : <p class="bad-text">{reason}</p>}
       <Failure error={error} onRetry={reload} />
@@ -204,7 +205,7 @@ function WebhookDeliveries({ webhook: { id, url, state, reason } }: { webhook: W
               name: "Outcome",
               cell: ({ status, failure, responseStatus }) => (
                 <>
-                  <span class={`status ${LOOKS[status]}`}>{status}</span> {failure ?? responseStatus}
+                  <span class={`status ${APPEARANCE[status]}`}>{status}</span> {failure ?? responseStatus}
                 </>
               ),
             },
