@@ -78,6 +78,10 @@ export type Readiness =
   /** It has run for `graceMs`: a queue worker, although its declared port refuses connections, or a container without a port. */
   | { kind: "running" };
 
+/** How long a container has between SIGTERM and SIGKILL, in seconds, and at most: the limit of ECS. */
+export const STOP_GRACE_SECONDS = 10;
+export const MOST_STOP_GRACE_SECONDS = 120;
+
 /** The desired state of one container. `service` is its name at the orchestrator: a DNS label of at most 63 characters. */
 export type Spec = {
   service: string;
@@ -101,6 +105,8 @@ export type Spec = {
   port?: number | undefined;
   readiness: Readiness;
   graceMs: number;
+  /** How long it has between SIGTERM and SIGKILL: from 1 to `MOST_STOP_GRACE_SECONDS`. Undefined: `STOP_GRACE_SECONDS`. */
+  shutdownGraceSeconds?: number | undefined;
 };
 
 export type Deployment = {
@@ -257,7 +263,7 @@ export type Driver = {
    */
   pause?(service: string, call: Call): Promise<boolean>;
 
-  /** Stops and removes the service, paused or not. Succeeds if it does not exist. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
+  /** Stops and removes the service, paused or not: it ends within the grace time of its spec, or is killed then. Succeeds if it does not exist. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
   destroy(service: string, call: Call): Promise<void>;
 
   /** Undefined if the service does not exist. */

@@ -295,6 +295,8 @@ export function containerTimeLeft({ row, image, now, epoch }: ContainerSituation
     // Neither back-off nor an image that is being pulled is the container's own delay.
     from = Math.max(from, row.notBefore, image && isPassingImage(image) ? image.since : 0);
   }
+  // Its own time to end is not the engine's delay.
+  if (row.state === "STOPPING") from += (row.config.shutdownGraceSeconds ?? 0) * 1_000;
   return from + statusMs - now;
 }
 

@@ -203,6 +203,7 @@ export function createDeploy({
       port,
       readiness,
       graceMs: limits.graceMs,
+      shutdownGraceSeconds: row.config.shutdownGraceSeconds,
     };
   }
 }

@@ -5,6 +5,7 @@ import {
   type DriverVerb,
   type Foreign,
   type LogOptions,
+  MOST_STOP_GRACE_SECONDS,
   type Observed,
   wrapDriver,
 } from "../../drivers/driver.ts";
@@ -81,7 +82,8 @@ export function createContainerEngine({ driver, clock, limits, storeId }: Contai
       return observed && observed.labels.store === storeId && observed.labels.container === id ? observed : undefined;
     },
     list: (signal) => call("list", [], { deadline: within(limits.callMs, "list its containers"), signal }),
-    destroy: (service, signal) => call("destroy", [service], { deadline: within(limits.statusMs, `remove ${service}`), signal }),
+    destroy: (service, signal) =>
+      call("destroy", [service], { deadline: within(limits.statusMs + MOST_STOP_GRACE_SECONDS * 1_000, `remove ${service}`), signal }),
     logTail: (service, signal, { timestamps = false } = {}) => {
       const read = async (stop: AbortSignal) => {
         let text = "";

@@ -116,10 +116,10 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const engine = createContainerEngine({ driver, clock, limits, storeId: store.id });
   const startDelay = (attempts: number) => retryDelay(limits.startRetry, attempts, random);
   const queue = openWorkQueue({
-    work: (key, signal, lane, pending) => {
+    work: (key, signal, workOptions) => {
       if (options.disabled) return Promise.resolve();
       const [kind, id = ""] = key.split(":");
-      if (kind === "container") return reconcileContainer({ ...deps, log: logOf(key) }, id, { signal, lane, pending });
+      if (kind === "container") return reconcileContainer({ ...deps, log: logOf(key) }, id, { signal, ...workOptions });
       if (kind === "image") return reconcileImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "prefetch") return prefetchImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "missing") return retryMissingImage({ ...deps, log: logOf(key) }, id, signal);

@@ -1,7 +1,7 @@
-import type { Observed } from "../../drivers/driver.ts";
+import { type Observed, STOP_GRACE_SECONDS } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, ContainerPatch } from "../model/entities.ts";
-import { type ContainerState, isPassing, type Lane, laneOf } from "../model/states.ts";
+import { type ContainerState, isPassing, laneOf } from "../model/states.ts";
 import {
   confirmAddress,
   markLostAsObserved,
@@ -28,7 +28,7 @@ import { isEngineTrouble } from "./engine.ts";
 import { failurePatch, isSameDecision } from "./moves.ts";
 import { beginStart, type BegunStart, failStart, revalidateImage, startContainer, type StartDeps, type StartSlots } from "./start-container.ts";
 import { endPaused, finalizeRemoval, releaseAdopted, stopContainer, type StopDeps } from "./stop-container.ts";
-import { containerKey, imageKey, type PendingStart, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, type PendingStart, type WorkOptions, type WorkQueue } from "./work-queue.ts";
 
 /** `moved`: decide again at once, about the row as it is now where that is known. `settled`: something else requests the next look. */
 type ContainerOutcome = "moved" | "settled" | BegunStart | { waitMs: number };
@@ -53,15 +53,20 @@ export type ContainerDeps = StartDeps &
  * Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, and the store's; the queue tries again.
  */
 export async function reconcileContainer(deps: ContainerDeps, id: string, options: ReconcileOptions): Promise<void> {
+  const cancel = options.lane === "stop" ? deps.clock.after(STOP_GRACE_SECONDS * 1_000, options.leaveLane) : undefined;
   try {
     await reconcile(deps, id, options);
   } finally {
+    cancel?.();
     deps.slots.leave(id);
   }
 }
 
-/** `pending`: a start that was requested just now. */
-type ReconcileOptions = { signal: AbortSignal; lane: Lane; pending: PendingStart | undefined };
+/**
+ * `pending`: a start that was requested just now. `leaveLane`: a stop that takes longer than the usual grace time, because its container has a longer one, lets
+ * others of its lane go first.
+ */
+type ReconcileOptions = { signal: AbortSignal } & WorkOptions;
 
 async function reconcile(deps: ContainerDeps, id: string, { signal, lane, pending }: ReconcileOptions): Promise<void> {
   const { store, queue, limits } = deps;

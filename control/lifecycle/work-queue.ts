@@ -29,6 +29,9 @@ export type WorkQueue = {
   close(): Promise<void>;
 };
 
+/** `lane`: the one that it has a worker of. `leaveLane`: gives that worker to another key; this one's work goes on, and is still its only one. */
+export type WorkOptions = { lane: Lane; pending: PendingStart | undefined; leaveLane: () => void };
+
 type Entry = {
   /** Where it waits for a worker. */
   lane: Lane | undefined;
@@ -42,8 +45,7 @@ type Entry = {
 };
 
 export function openWorkQueue(options: {
-  /** `lane`: the one that it has a worker of. */
-  work: (key: string, signal: AbortSignal, lane: Lane, pending: PendingStart | undefined) => Promise<void>;
+  work: (key: string, signal: AbortSignal, options: WorkOptions) => Promise<void>;
   /** Where a key belongs now. */
   place: (key: string) => Promise<LanePlace>;
   failed: (key: string, error: unknown, retryInMs: number) => void;
@@ -118,10 +120,16 @@ export function openWorkQueue(options: {
     const turns = lanes.get(lane);
     const next = stop.signal.aborted || pumping.has(lane) ? undefined : turns?.begin();
     if (next === undefined) return;
-    const run = work(next.item, lane).finally(() => {
-      running.delete(run);
+    let inLane = true;
+    const leaveLane = () => {
+      if (!inLane) return;
+      inLane = false;
       turns?.end(next.user);
       pump(lane);
+    };
+    const run = work(next.item, lane, leaveLane).finally(() => {
+      running.delete(run);
+      leaveLane();
     });
     running.add(run);
     pumping.add(lane);
@@ -131,7 +139,7 @@ export function openWorkQueue(options: {
     });
   };
 
-  const work = async (key: string, lane: Lane) => {
+  const work = async (key: string, lane: Lane, leaveLane: () => void) => {
     const entry = entryOf(key);
     entry.lane = undefined;
     entry.running = true;
@@ -140,7 +148,7 @@ export function openWorkQueue(options: {
     entry.pending = undefined;
     let retryInMs: number | undefined;
     try {
-      await options.work(key, stop.signal, lane, pending);
+      await options.work(key, stop.signal, { lane, pending, leaveLane });
       entry.failures = 0;
     } catch (error) {
       if (stop.signal.aborted) return;

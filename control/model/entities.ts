@@ -19,6 +19,8 @@ export type ContainerConfig = {
   shutdownTimeoutMinutes?: number | undefined;
   /** Minutes, may be a fraction: for so long it runs after each start at most, used or not; undefined: without a limit. */
   maxMinutes?: number | undefined;
+  /** How long it has between SIGTERM and SIGKILL; undefined: the drivers' default. */
+  shutdownGraceSeconds?: number | undefined;
   /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
   keepWarm?: readonly string[] | undefined;
   /** Requests and WebSockets that may be open at it at once; undefined: any number. */

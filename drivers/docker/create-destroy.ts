@@ -1,7 +1,7 @@
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
-import type { Call, Spec } from "../driver.ts";
+import { type Call, MOST_STOP_GRACE_SECONDS, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
@@ -42,7 +42,7 @@ export async function createOrAdopt(
     const adopted = isAdoptable(holder, spec, view) && (!holder.State.Paused || (await unpause(engine, holder.Id, spec.service)));
     if (adopted) return { id: holder.Id, adopted: true, wasRunning: holder.State.Running };
     log.info({ service: spec.service, generation: parseLabels(holder.Config.Labels)?.generation, state: holder.State.Status }, "replacing container");
-    if (holder.State.Running) await stop(engine, holder.Id, spec.service, signal);
+    if (holder.State.Running) await stop(engine, holder.Id, spec.service, signal, graceOf(holder));
     await remove(engine, holder.Id, signal);
   }
 }
@@ -99,26 +99,29 @@ async function post(docker: Docker, name: string, body: ContainerCreateOptions, 
   return created.Id;
 }
 
-/** How long a container has between SIGTERM and SIGKILL. */
-const STOP_GRACE_MS = 10_000;
-const STOP_CALL_MS = STOP_GRACE_MS + 20_000;
+/** How long a stop may take beyond the grace time. */
+const STOP_CALL_MS = 20_000;
 const GONE_CALL_MS = 10_000;
 
 /** Stops and removes the container, also if another call does the same. Returns its last state. */
 export async function destroy(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<ContainerInspectInfo | undefined> {
   const container = await findService(engine, view, service, signal);
   if (!container) return undefined;
-  await stop(engine, service, service, signal);
+  await stop(engine, service, service, signal, graceOf(container));
   await remove(engine, service, signal);
   return container;
 }
 
-/** Stops a container with its grace time. Succeeds if it does not run or does not exist. `id` may be its name. */
-export async function stop(engine: Engine, id: string, service: string, signal: AbortSignal): Promise<void> {
-  const call = { doing: `Stopping ${service}`, signal, ms: STOP_CALL_MS };
-  await undefinedOn([304, 404], () =>
-    engine.call(call, (docker, abortSignal) => docker.getContainer(id).stop({ t: STOP_GRACE_MS / 1000, abortSignal })),
-  );
+/** The grace time that it was created with, in seconds. */
+function graceOf({ Config }: ContainerInspectInfo): number {
+  const { StopTimeout: seconds = STOP_GRACE_SECONDS } = Config as { StopTimeout?: number };
+  return seconds >= 0 ? Math.min(seconds, MOST_STOP_GRACE_SECONDS) : STOP_GRACE_SECONDS;
+}
+
+/** Stops a container with a grace time in seconds. Succeeds if it does not run or does not exist. `id` may be its name. */
+export async function stop(engine: Engine, id: string, service: string, signal: AbortSignal, grace = STOP_GRACE_SECONDS): Promise<void> {
+  const call = { doing: `Stopping ${service}`, signal, ms: grace * 1_000 + STOP_CALL_MS };
+  await undefinedOn([304, 404], () => engine.call(call, (docker, abortSignal) => docker.getContainer(id).stop({ t: grace, abortSignal })));
 }
 
 /** Removes a container, running or not, and returns when its name is free. Without a signal it cannot be aborted: it cleans up after a failure. */
@@ -182,6 +185,7 @@ export function definition(spec: Spec, site: DockerSite, { network, alias, addre
     Image: spec.image,
     Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
     Labels: writeLabels(spec.labels, spec.port),
+    StopTimeout: spec.shutdownGraceSeconds ?? STOP_GRACE_SECONDS,
     ...(port === undefined ? {} : { ExposedPorts: { [port]: {} } }),
     ...(spec.readiness.kind === "healthcheck" ? { Healthcheck: CHECK_WHILE_STARTING } : {}),
     ...(address === undefined && alias === undefined ? {} : { NetworkingConfig: { EndpointsConfig: { [network]: endpointConfig(alias, address) } } }),

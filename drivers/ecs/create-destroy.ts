@@ -1,7 +1,7 @@
 import type { Service } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import type { Call, Spec } from "../driver.ts";
+import { type Call, MOST_STOP_GRACE_SECONDS, type Spec } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { isServiceName, refuseForeignOwner } from "../labels.ts";
 import { ignoredSettings, readTags, service, taskDefinition } from "./definition.ts";
@@ -85,8 +85,8 @@ async function adoptable(site: EcsSite, holder: Service, spec: Spec, signal: Abo
   };
 }
 
-/** A task's grace time, and the time in which Fargate removes its network. */
-const GONE_MS = 180_000;
+/** The longest grace time of a task, and the time in which Fargate removes its network. */
+const GONE_MS = MOST_STOP_GRACE_SECONDS * 1_000 + 170_000;
 const MOST_PAGES = 20;
 
 /** Deletes the service and returns when its tasks have stopped, also if another process does the same. */

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { ContainerDefinition, CreateServiceCommandInput, RegisterTaskDefinitionCommandInput, Tag } from "@aws-sdk/client-ecs";
-import type { Spec, Labels } from "../driver.ts";
+import { type Labels, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { parseLabels, readPort, writeLabels } from "../labels.ts";
 import { cpuUnits, type TaskLaunch } from "./launch.ts";
@@ -8,8 +8,6 @@ import type { LogGroup, EcsSite } from "./site.ts";
 
 /** Log streams are `<prefix>/<container>/<task id>`. Policies of existing installations allow to read no other. */
 const LOG_PREFIX = "grok_spawner";
-/** Between SIGTERM and SIGKILL, as with the other drivers. */
-const STOP_GRACE_S = 10;
 /** The default and the maximum of Fargate's tasks. */
 const STORAGE_GB = { free: 20, most: 200 };
 /** The default of a container, and the default of container.json. */
@@ -40,7 +38,7 @@ export function taskDefinition(spec: Spec, launch: TaskLaunch, site: Pick<EcsSit
     // A hard limit, as on every other orchestrator, also in a larger task.
     memory: Math.ceil(spec.memoryMb),
     environment: Object.entries(spec.env).map(([name, value]) => ({ name, value })),
-    stopTimeout: STOP_GRACE_S,
+    stopTimeout: spec.shutdownGraceSeconds ?? STOP_GRACE_SECONDS,
     ...(spec.port === undefined ? {} : { portMappings: [{ containerPort: spec.port, protocol: "tcp" }] }),
     ...(onEc2 ? { linuxParameters: { sharedMemorySize: Math.ceil(spec.shmMb) } } : {}),
     ...(spec.gpu > 0 ? { resourceRequirements: [{ type: "GPU", value: String(spec.gpu) }] } : {}),

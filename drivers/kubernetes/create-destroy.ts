@@ -4,10 +4,10 @@ import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Call, Registry, Spec } from "../driver.ts";
+import { type Call, type Registry, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import { refuseForeignOwner } from "../labels.ts";
 import type { KubernetesApi } from "./cluster.ts";
-import { definition, NAMES, ownerOf, readLabels, readPort, selectOwnService, selectService, STOP_GRACE_S } from "./definition.ts";
+import { definition, NAMES, ownerOf, readLabels, readPort, selectOwnService, selectService } from "./definition.ts";
 import { watchPods } from "./events.ts";
 import { apply, create, discardAll, find, isOf, type KubernetesObject, listAll, type OwnResource, setOwner } from "./objects.ts";
 import { currentPod, type ExistingServices, podStateOf } from "./observe.ts";
@@ -185,22 +185,31 @@ function isAdoptable({ metadata, spec: current }: V1Deployment, pod: V1Pod | und
   return state !== "ended" && state !== "failing";
 }
 
-/** After the grace time of the pod, its node needs a moment to report the end. A node that is down never does. */
-const GONE_MS = (STOP_GRACE_S + 50) * 1_000;
+/** After the longest grace time of a pod, its node needs a moment to report the end. A node that is down never does. */
+const GONE_MS = 50_000;
 const POLL_MS = { first: 25, longest: 1_000 };
 
 /**
  * Removes all objects of a service and returns when its pods are gone. Without a signal it cannot be aborted: it cleans up after a failure. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, ENGINE_ACTION_DENIED.
  */
-export function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal): Promise<void> {
-  return removeService(cluster, service, selectService(service), signal);
+export async function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal): Promise<void> {
+  const { items } = await listAll(cluster, "pods", selectService(service), signal);
+  const graces = items.map(({ spec }) => spec?.terminationGracePeriodSeconds ?? STOP_GRACE_SECONDS);
+  return removeService(cluster, service, selectService(service), signal, Math.max(STOP_GRACE_SECONDS, ...graces));
 }
 
-async function removeService(cluster: KubernetesApi, service: string, selector: string, signal: AbortSignal | undefined): Promise<void> {
+async function removeService(
+  cluster: KubernetesApi,
+  service: string,
+  selector: string,
+  signal: AbortSignal | undefined,
+  grace = STOP_GRACE_SECONDS,
+): Promise<void> {
+  const limitMs = grace * 1_000 + GONE_MS;
   await discardService(cluster, selector, signal);
   let remaining = "its objects are not listed yet";
-  const overdue = () => new Fault("ENGINE_FAILED", `Removing ${service}: after ${GONE_MS / 1_000} s ${remaining}. berth retries.`);
-  await withTimeout({ clock: cluster.clock, ms: GONE_MS, overdue, signal }, (own) =>
+  const overdue = () => new Fault("ENGINE_FAILED", `Removing ${service}: after ${limitMs / 1_000} s ${remaining}. berth retries.`);
+  await withTimeout({ clock: cluster.clock, ms: limitMs, overdue, signal }, (own) =>
     waitUntilGone(cluster, service, selector, (now) => (remaining = now), own),
   );
 }

@@ -8,7 +8,7 @@ import type {
   V1SecurityContext,
   V1Service,
 } from "@kubernetes/client-node";
-import type { Labels, Spec } from "../driver.ts";
+import { type Labels, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import { parseLabels, readPort as portOf, writeLabels } from "../labels.ts";
 import { type Resource, RESOURCES } from "./cluster.ts";
 import { placedSpec, type PodPlacement } from "./placement.ts";
@@ -86,9 +86,6 @@ function encoded(values: Record<string, string>): Record<string, string> {
 /** The container's name within its pod; injected ones, such as a mesh's, have others. */
 export const CONTAINER = "app";
 
-/** How long a container has between SIGTERM and SIGKILL, in seconds. */
-export const STOP_GRACE_S = 10;
-
 const SHM = "shm";
 
 export function podSpec(spec: Spec, pullSecrets: readonly string[], security: PodSecurity): V1PodSpec {
@@ -98,7 +95,7 @@ export function podSpec(spec: Spec, pullSecrets: readonly string[], security: Po
     // Else the container's environment would name every Service of the namespace.
     enableServiceLinks: false,
     restartPolicy: "Always",
-    terminationGracePeriodSeconds: STOP_GRACE_S,
+    terminationGracePeriodSeconds: spec.shutdownGraceSeconds ?? STOP_GRACE_SECONDS,
     securityContext: contexts.pod,
     ...(pullSecrets.length === 0 ? {} : { imagePullSecrets: pullSecrets.map((name) => ({ name })) }),
     ...(spec.shmMb === 0 ? {} : { volumes: [{ name: SHM, emptyDir: { medium: "Memory", sizeLimit: `${spec.shmMb}Mi` } }] }),

@@ -53,7 +53,8 @@ async function startOrAdopt(host: ProcessDeps, spec: Spec, signal: AbortSignal):
   for (;;) {
     const port = spec.port === undefined ? undefined : await freePort(new Set(records.all().flatMap((one) => one.port ?? [])));
     const claim = randomUUID();
-    if (records.claim({ service: spec.service, labels: spec.labels, port, boot: records.boot, claim })) {
+    const { service, labels, shutdownGraceSeconds } = spec;
+    if (records.claim({ service, labels, port, shutdownGraceSeconds, boot: records.boot, claim })) {
       const env = { ...recipe.env, ...spec.env, ...(port === undefined ? {} : { PORT: String(port) }) };
       const files = { statPath: records.statPath(spec.service), logPath: records.logPath(spec.service) };
       try {

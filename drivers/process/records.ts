@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
-import type { Labels } from "../driver.ts";
+import { type Labels, STOP_GRACE_SECONDS } from "../driver.ts";
 import { isServiceName, refuseBadName } from "../labels.ts";
 
 /** The record of a service, by which another berth adopts it. Its process writes its own identity beside it. */
@@ -10,6 +10,8 @@ type ProcessRecord = {
   service: string;
   labels: Labels;
   port?: number | undefined;
+  /** Records of an older berth have none. */
+  shutdownGraceSeconds?: number | undefined;
   boot: string;
   /** Random, for this instance. Records of an older berth have none. */
   claim?: string | undefined;
@@ -83,8 +85,6 @@ export function openRecords(at: string) {
   };
 }
 
-const STOP_GRACE_MS = 10_000;
-
 /** After SIGKILL only the kernel is to act. A zombie that is not reaped is left. */
 const KILL_MS = 2_000;
 
@@ -103,7 +103,8 @@ export async function destroy(records: Records, clock: Clock, service: string, s
   if (identity && current.running) {
     signalGroup(identity.pid, "SIGTERM");
     const gone = () => !isAlive(identity) && !acceptsSignal(-identity.pid);
-    if (!(await waitUntil(clock, STOP_GRACE_MS, gone, signal))) {
+    const { shutdownGraceSeconds = STOP_GRACE_SECONDS } = current;
+    if (!(await waitUntil(clock, shutdownGraceSeconds * 1_000, gone, signal))) {
       signalGroup(identity.pid, "SIGKILL");
       await waitUntil(clock, KILL_MS, gone, signal);
     }

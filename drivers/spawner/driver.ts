@@ -14,8 +14,8 @@ import { deploymentOff, folderOnWire, observedOff, specOnWire, type WireObserved
 
 export type SpawnerOptions = SpawnerEndpoint;
 
-/** The container's grace time, after the current work for the same service. */
-const DESTROY_MS = 120_000;
+/** The container's grace time, after the current work for the same service: longer than the spawner's own limit. */
+const DESTROY_MS = 320_000;
 const EVENTS_RETRY_MS = { firstMs: 250, longestMs: 10_000 };
 
 /** Another berth's spawner as the orchestrator, over its REST API. Opens no connection before the first call. */

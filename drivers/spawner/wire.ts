@@ -17,6 +17,7 @@ type WireSpec = {
   port?: number;
   /** Milliseconds. */
   graceMs: number;
+  shutdown_grace_seconds?: number;
   /** A spawner that does not know it waits for the port, or without one for `graceMs`. */
   readiness: Readiness;
   package?: string;
@@ -58,6 +59,7 @@ export function specOnWire({
   gpu,
   port,
   graceMs,
+  shutdownGraceSeconds,
   readiness,
   labels,
   alias,
@@ -74,6 +76,7 @@ export function specOnWire({
     gpu,
     ...(port === undefined ? {} : { port }),
     graceMs,
+    ...(shutdownGraceSeconds === undefined ? {} : { shutdown_grace_seconds: shutdownGraceSeconds }),
     readiness,
     ...(of === undefined ? {} : { package: of }),
     ...(alias === undefined ? {} : { alias }),

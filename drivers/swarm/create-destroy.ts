@@ -1,7 +1,7 @@
 import type { AuthConfig, ContainerInfo, CreateServiceOptions } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Call, Spec } from "../driver.ts";
+import { type Call, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { NETWORK_LABEL, type Reach } from "../engine/reach.ts";
@@ -22,9 +22,6 @@ import {
   tasksOf,
 } from "./cluster.ts";
 import { localContainer, publishes } from "./observe.ts";
-
-/** How long a container has between SIGTERM and SIGKILL. */
-export const STOP_GRACE_MS = 10_000;
 
 const PAUSE_MS = 50;
 
@@ -57,7 +54,7 @@ export async function createOrAdopt(
     if (await isAdoptable(engine, holder, spec, way, signal)) return { id: holder.ID, adopted: true };
     log.info({ service: spec.service, generation: parseLabels(holder.Spec?.Labels)?.generation }, "replacing service");
     // By id, so that a service that another process has just created stays.
-    await remove(engine, { id: holder.ID, name: spec.service }, "ended", signal);
+    await remove(engine, { id: holder.ID, name: spec.service, grace: graceOf(holder) }, "ended", signal);
   }
 }
 
@@ -112,7 +109,7 @@ function isNameTaken(error: unknown): boolean {
 }
 
 /** Swarm takes 2 s to stop a task, and as long again to remove the container. */
-const GONE_MS = STOP_GRACE_MS + 30_000;
+const GONE_MS = 30_000;
 const POLL_MS = 100;
 
 /** The label that the engine gives to containers of a service. */
@@ -122,19 +119,32 @@ const OF_SERVICE = "com.docker.swarm.service.id";
 export async function destroy(engine: Engine, service: string, { signal }: Call): Promise<void> {
   signal.throwIfAborted();
   const holder = await findOwnService(engine, service, signal);
-  if (holder) await remove(engine, { id: holder.ID, name: service }, "gone", signal);
+  if (holder) await remove(engine, { id: holder.ID, name: service, grace: graceOf(holder) }, "gone", signal);
+}
+
+/** The grace time that it was created with, in seconds. */
+function graceOf({ Spec: created }: Service): number {
+  const template = created?.TaskTemplate as { ContainerSpec?: { StopGracePeriod?: number } } | undefined;
+  const period = template?.ContainerSpec?.StopGracePeriod;
+  return period === undefined ? STOP_GRACE_SECONDS : period / SECOND;
 }
 
 /**
  * Removes a service and waits until its tasks have "ended", or until this machine's containers of it are "gone" too. Another process may do the same at the
  * same time. Without a signal it cannot be aborted: it cleans up after a failed start, and kills the container without grace time.
  */
-export async function remove(engine: Engine, service: { id: string; name: string }, until: "ended" | "gone", signal?: AbortSignal): Promise<void> {
+export async function remove(
+  engine: Engine,
+  service: { id: string; name: string; grace?: number },
+  until: "ended" | "gone",
+  signal?: AbortSignal,
+): Promise<void> {
   const { clock } = engine;
+  const limitMs = (service.grace ?? STOP_GRACE_SECONDS) * 1_000 + GONE_MS;
   await undefinedOn([404], () =>
     engine.call({ doing: `Removing ${service.name}`, signal }, (docker, abortSignal) => docker.getService(service.id).remove({ abortSignal })),
   );
-  for (const end = clock.monotonic() + GONE_MS; ; await clock.sleep(POLL_MS, signal)) {
+  for (const end = clock.monotonic() + limitMs; ; await clock.sleep(POLL_MS, signal)) {
     const remaining = await unendedTasks(engine, service, signal);
     // Includes a container that this machine has just started, which the swarm does not list yet.
     const here = await containersHere(engine, service.id, signal);
@@ -143,7 +153,7 @@ export async function remove(engine: Engine, service: { id: string; name: string
     if (signal === undefined) await Promise.all(running.map(({ Id }) => kill(engine, Id)));
     if (clock.monotonic() < end) continue;
     const where = remaining.map(({ NodeID }) => NodeID ?? "no node yet").join(", ") || "this machine";
-    throw advisedFault("ENGINE_FAILED", `${service.name} was removed, but its container has not ended within ${GONE_MS / 1000} s (node: ${where})`);
+    throw advisedFault("ENGINE_FAILED", `${service.name} was removed, but its container has not ended within ${limitMs / 1000} s (node: ${where})`);
   }
 }
 
@@ -198,7 +208,7 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
         Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
         Labels: labels,
         Mounts: spec.shmMb > 0 ? [shm] : [],
-        StopGracePeriod: (STOP_GRACE_MS / 1000) * SECOND,
+        StopGracePeriod: (spec.shutdownGraceSeconds ?? STOP_GRACE_SECONDS) * SECOND,
         Healthcheck: { Test: ["NONE"] },
         // With raw sockets a container answers ARP for its neighbours, and reads what gateways send them.
         CapabilityDrop: ["CAP_NET_RAW"],

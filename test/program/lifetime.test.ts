@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import t, { type Test } from "tap";
 import { WebSocket } from "ws";
 import { eventually } from "../fixtures/eventually.ts";
@@ -87,4 +89,31 @@ t.test("a container with max_minutes closes its WebSockets, lets requests end an
   t.equal([...pids][0], first, "it was in use until then");
   const events: { event: string }[] = await stand.json(`/docker/containers/${id}/history`);
   t.ok(events.some(({ event }) => event === "expired"));
+});
+
+/** The blocks of a page, by their language, in order. */
+function blocksOf(page: string, language: string): string[] {
+  return [...page.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\``, "gm"))].map(([, block = ""]) => block);
+}
+
+t.test("the example of docs/lifetime.md does what the page says", async (t) => {
+  const page = readFileSync(join(import.meta.dirname, "../../docs/lifetime.md"), "utf8");
+  t.ok(page.split(/\s+/).length <= 500, "at most 500 words");
+  const [dockerfile = "", program = "", config = ""] = ["dockerfile", "js", "json"].map((language) => blocksOf(page, language)[0]);
+  const stand = await openStand(t);
+  const { warnings } = await stand.published("live", {
+    "dockerfiles/live/Dockerfile": dockerfile,
+    "dockerfiles/live/server.cjs": program,
+    "dockerfiles/live/container.json": config,
+  });
+  t.same(warnings, []);
+  const { id } = await stand.container("live-live");
+  const response = await fetch(`${stand.api}/docker/containers/proxy/${id}/`, { headers: { authorization: stand.token } });
+  t.equal(await response.text(), "hello");
+  await stand.until("live-live", ["stopped by system"]);
+  const { why } = await stand.json(`/docker/containers/${id}/explain`);
+  t.ok(page.replaceAll(/\s+/g, " ").includes(why), why);
+  const moves: { event: string; time: string }[] = await stand.json(`/docker/containers/${id}/history`);
+  const timeOf = (event: string) => Date.parse(moves.find((move) => move.event === event)?.time ?? "");
+  t.ok(timeOf("stoppedForSystem") - timeOf("stopBegan") >= 1_990, "it had the time that it needs to end");
 });

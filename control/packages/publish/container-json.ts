@@ -1,4 +1,5 @@
 import { closest, distance } from "fastest-levenshtein";
+import { MOST_STOP_GRACE_SECONDS, STOP_GRACE_SECONDS } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../../model/warm-hours.ts";
 import type { ContainerConfig, ContainerHealth } from "../../model/entities.ts";
@@ -121,6 +122,12 @@ const KEYS: Readonly<Record<string, Key>> = {
     allowed: `a number of minutes from ${LEAST_LIFETIME} to ${MOST_LIFETIME}, after which it is stopped, used or not; or 0 or null for no limit`,
     accepts: (value) => value === null || value === 0 || (isNumber(value) && value >= LEAST_LIFETIME && value <= MOST_LIFETIME),
     schema: { type: ["number", "null"], minimum: 0, maximum: MOST_LIFETIME },
+  },
+  shutdown_grace_seconds: {
+    field: "shutdownGraceSeconds",
+    allowed: `a whole number of seconds from 1 to ${MOST_STOP_GRACE_SECONDS}: how long it has to end after SIGTERM, before it is killed`,
+    accepts: whole(1, MOST_STOP_GRACE_SECONDS),
+    schema: { type: "integer", minimum: 1, maximum: MOST_STOP_GRACE_SECONDS, default: STOP_GRACE_SECONDS },
   },
   keep_warm: {
     field: "keepWarm",

@@ -34,7 +34,7 @@ export type DeployLimits = {
 export const DEPLOY_LIMITS: DeployLimits = { most: 64, startMs: 300_000, capMs: 30 * 60_000 };
 
 /** The grace time of a stop, and the engine's time to remove. */
-const DESTROY_MS = 90_000;
+const DESTROY_MS = 310_000;
 
 type RunningDeploy = DeployKey & { work: Work<Deployment>; stop: AbortController };
 

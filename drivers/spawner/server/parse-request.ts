@@ -1,6 +1,6 @@
 import { isAbsolute } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
-import { type Labels, type Host, HOSTS, type Readiness } from "../../driver.ts";
+import { type Labels, type Host, HOSTS, MOST_STOP_GRACE_SECONDS, type Readiness } from "../../driver.ts";
 
 /** A field of a body, by berth's name and by the names of other clients. `read` returns undefined for a value that is not allowed. */
 type Field<T> = { names: readonly string[]; allowed: string; read(value: unknown): T | undefined };
@@ -20,6 +20,9 @@ const FIELDS = {
   gpu: field(["gpu"], "a whole number from 0", (value) => readWhole(value, 0, 64)),
   port: field(["port"], "a port from 1 to 65535", (value) => readWhole(value, 1, 65_535)),
   graceMs: field(["graceMs"], "a number of milliseconds from 0", (value) => readNumber(value, 0, 600_000)),
+  shutdownGraceSeconds: field(["shutdown_grace_seconds"], `a whole number of seconds from 1 to ${MOST_STOP_GRACE_SECONDS}`, (value) =>
+    readWhole(value, 1, MOST_STOP_GRACE_SECONDS),
+  ),
   readiness: field(["readiness"], "an object whose kind is port, http (with an absolute path), healthcheck or running", readReadiness),
   alias: field(["alias"], "a name of at most 200 characters", (value) => readText(value, /^[\w.-]{1,200}$/)),
   package: field(["package"], "a package's name of at most 214 characters", (value) => readText(value, /^[\w@./-]{1,214}$/)),

@@ -63,6 +63,7 @@ export const SPEC_BODY = {
     storage: { ...number, description: "GB; 21 where left out" },
     port: { ...integer, description: "the image's own where left out, and there are no labels" },
     graceMs: { ...number, description: "how long a container without a port, or a queue worker, must run to be ready" },
+    shutdown_grace_seconds: { ...integer, description: "how long it has between SIGTERM and SIGKILL, at most 120; 10 where left out" },
     readiness: READINESS,
     alias: { ...text, description: "the container's own name, for those of its package" },
     package: { ...text, description: "the container's package: containers of one package may reach each other" },

@@ -1,5 +1,5 @@
 import t, { type Test } from "tap";
-import type { LifecycleLimits } from "../../../control/lifecycle/limits.ts";
+import { LIFECYCLE_LIMITS, type LifecycleLimits } from "../../../control/lifecycle/limits.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
 import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
@@ -137,6 +137,28 @@ t.test("an address that is suspect for a moment does not lengthen a lifetime", a
   await stand.reaches(id, "STARTED");
   await eventually("it is verified", () => stand.row(id).since > (runningSince ?? 0) && stand.row(id).state === "STARTED");
   t.equal(stand.row(id).runningSince, runningSince);
+});
+
+t.test("a container's own grace time does not count as the engine's delay, and stops that use it delay no others", async (t) => {
+  const stopLane = { total: 1, perUser: 1 };
+  const limits = { statusMs: MINUTE, lanes: { ...LIFECYCLE_LIMITS.lanes, stop: stopLane } };
+  const { stand, id, service } = await started(t, { shutdownGraceSeconds: 120 }, limits);
+  const other = await stand.publish({ name: "other" });
+  await stand.start(other.id);
+  const ending = Promise.withResolvers<void>();
+  stand.world.holdDestroy = ending.promise;
+  await stand.lifecycle().requestStop(id, USER);
+  await eventually("the engine stops it", () => stand.world.callCount(`destroy ${service}`) === 1);
+  stand.world.holdDestroy = undefined;
+  await stand.lifecycle().requestStop(other.id, USER);
+  await stand.clock.advance(9_000);
+  t.equal(stand.row(other.id).state, "PENDING_USER_STOP");
+  await stand.clock.advance(1_001);
+  await stand.reaches(other.id, "USER_STOPPED");
+  for (let ms = 0; ms < 85_000; ms += 5_000) await stand.clock.advance(5_000);
+  t.equal(stand.row(id).state, "STOPPING", "longer than the status limit");
+  ending.resolve();
+  await stand.reaches(id, "USER_STOPPED");
 });
 
 t.test("a removed container ends once every gateway has closed what was open, or after a while", async (t) => {

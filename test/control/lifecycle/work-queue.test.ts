@@ -11,10 +11,12 @@ function openTestQueue(
   const clock = createStillClock();
   const began: string[] = [];
   const ends = new Map<string, () => void>();
+  const leaves = new Map<string, () => void>();
   let most = 0;
   const queue = openWorkQueue({
-    work: async (key, signal) => {
+    work: async (key, signal, { leaveLane }) => {
       began.push(key);
+      leaves.set(key, leaveLane);
       if (options.failing) {
         if (options.failing()) throw new Error("not now");
         return;
@@ -39,7 +41,11 @@ function openTestQueue(
     ends.get(key)?.();
     await turns();
   };
-  return { clock, queue, began, end, most: () => most };
+  const leave = async (key: string) => {
+    leaves.get(key)?.();
+    await turns();
+  };
+  return { clock, queue, began, end, leave, most: () => most };
 }
 
 t.test("a key that is added a hundred times is worked on once", async (t) => {
@@ -170,4 +176,23 @@ t.test("closed, it ends what runs and begins nothing more", async (t) => {
   await clock.advance(1_000);
   t.same(began, ["a"]);
   t.equal(clock.pending(), 0);
+});
+
+t.test("work that leaves its lane lets another key begin, once, and stays the only work on its own", async (t) => {
+  const { queue, began, end, leave } = openTestQueue(t, { concurrency: 1 });
+  for (const key of "abcd") queue.add(key);
+  await turns();
+  t.same(began, ["a"]);
+  await leave("a");
+  await leave("a");
+  t.same(began, ["a", "b"]);
+  queue.add("a");
+  await end("b");
+  t.same(began, ["a", "b", "c"]);
+  await end("a");
+  t.same(began, ["a", "b", "c"], "the place that it left is not given back twice");
+  await end("c");
+  await end("d");
+  t.same(began, ["a", "b", "c", "d", "a"], "it is worked on once more");
+  t.same(queue.depth(), { waiting: 0, running: 1 });
 });

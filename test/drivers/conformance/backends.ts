@@ -67,6 +67,7 @@ export const BACKENDS = {
     cannot: {
       ...NO_HEALTHCHECK("it runs no image"),
       ...NO_EXEC("it runs no processes"),
+      grace: "its apps end at once",
       "http-own-port": "its apps have one server each",
       "health-status": "it reports no more than it needs to",
       usage: "its apps share one process",

@@ -1,3 +1,5 @@
+import { STOP_GRACE_SECONDS } from "../../../drivers/driver.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 import { accepted, addressOf, call, get, labelsFor, rejectsWith, specOf, text, withoutInstance } from "./asking.ts";
 import type { ConformanceTheme } from "./harness.ts";
 
@@ -120,6 +122,26 @@ export const LIFE: ConformanceTheme = {
           t.notOk(capabilities.includes(bit), dangerous);
         t.equal(noNewPrivileges, true);
         await driver.destroy(service, call());
+      },
+    },
+    {
+      id: "grace",
+      promise: "a service ends within its own grace time after SIGTERM, however long the usual one is, and is killed after it",
+      run: async (t, { driver, harness, name }) => {
+        const image = await harness.image("worker");
+        const ended = async (what: string, END_MS: string, shutdownGraceSeconds: number) => {
+          const service = name(what);
+          await driver.deploy(await specOf(driver, service, image, { env: { END_MS }, shutdownGraceSeconds }), call());
+          // It hears SIGTERM from then on.
+          await eventually("its begin", async () => (await text(driver.logs(service, { tail: 10 }, call()))).includes("worker began"));
+          const from = performance.now();
+          await driver.destroy(service, call());
+          t.strictSame(await harness.left(service), []);
+          return performance.now() - from;
+        };
+        const [orderly, killed] = await Promise.all([ended("orderly", "3000", 60), ended("ignoring", "never", 1)]);
+        t.ok(orderly >= 2_990, `it had ${orderly} ms of its 60 s, of which it needed 3`);
+        t.ok(killed >= 990 && killed < STOP_GRACE_SECONDS * 1_000, `it had 1 s: ${killed} ms`);
       },
     },
     {

@@ -16,6 +16,7 @@ export type EcsTaskDefinition = {
     name: string;
     image: string;
     memory: number;
+    stopTimeout?: number;
     environment: { name: string; value: string }[];
     logConfiguration?: { options: Record<string, string> };
   }[];
@@ -92,6 +93,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
         container: container?.name ?? "",
         image: container?.image ?? "",
         memoryMb: container?.memory ?? 0,
+        stopTimeout: container?.stopTimeout ?? 30,
         log: log && { group: log["awslogs-group"] ?? "", prefix: log["awslogs-stream-prefix"] ?? "" },
       },
       deployment: `ecs-svc/${String(Math.floor(Math.random() * 1e18))}`,

@@ -19,6 +19,8 @@ export type Scheduled = {
     container: string;
     image: string;
     memoryMb: number;
+    /** Seconds. */
+    stopTimeout: number;
     log: { group: string; prefix: string } | undefined;
   };
   deployment: string;
@@ -188,7 +190,7 @@ export function openScheduler(world: World) {
         });
         if (!process && task.pullStartedAt === undefined) stop(task, "ServiceSchedulerInitiated", "");
         later(world.stopMs(), () => process?.kill("SIGTERM"));
-        later(world.stopMs() + 2_000, () => process?.kill("SIGKILL"));
+        later(world.stopMs() + of.definition.stopTimeout * 1_000, () => process?.kill("SIGKILL"));
       }
     },
     /** True once a service that is deleted counts as INACTIVE: "after all tasks have transitioned to either STOPPING or STOPPED". */
