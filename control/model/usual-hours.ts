@@ -34,6 +34,8 @@ export type UseWeek = { container: string; week: number; hours: PackedHour[] };
 export type PackedHour = [hour: number, used: 0 | 1, starts: number, waitMs: number, runSeconds: number];
 
 const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+const MINUTE_MS = 60_000;
 const WEEK_HOURS = 7 * 24;
 const HOUR_MINUTES = 60;
 const DAY_MINUTES = 24 * 60;
@@ -86,7 +88,7 @@ export function unpackWeek({ week, hours }: UseWeek): HourOfUse[] {
   }));
 }
 
-/** The hours that learning looks at, the current one last, in the local time of a zone. It serves all containers, and takes some milliseconds. */
+/** The hours that learning looks at, the current one last, in the local time of a zone. It serves all containers. */
 export function localHours(zone: string, now: number): LocalHour[] {
   const format = new Intl.DateTimeFormat("en-US", {
     timeZone: zone,
@@ -97,15 +99,27 @@ export function localHours(zone: string, now: number): LocalHour[] {
     minute: "numeric",
     hourCycle: "h23",
   });
-  const last = hourOf(now);
-  const all = Array.from({ length: LEARNED_HOURS }, (_, index) => {
-    const hour = last - LEARNED_HOURS + 1 + index;
+  const offsetAt = (hour: number) => {
     const fields: Record<string, number> = {};
     for (const { type, value } of format.formatToParts(hour * HOUR_MS)) fields[type] = Number(value);
     const { year = 0, month = 1, day: date = 1, hour: hours = 0, minute: minutes = 0 } = fields;
-    const day = Date.UTC(year, month - 1, date) / (24 * HOUR_MS);
-    return { hour, day, minute: ((day + FIRST_WEEKDAY) % 7) * DAY_MINUTES + hours * HOUR_MINUTES + minutes };
-  });
+    return Date.UTC(year, month - 1, date, hours, minutes) - hour * HOUR_MS;
+  };
+  const first = hourOf(now) - LEARNED_HOURS + 1;
+  const all: LocalHour[] = [];
+  let offset = offsetAt(first);
+  for (let begin = 0; begin < LEARNED_HOURS; begin += 24) {
+    const end = Math.min(begin + 24, LEARNED_HOURS - 1);
+    // A conversion costs up to a millisecond: only a day in which the offset changes takes one for each hour.
+    const isSame = offsetAt(first + end) === offset;
+    for (let hour = first + begin; hour < first + Math.min(begin + 24, LEARNED_HOURS); hour++) {
+      if (!isSame) offset = offsetAt(hour);
+      const local = hour * HOUR_MS + offset;
+      const day = Math.floor(local / DAY_MS);
+      all.push({ hour, day, minute: ((day + FIRST_WEEKDAY) % 7) * DAY_MINUTES + (local - day * DAY_MS) / MINUTE_MS });
+    }
+    if (!isSame) offset = offsetAt(first + end);
+  }
   const today = all.at(-1)?.day ?? 0;
   return all.filter(({ day }) => today - day <= LEARNED_WEEKS * 7);
 }

@@ -138,3 +138,20 @@ t.test("a container that is always used is warm all day", async (t) => {
     ["Mon-Sun 00:00-24:00 UTC"],
   );
 });
+
+t.test("local time is right at each hour, also of a day on which it changes", async (t) => {
+  for (const [zone, day] of [
+    ["Europe/Berlin", "2026-04-13"],
+    ["Europe/Berlin", "2026-11-09"],
+    ["America/New_York", "2026-11-20"],
+    ["Australia/Lord_Howe", "2026-10-20"],
+    ["Asia/Kolkata", "2026-10-20"],
+  ] as const) {
+    const format = new Intl.DateTimeFormat("en-GB", { timeZone: zone, weekday: "short", day: "2-digit", hour: "2-digit", minute: "2-digit" });
+    const wrong = localHours(zone, Date.parse(`${day}T11:30:00Z`)).filter(({ hour, day: local, minute }) => {
+      const shown = new Intl.DateTimeFormat("en-GB", { weekday: "short", day: "2-digit", hour: "2-digit", minute: "2-digit", timeZone: "UTC" });
+      return format.format(hour * HOUR_MS) !== shown.format(local * 24 * HOUR_MS + (minute % 1_440) * 60_000);
+    });
+    t.strictSame(wrong, [], zone);
+  }
+});
