@@ -112,6 +112,11 @@ export const COMMANDS: Commands = {
     load: async () => ({ verbs: (await import("./server/login.ts")).CONTEXT }),
   },
   users: { section: "users", summary: "manage users and their developer keys", load: () => import("./users/users.ts") },
+  publishers: {
+    section: "users",
+    summary: "manage trusted publishers: CI jobs that publish without a stored key",
+    load: () => import("./users/publishers.ts"),
+  },
   credentials: { section: "users", summary: "manage the secrets of packages and their connections", load: () => import("./users/credentials.ts") },
   gateways: {
     section: "users",

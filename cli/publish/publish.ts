@@ -21,6 +21,7 @@ Each folder in dockerfiles/ makes an image and a container. berth does not build
 A debug publish tags images with your login and replaces the previous one. A release tags them with the version and a content hash.
 docker login uses a separate folder, so that your own logins stay.
 Without a registry, berth builds and tags images on this machine's engine, for a berth that runs on it.
+In a CI job without a key, it exchanges the job's identity token for one: see berth publishers.
 A berth that runs plain processes, as npm start does, needs no images: it runs the command of the Dockerfile in its folder.`;
 
 const MAX_NAMED = 10;
@@ -186,7 +187,7 @@ async function openDockerFor({ server, registry, env, temp, progress, clock, sig
   const docker = await createDockerCommand({ env, config: join(temp, "docker"), clock, signal });
   if (registry === undefined) return docker;
   progress.update(`signing in to ${registry}`);
-  await docker.login(registry, server.key);
+  await docker.login(registry, await server.key());
   return docker;
 }
 

@@ -25,7 +25,7 @@ const PAGE = 1_000;
 const MAX_PAGES = 1_000;
 
 /** `key` buys tokens for the registry, only at its own domain. */
-export function openV2({ host, key, clock }: { host: string; key: string; clock: Clock }): V2 {
+export function openV2({ host, key, clock }: { host: string; key: () => Promise<string>; clock: Clock }): V2 {
   const registry = new URL(`${isOnThisMachine(host) ? "http" : "https"}://${host}`);
   const http = openHttpClient({
     clock,
@@ -49,7 +49,7 @@ export function openV2({ host, key, clock }: { host: string; key: string; clock:
         refused: async (_access, challenge) => {
           const result = await buyToken(challenge, {
             registry,
-            login: { username: "any", password: key },
+            login: { username: "any", password: await key() },
             loginFor: "same domain",
             parameters: { account: "any" },
             send: (url, headers) => http.request({ url, headers }),

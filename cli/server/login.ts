@@ -4,7 +4,9 @@ import { suggestion } from "../../conf/suggestion.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
+import { type CommandContext, loadSettings } from "../command-context.ts";
 import { formatTable, oneLine, type Screen } from "../terminal.ts";
+import { type CiServer, exchangeIdentity, findCiJob, missingIdentity } from "./ci-identity.ts";
 import { changeOwnConfig, loadConfigFiles } from "./config-files.ts";
 import { createServerClient, type ServerClient } from "./server-client.ts";
 import { apiOf, JSON_OPTION, loadAuthority, loadKeyFile, LOCAL_SERVER } from "./server-command.ts";
@@ -17,13 +19,17 @@ export const LOGIN: Verbs = {
     words: "<server>",
     summary: "sign in to a server, save the credential, and use this server from now on",
     details:
-      "<server> is an address such as https://berth.example, or the name of a saved server.\nAt a terminal, if the server has a sign-in provider, you sign in there with a browser, on any device, and a session is saved. Else you need a developer key: from --key-file, else from the terminal, where it is not shown, else from standard input.\nAn administrator makes a key with berth users key add <login>.\nCredentials are saved in ~/.config/berth/config.yaml, which only you can read.",
+      "<server> is an address such as https://berth.example, or the name of a saved server.\nAt a terminal, if the server has a sign-in provider, you sign in there with a browser, on any device, and a session is saved. Else you need a developer key: from --key-file, else from the terminal, where it is not shown, else from standard input.\nWith --ci, a CI job exchanges its identity token (GitHub Actions, or BERTH_ID_TOKEN) for a token of at most an hour.\nAn administrator makes a key with berth users key add <login>.\nCredentials are saved in ~/.config/berth/config.yaml, which only you can read.",
     options: {
       name: { value: "<name>", summary: "the name to save it under; the default is the host of the address" },
       "key-file": { value: "<file>", summary: "file with the developer key", completes: "files" },
       "use-key": { summary: "enter a developer key, also where the server has a sign-in provider" },
       "no-browser": { summary: "do not open a browser for the sign-in provider" },
       ca: { value: "<file>", summary: "PEM file with the certificate of an authority that the server's certificate may have", completes: "files" },
+      ci: { summary: "sign in with the identity of this CI job, as berth publishers allows; berth publish does so by itself" },
+      audience: { value: "<text>", summary: "with --ci: audience of the identity token; the default is the address of the server" },
+      publisher: { value: "<name>", summary: "with --ci: the trusted publisher, if several match the job" },
+      "print-token": { summary: "with --ci: print the token and save nothing, for docker login -u token --password-stdin" },
       registry: { value: "<host>", summary: "its registry's host and port, for berth publish" },
     },
     completes: "servers",
@@ -38,6 +44,18 @@ export const LOGIN: Verbs = {
       const ca = options.ca ?? saved?.ca;
       const place = { url, ca: loadAuthority(ca) };
       const keyFile = options["key-file"];
+      const registry = options.registry ?? saved?.registry;
+      const save = (credential: { key: string } | { token: string }): string =>
+        changeOwnConfig(context.env, (document) => {
+          document.setIn(
+            ["servers", name],
+            document.createNode({ url, ...credential, ...(ca === undefined ? {} : { ca }), ...(registry === undefined ? {} : { registry }) }),
+          );
+          document.set("default", name);
+        });
+      if (options.ci) return signInJob({ context, screen, place, options, save: (key) => save({ key }) });
+      if (options["print-token"] || options.audience !== undefined || options.publisher !== undefined)
+        throw new Fault("SETTINGS_INVALID", "--audience, --publisher and --print-token go with --ci.");
       const hints = { away: "Check the address.", key: "Nothing was saved." };
       const clientWith = (key: string, isToken: boolean) =>
         createServerClient({ name: url, place, key, isToken, bareKey: false, hints, clock: context.clock });
@@ -55,19 +73,7 @@ export const LOGIN: Verbs = {
         : undefined;
       const key = session?.token ?? (keyFile === undefined ? await readKey(screen, url, signal) : loadKeyFile(keyFile));
       const { login } = await clientWith(key, session !== undefined).call<{ login: string }>("GET", "/users/current");
-      const registry = options.registry ?? saved?.registry;
-      const path = changeOwnConfig(context.env, (document) => {
-        document.setIn(
-          ["servers", name],
-          document.createNode({
-            url,
-            ...(session === undefined ? { key } : { token: key }),
-            ...(ca === undefined ? {} : { ca }),
-            ...(registry === undefined ? {} : { registry }),
-          }),
-        );
-        document.set("default", name);
-      });
+      const path = save(session === undefined ? { key } : { token: key });
       const until = session === undefined ? "" : `, until ${new Date(session.expiresOn).toLocaleString("sv-SE").slice(0, 16)}`;
       screen.print(`Signed in to ${url} as ${login}${until}. It is the current server now, saved as ${name} in ${path}.`);
       screen.note(`To return to the berth of this machine: berth context use ${LOCAL_SERVER}`);
@@ -166,6 +172,25 @@ const OPENERS: Partial<Record<NodeJS.Platform, readonly string[]>> = {
   darwin: ["open"],
   win32: ["rundll32", "url.dll,FileProtocolHandler"],
 };
+
+async function signInJob(deps: {
+  context: CommandContext;
+  screen: Screen;
+  place: CiServer;
+  options: { audience?: string; publisher?: string; "print-token"?: boolean; "key-file"?: string };
+  save(key: string): string;
+}): Promise<void> {
+  const { context, screen, place, options, save } = deps;
+  if (options["key-file"] !== undefined) throw new Fault("SETTINGS_INVALID", "--ci and --key-file exclude each other.");
+  const job = findCiJob(context.env, loadSettings(context).settings.client, context.clock);
+  if (!job) throw new Fault("SETTINGS_INVALID", missingIdentity(context.env));
+  const { token, expiresAt, publisher, login, packages } = await exchangeIdentity(job, place, context.clock, options);
+  if (options["print-token"]) return screen.print(token);
+  const path = save(token);
+  const until = new Date(expiresAt).toISOString().slice(0, 16).replace("T", " ");
+  screen.print(`Signed in to ${place.url} as ${login}, for ${publisher}, until ${until} UTC. Saved in ${path}.`);
+  screen.note(`The token publishes ${packages.join(", ")}, and nothing else.`);
+}
 
 /** A line from the terminal, which shows nothing of it, or all of standard input. Faults: SETTINGS_INVALID. */
 async function readKey({ input, redraw, note }: Screen, url: string, signal: AbortSignal): Promise<string> {

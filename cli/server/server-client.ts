@@ -7,6 +7,7 @@ import { suggestion } from "../../conf/suggestion.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
+import { isJobToken } from "../../lib/sign-in.ts";
 
 /**
  * Calls an API with JSON in both directions. `path` begins below `/api`; the default limit is 30 s. Faults: CONTROL_AWAY, DEV_KEY_INVALID, those of the
@@ -22,8 +23,8 @@ type ServerPlace = { url: string; ca?: string | undefined } | { socket: string }
 export type ServerClient = {
   /** For sentences: `the berth on .berth`, `https://dev.example/api`. */
   name: string;
-  /** The developer key, or the token of a session instead, also for registries. */
-  key: string;
+  /** The developer key, the token of a session instead, or the token of a CI job, also for registries. */
+  key(): Promise<string>;
   call: CallApi;
   /** `call` without a credential. */
   callAnonymously: CallApi;
@@ -57,19 +58,23 @@ const BY_STATUS: Readonly<Record<number, FaultCode>> = {
 
 /**
  * The first call opens the connection. With `bareKey` each call sends the developer key itself; otherwise the client signs in once. `isToken`: `key` is the token
- * of a session that began at the server's sign-in provider. `hints` say what to do if the server is unavailable, and if the key is wrong.
+ * of a session that began at the server's sign-in provider. The token of a CI job opens no session, so it is always sent itself. `hints` say what to do if the
+ * server is unavailable, and if the key is wrong.
  */
 export function createServerClient(deps: {
   name: string;
   place: ServerPlace;
-  key: string;
+  /** A function: the token of a CI job, which may change. */
+  key: string | (() => Promise<string>);
   isToken?: boolean | undefined;
   bareKey: boolean;
   hints: { away: string; key: string };
   clock: Clock;
 }): ServerClient {
-  const { name, place, key, isToken = false, hints, clock } = deps;
-  const dev = isToken ? key : `Dev ${key}`;
+  const { name, place, key: given, isToken = false, hints, clock } = deps;
+  const key = typeof given === "string" ? async () => given : given;
+  const isBare = deps.bareKey || isToken || typeof given !== "string" || isJobToken(given);
+  const dev = async () => (isToken ? key() : `Dev ${await key()}`);
 
   const unreachable = (why: string, cause: unknown) => {
     const certificate = certificateAdvice(cause);
@@ -104,13 +109,13 @@ export function createServerClient(deps: {
   let token: Promise<string> | undefined;
   const signIn = async () => {
     const parsed = textOf(
-      await http.request({ method: "POST", url: `${base}/users/login/dev?administration=true`, headers: { authorization: dev } }),
+      await http.request({ method: "POST", url: `${base}/users/login/dev?administration=true`, headers: { authorization: await dev() } }),
     );
     const { token: issued } = (readAnswer(parsed) ?? {}) as { token?: unknown };
     if (typeof issued === "string") return issued;
     throw new Fault("DEV_KEY_INVALID", `${capital(name)} does not accept this developer key. ${hints.key}`);
   };
-  const authorization = () => (deps.bareKey || isToken ? dev : (token ??= signIn()));
+  const authorization = () => (isBare ? dev() : (token ??= signIn()));
 
   const callAs = async <T>(authorization: string | undefined, method: string, path: string, body?: object, limitMs = CALL_MS): Promise<T> => {
     const text = body === undefined ? undefined : JSON.stringify(body);
@@ -132,7 +137,7 @@ export function createServerClient(deps: {
     key,
     call: async (method, path, body, limitMs) => callAs(await authorization(), method, path, body, limitMs),
     callAnonymously: (method, path, body, limitMs) => callAs(undefined, method, path, body, limitMs),
-    asDeveloper: (method, path, body, limitMs) => callAs(dev, method, path, body, limitMs),
+    asDeveloper: async (method, path, body, limitMs) => callAs(await dev(), method, path, body, limitMs),
     text: async (path) => textOf(await http.request({ url: base + path, headers: { authorization: await authorization() } })),
     stream: async (path, signal) => {
       const response = await http.stream({ url: base + path, headers: { authorization: await authorization() }, signal });
@@ -157,7 +162,7 @@ export function createServerClient(deps: {
       });
     },
     upload: async <T>(path: string, { bytes, length, signal }: { bytes: Readable; length: number; signal: AbortSignal }) => {
-      const headers = { authorization: dev, "content-length": length };
+      const headers = { authorization: await dev(), "content-length": length };
       return readAnswer(textOf(await http.request({ method: "POST", url: base + path, headers, body: bytes, signal, timeoutMs: UPLOAD_MS }))) as T;
     },
   };

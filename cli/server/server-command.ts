@@ -6,6 +6,7 @@ import { type CommandContext, loadSettings, loadTextFile, localServer } from "..
 import { type CommandVerb, type Completes, defineVerb, type Options, type OptionValues } from "../command.ts";
 import type { Screen } from "../terminal.ts";
 import { type ConfigFile, type ConfiguredServer, loadConfigFiles } from "./config-files.ts";
+import { createJobKey, findCiJob, missingIdentity } from "./ci-identity.ts";
 import { type CallApi, createServerClient, type ServerClient } from "./server-client.ts";
 
 /** For every verb that calls a server. */
@@ -39,16 +40,22 @@ export type SelectedServer = ServerClient & { isLocal: boolean; registry: string
 /** The server that options, settings and config files select. Faults: SETTINGS_INVALID, CONTROL_AWAY if none runs here. */
 export function selectServer(context: CommandContext, serverOptions: ServerOptions): SelectedServer {
   const { settings } = loadSettings(context);
-  const { remote, key = "", isToken } = chooseServer(serverOptions, settings.client, loadConfigFiles(context.env));
+  const job = findCiJob(context.env, settings.client, context.clock);
+  const {
+    remote,
+    key = "",
+    isToken,
+  } = chooseServer(serverOptions, settings.client, loadConfigFiles(context.env), job === undefined ? context.env : undefined);
   if (remote === undefined)
     return { ...localServer(context, { key: key === "" ? undefined : key, bareKey: false }), isLocal: true, registry: undefined };
   const { name, url, registry, ca } = remote;
   const hints = { away: "Check the address.", key: `Sign in again with berth login ${name}, or name another one with --key-file or BERTH_KEY.` };
+  const place = { url, ca: loadAuthority(serverOptions.ca ?? ca) };
   return {
     ...createServerClient({
       name,
-      place: { url, ca: loadAuthority(serverOptions.ca ?? ca) },
-      key,
+      place,
+      key: key === "" && job ? createJobKey(job, place, context.clock) : key,
       isToken,
       bareKey: false,
       hints,
@@ -87,7 +94,7 @@ export function requestVerb<const O extends Options, T>(of: {
   });
 }
 
-/** `remote` is undefined for the berth of this machine, and `key` then for its first user. */
+/** `remote` is undefined for the berth of this machine, and `key` then for its first user. A server without a key is one for a CI job. */
 type ServerChoice = {
   remote: { name: string; url: string; registry: string | undefined; ca: string | undefined } | undefined;
   key: string | undefined;
@@ -105,9 +112,14 @@ type ServerAddress = Omit<ConfiguredServer, "alias"> & { alias?: string };
 
 /**
  * Selects the server: `--server`, else BERTH_SERVER, else the `default` of berth's own config file, else the berth of this machine. Its key is a given
- * one, else that of the alias, else BERTH_KEY. Faults: SETTINGS_INVALID.
+ * one, else that of the alias, else BERTH_KEY, else that of the CI job. `withoutJob`: the environment, if it has none. Faults: SETTINGS_INVALID.
  */
-function chooseServer(options: ServerOptions, client: Settings["client"], files: readonly ConfigFile[]): ServerChoice {
+function chooseServer(
+  options: ServerOptions,
+  client: Settings["client"],
+  files: readonly ConfigFile[],
+  withoutJob: NodeJS.ProcessEnv | undefined,
+): ServerChoice {
   const givenKey = options["key-file"] === undefined ? options.key : loadKeyFile(options["key-file"]);
   if (options.key !== undefined && options["key-file"] !== undefined)
     throw new Fault("SETTINGS_INVALID", "--key and --key-file both set a key: leave one out.");
@@ -119,8 +131,11 @@ function chooseServer(options: ServerOptions, client: Settings["client"], files:
   const key = ownKey ?? token;
   // The key of an alias comes before that of the settings.
   const selected = givenKey ?? (alias === undefined ? (fromSettings() ?? key) : (key ?? fromSettings()));
-  if (selected !== undefined) return { remote: { name: url, url, registry, ca }, key: selected, isToken: selected === token };
-  throw new Fault("SETTINGS_INVALID", `There is no developer key for ${word}. Sign in with berth login ${word}, or set --key-file or BERTH_KEY.`);
+  if (selected !== undefined || withoutJob === undefined)
+    return { remote: { name: url, url, registry, ca }, key: selected, isToken: selected !== undefined && selected === token };
+  const isCi = withoutJob["GITHUB_ACTIONS"] === "true" || withoutJob["GITLAB_CI"] === "true";
+  const advice = isCi ? missingIdentity(withoutJob) : `Sign in with berth login ${word}, or set --key-file or BERTH_KEY.`;
+  throw new Fault("SETTINGS_INVALID", `There is no developer key for ${word}. ${advice}`);
 }
 
 /** An alias of a config file, or an address, whose key may be in a config file. */

@@ -19,6 +19,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/conf/callout/caddy.test.ts",
   "test/program/callout.test.ts",
   "test/program/oidc.test.ts",
+  "test/cli/publish/publish-from-ci.test.ts",
   "test/program/image-policy.test.ts",
   "test/processes/configured-image-policy.test.ts",
   "test/cli/doctor/doctor.test.ts",
