@@ -135,6 +135,7 @@ async function publishPackage(deps: PublishDeps): Promise<{ report: PublishRepor
     images.push(prepared);
     step(prepared.how === "built" ? `Built ${registry === undefined ? "" : "and pushed "}${prepared.image}.` : `${prepared.image} has not changed.`);
   }
+  if (images.some(({ how }) => how === "unchanged")) step("Note: images are built for changed folders alone. For a new base image, add --rebuild.");
   const zip = join(deps.temp, "package.zip");
   const published = await uploadPackage<PublishResponse>({ ...deps, name: json.name, images, zip });
   const taken = published?.images ?? [];

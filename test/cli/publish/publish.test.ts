@@ -63,6 +63,8 @@ t.test("a package is built, pushed and published by one command, and woken by a 
 
   t.match((await publish("--release")).images, [{ image: image?.image, how: "unchanged", status: "ready" }]);
   t.match((await publish()).images, [{ image: image?.image, how: "unchanged" }], "a debug publish takes it too");
+  const { stderr } = await typeBerth(["publish", folder, "--server", "mine"], { env });
+  t.match(stderr, /has not changed\.\nNote: .*For a new base image, add --rebuild\.\n/);
   t.equal(readFileSync(join(home, ".docker/config.json"), "utf8"), "{}", "who else one is signed in to stays");
 
   const registry = async (...args: string[]) => {
