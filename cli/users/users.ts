@@ -12,7 +12,7 @@ type UserOnWire = {
   subject: string | null;
   blockedOn: string | null;
 };
-type DeveloperKeyOnWire = { id: string; label: string; createdOn: string; fromSetting: boolean };
+type DeveloperKeyOnWire = { id: string; label: string; createdOn: string; lastUsedOn: string | null; fromSetting: boolean };
 
 const GROUP = {
   value: "<name>",
@@ -111,8 +111,13 @@ export const verbs: Verbs = {
     request: (call, [login = ""]) => call<DeveloperKeyOnWire[]>("GET", `${path(login)}/keys`),
     format: (keys, _words, screen) =>
       formatTable(
-        ["ID", "MADE", "LABEL"],
-        keys.map((key) => [key.id, day(key.createdOn), key.fromSetting ? "(from the settings)" : key.label]),
+        ["ID", "MADE", "LAST USE", "LABEL"],
+        keys.map((key) => [
+          key.id,
+          day(key.createdOn),
+          key.lastUsedOn === null ? "-" : day(key.lastUsedOn),
+          key.fromSetting ? "(from the settings)" : key.label,
+        ]),
         screen,
       ),
   }),

@@ -6,6 +6,7 @@ import type { User } from "../model/entities.ts";
 import { listTargets } from "../packages/credentials/list-targets.ts";
 import type { SessionRow } from "../store/sessions.ts";
 import type { DevKeyRow, StoreRange } from "../store/users.ts";
+import { keyToJson } from "./users.ts";
 import type { ApiCaller } from "./authorization.ts";
 import { isoDate } from "./entities.ts";
 import { namedTarget } from "./record-audit.ts";
@@ -187,8 +188,7 @@ export function ownAccountRoutes({ identity, authorization }: AccountDeps): Rout
       schema: { tags, summary: "Creates a developer key of the caller", body: NEW_KEY_BODY, response: NEW_DEVELOPER_KEY },
       handle: async (request) => {
         const { key, kept } = await identity.users.addKey(login(request), request.body.label ?? "");
-        const { id, label, createdOn, fromSetting } = kept;
-        return { id, label, createdOn: isoDate(createdOn), fromSetting, key };
+        return { ...keyToJson(kept), key };
       },
     }),
     route({
@@ -248,8 +248,8 @@ function currentSession({ by, ref }: ApiCaller): string | undefined {
   return by === "devKey" ? undefined : (ref?.own ?? ref?.session);
 }
 
-function keyRowToJson({ digest, createdOn, ...row }: DevKeyRow, { ref }: ApiCaller) {
-  return { ...row, createdOn: isoDate(createdOn), isCurrent: ref?.key === digest };
+function keyRowToJson({ digest, login, sessions, ...key }: DevKeyRow, { ref }: ApiCaller) {
+  return { ...keyToJson(key), login, sessions, isCurrent: ref?.key === digest };
 }
 
 function sessionToJson(session: SessionRow, caller: ApiCaller) {

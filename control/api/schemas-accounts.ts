@@ -39,6 +39,7 @@ const key = {
   id: text,
   label: text,
   createdOn: date,
+  lastUsedOn: nullable(date, { description: "to the hour; null: not since berth keeps it" }),
   fromSetting: Type.Boolean({ description: "it is BERTH_ADMIN_KEY, or admin.key in the data folder" }),
 };
 /** A developer key, without the key itself. */

@@ -291,6 +291,6 @@ function accountToJson({ user, groups, keys }: UserAccount) {
   return { ...userToJson(user), groups, keys, subject, blockedOn: blockedOn === undefined ? null : isoDate(blockedOn) };
 }
 
-function keyToJson({ id, label, createdOn, fromSetting }: DevKey) {
-  return { id, label, createdOn: isoDate(createdOn), fromSetting };
+export function keyToJson({ id, label, createdOn, lastUsedOn, fromSetting }: Omit<DevKey, "digest" | "userId">) {
+  return { id, label, createdOn: isoDate(createdOn), lastUsedOn: lastUsedOn === undefined ? null : isoDate(lastUsedOn), fromSetting };
 }

@@ -45,6 +45,8 @@ export type ControlIdentity = {
 const SESSION_MS = 30 * 24 * 3_600_000;
 /** That one key, or one user without a key, has open: a script that signs in before each of its calls ends its own oldest ones, rather than filling the store for a month. */
 export const MOST_SESSIONS_OF_KEY = 1_000;
+/** How exactly the last use of a key is kept: each is a write. */
+const KEY_USE_MS = 3_600_000;
 /** No key or token of ours is near as long; what is longer is not worth a digest. */
 const LONGEST_SECRET = 4_096;
 const LONGEST_ADDRESS = 300;
@@ -72,6 +74,8 @@ export function createIdentity(deps: { store: Store; clock: Clock; sessionMs?: n
     const user = held && (await store.users.find(held.userId));
     if (!user) throw new Fault("DEV_KEY_INVALID", "The developer key is not valid on this server. Ask an administrator for a new one.");
     if (user.blockedOn !== undefined) throw blocked(user);
+    // Without it nothing is lost: a full disk does not refuse a valid key.
+    if (clock.now() - (held.lastUsedOn ?? 0) >= KEY_USE_MS) await store.devKeys.recordUse(held.digest, clock.now()).catch(() => undefined);
     return { user, keyDigest: held.digest };
   };
 

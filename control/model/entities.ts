@@ -227,6 +227,8 @@ export type DevKey = {
   /** Its purpose, as its creator described it. */
   label: string;
   createdOn: number;
+  /** To the hour. Undefined: never, or before berth kept it. */
+  lastUsedOn?: number | undefined;
   /** It is the one in the settings, which changes with them; not one that a user created. */
   fromSetting: boolean;
 };

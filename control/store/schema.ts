@@ -343,6 +343,10 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN running_since INTEGER;
   UPDATE containers SET running_since = since WHERE running_generation IS NOT NULL;
   `,
+  // When a developer key was used last, so that one that nothing needs can be revoked.
+  `
+  ALTER TABLE dev_keys ADD COLUMN last_used_on INTEGER;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

@@ -123,6 +123,7 @@ export const TABLES = {
     id: text(),
     label: text(),
     createdOn: whole(),
+    lastUsedOn: optional(whole()),
     fromSetting: flag(),
   }),
   sessions: columnsOf<Session>()({

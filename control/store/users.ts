@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from "kysely";
+import type { DevKey } from "../model/entities.ts";
 import { asciiLowerCase, type Dialect } from "./dialects.ts";
 import { createEntityTable } from "./entity-table.ts";
 import type { Queries } from "./queries.ts";
@@ -15,7 +16,7 @@ export type UserFilter = { text?: string | undefined; group?: string | undefined
 /** `text`: a part of the login, the label or the id. `userId`: only of this user. */
 export type DevKeyFilter = { text?: string | undefined; userId?: string | undefined };
 
-export type DevKeyRow = { id: string; digest: string; label: string; createdOn: number; fromSetting: boolean; login: string; sessions: number };
+export type DevKeyRow = Omit<DevKey, "userId"> & { login: string; sessions: number };
 
 /** Whether one of the columns contains a text, in whatever case of ASCII letters. */
 export function containsText({ contains }: Pick<Dialect, "contains">, columns: readonly string[], text: string | undefined): RawBuilder<boolean> {
@@ -156,18 +157,22 @@ export function createDevKeys(queries: Queries) {
       new Map((await counts({ ids: JSON.stringify(userIds) })).map(({ userId, count }) => [userId, count])),
     /** By login, the oldest first, with the number of sessions that each opened. */
     page: async (filter: DevKeyFilter, { limit, offset }: StoreRange): Promise<DevKeyRow[]> => {
-      const listed = sql`select dev_keys.id as id, dev_keys.digest as digest, dev_keys.label as label, dev_keys.created_on as "createdOn",
+      const listed = sql`select dev_keys.id as id, dev_keys.digest as digest, dev_keys.label as label, dev_keys.created_on as "createdOn", dev_keys.last_used_on as "lastUsedOn",
           dev_keys.from_setting as "fromSetting", users.login as login,
           (select count(*) from sessions where sessions.key_digest = dev_keys.digest and sessions.container_id is null) as sessions
         ${matching(filter)} order by users.login, dev_keys.created_on, dev_keys.id limit ${limit} offset ${offset}`;
-      const rows = (await database.readUnordered(raw(listed).compile())) as (Omit<DevKeyRow, "fromSetting"> & { fromSetting: number })[];
-      return rows.map((row) => ({ ...row, fromSetting: row.fromSetting === 1 }));
+      const rows = (await database.readUnordered(raw(listed).compile())) as (Omit<DevKeyRow, "fromSetting" | "lastUsedOn"> & {
+        fromSetting: number;
+        lastUsedOn: number | null;
+      })[];
+      return rows.map(({ lastUsedOn, ...row }) => ({ ...row, lastUsedOn: lastUsedOn ?? undefined, fromSetting: row.fromSetting === 1 }));
     },
     count: async (filter: DevKeyFilter) => {
       const [row] = (await database.readUnordered(raw(sql`select count(*) as count ${matching(filter)}`).compile())) as { count: number }[];
       return row?.count ?? 0;
     },
     insert: table.insert,
+    recordUse: (digest: string, lastUsedOn: number) => table.update(digest, { lastUsedOn }),
     /** Removes the sessions that it opened too. */
     remove: table.remove,
   };

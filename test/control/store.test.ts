@@ -46,7 +46,8 @@ for (const kind of storeKinds(t)) {
     } as const;
     t.strictSame(await store.containers.update(container.id, patch), { ...container, ...patch });
     t.strictSame(await store.containers.update(container.id, { phases: undefined, addresses: [], fault: undefined }), container);
-    t.strictSame(await store.users.byLogin("ada"), { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+    const ada = { id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 };
+    t.strictSame(await store.users.byLogin("ada"), { ...ada, oidcIssuer: undefined, oidcSubject: undefined, blockedOn: undefined });
     t.strictSame(await store.containers.byImage(image.id), [container]);
     t.equal(await store.containers.find("unknown"), undefined);
   });
@@ -106,7 +107,9 @@ for (const kind of storeKinds(t)) {
     t.equal((await store.sessions.byDigest("c"))?.expiresOn, 30);
     const key = { digest: "k", userId: USER, id: "1", label: "laptop", createdOn: 7, fromSetting: false };
     await store.devKeys.insert(key);
-    t.strictSame(await store.devKeys.byUser(USER), [key]);
+    t.strictSame(await store.devKeys.byUser(USER), [{ ...key, lastUsedOn: undefined }]);
+    await store.devKeys.recordUse("k", 8);
+    t.strictSame(await store.devKeys.byUser(USER), [{ ...key, lastUsedOn: 8 }]);
     await store.sessions.insert({ digest: "d", userId: USER, expiresOn: 30, keyDigest: "k" });
     t.ok(await store.devKeys.remove("k"));
     t.equal(await store.sessions.byDigest("d"), undefined, "or with the key that opened them");

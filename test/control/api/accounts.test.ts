@@ -160,7 +160,10 @@ t.test("keys, groups and users are searched and paged by the server", async (t) 
   }
   await identity.signIn(ADMIN_KEY, "console");
   const list = async <Row>(path: string) => (await get(path)).json as unknown as Page<Row>;
-  t.match(await list<KeyRow>("/admin/developer-keys"), { total: 4, rows: [{ login: "admin", fromSetting: true, sessions: 1 }, { login: "anna" }] });
+  t.match(await list<KeyRow>("/admin/developer-keys"), {
+    total: 4,
+    rows: [{ login: "admin", fromSetting: true, sessions: 1, lastUsedOn: /^2/ }, { login: "anna" }],
+  });
   t.match(await list<KeyRow>("/admin/developer-keys?text=build"), { total: 1, rows: [{ login: "bert", label: "Build server" }] });
   t.match(await list<KeyRow>("/admin/developer-keys?limit=1&page=3"), { total: 4, rows: [{ login: "bert" }] });
   t.equal((await get("/admin/developer-keys?limit=201")).status, 400);

@@ -1,11 +1,11 @@
 import t, { type Test } from "tap";
-import { systemClock } from "../../../lib/clock.ts";
+import { type Clock, systemClock } from "../../../lib/clock.ts";
 import { mayManageAuthor } from "../../../control/identity/rights.ts";
 import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { openStore } from "../../../control/store/open-store.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 
-async function open(t: Test) {
-  const clock = systemClock();
+async function open(t: Test, clock: Clock = systemClock()) {
   const store = await openStore({ folder: t.testdir({}), clock });
   t.teardown(() => store.close());
   const identity = createIdentity({ store, clock });
@@ -65,6 +65,23 @@ t.test("there is always an administrator", async (t) => {
   await t.rejects(() => users.change("admin", { admin: false }), { code: "REQUEST_INVALID" });
   const { user } = await users.add("second", { admin: true });
   await t.rejects(() => users.remove("second", user), { code: "REQUEST_INVALID" }, "a user cannot remove itself");
+});
+
+t.test("a key tells when it was used last, to the hour", async (t) => {
+  const clock = createStillClock();
+  const { users, identity } = await open(t, clock);
+  const { key, kept } = await users.addKey("admin", "laptop");
+  const lastUse = async () => (await users.keys("admin")).find(({ id }) => id === kept.id)?.lastUsedOn;
+  t.equal(await lastUse(), undefined, "not yet");
+  await identity.userOfDevKey(key);
+  const began = clock.now();
+  t.equal(await lastUse(), began);
+  await clock.advance(3_599_999);
+  await identity.userOfDevKey(key);
+  t.equal(await lastUse(), began, "a write in an hour at most");
+  await clock.advance(1);
+  await identity.userOfDevKey(key);
+  t.equal(await lastUse(), began + 3_600_000);
 });
 
 t.test("of a key only its digest is kept", async (t) => {

@@ -11,7 +11,7 @@ const clock = createStillClock();
 /** In the columns of the very first schema, which every later one still has. */
 const ROWS = `
   INSERT INTO store (id) VALUES ('the-store');
-  INSERT INTO users VALUES ('u', 'ada', 'Ada', 1, 1);
+  INSERT INTO users (id, login, friendly_name, admin, created_on) VALUES ('u', 'ada', 'Ada', 1, 1);
   INSERT INTO dev_keys (digest, user_id) VALUES ('k', 'u');
   INSERT INTO sessions (digest, user_id, expires_on) VALUES ('s', 'u', 9007199254740991);
   INSERT INTO packages (id, name, version, author_id, created_on, updated_on) VALUES ('p', 'demo', '1.0.0', 'u', 1, 1);
@@ -83,7 +83,7 @@ t.test("repositories of an older store belong to who had them first: by publishi
     ["later", "q", "powergrid-x", "datagrok/shared-worker:1", 40],
     ["outside", "q", "powergrid-y", "ghcr.io/other/datagrok/deep/er:1", 50],
   ] as const;
-  old.exec("INSERT INTO users VALUES ('v', 'eve', 'Eve', 0, 1)");
+  old.exec("INSERT INTO users (id, login, friendly_name, admin, created_on) VALUES ('v', 'eve', 'Eve', 0, 1)");
   old.exec("INSERT INTO packages (id, name, version, author_id, created_on, updated_on) VALUES ('q', '@scope/PowerGrid', '1.0.0', 'v', 1, 1)");
   const insert = old.prepare(
     `INSERT INTO images (id, package_id, folder, name, friendly_name, description, version, ref, dockerfile, dockerfile_path, files, state, since,

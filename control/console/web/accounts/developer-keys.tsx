@@ -41,6 +41,7 @@ export function DeveloperKeyTable({ rows, pathOf, ofAllUsers = false, search }: 
     ...(ofAllUsers ? [user] : []),
     { name: "Label", cell: ({ label, fromSetting }) => (fromSetting ? <span class="quiet">from the settings</span> : label || "–") },
     { name: "Created", cell: ({ createdOn }) => <Moment at={createdOn} /> },
+    { name: "Last used", cell: ({ lastUsedOn }) => (lastUsedOn === null ? <span class="quiet">–</span> : <Moment at={lastUsedOn} />) },
     { name: "Sessions", isNumber: true, cell: ({ sessions }) => sessions },
     {
       name: "Actions",
