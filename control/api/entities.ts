@@ -3,7 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import { requireManage } from "../identity/rights.ts";
 import { workerNote } from "../lifecycle/deploy.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
-import type { Container, Image, User } from "../model/entities.ts";
+import type { Container, DevKey, Image, User } from "../model/entities.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { containerKeysOf } from "../packages/publish/container-json.ts";
 import { MASK } from "../packages/publish/save-container.ts";
@@ -123,6 +123,11 @@ export function userToJson(user: User) {
     admin: user.admin,
     createdOn: isoDate(user.createdOn),
   };
+}
+
+/** Without the key itself. */
+export function keyToJson({ id, label, createdOn, lastUsedOn, fromSetting }: Omit<DevKey, "digest" | "userId">) {
+  return { id, label, createdOn: isoDate(createdOn), lastUsedOn: lastUsedOn === undefined ? null : isoDate(lastUsedOn), fromSetting };
 }
 
 export function isoDate(epochMs: number): string {

@@ -1,11 +1,10 @@
 import { Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import { LOGIN, MOST_GROUPS, type UserAccount } from "../identity/open-users.ts";
-import type { DevKey } from "../model/entities.ts";
 import type { UserFilter } from "../store/users.ts";
 import { NEW_KEY_BODY, rangeOf } from "./accounts.ts";
 import { clientAddress, parseDevKey } from "./authorization.ts";
-import { isoDate, userToJson } from "./entities.ts";
+import { isoDate, keyToJson, userToJson } from "./entities.ts";
 import { requireProvider } from "./oidc.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
@@ -289,8 +288,4 @@ function filterOf({ text, group }: { text?: string; group?: string }): UserFilte
 function accountToJson({ user, groups, keys }: UserAccount) {
   const { oidcSubject: subject = null, blockedOn } = user;
   return { ...userToJson(user), groups, keys, subject, blockedOn: blockedOn === undefined ? null : isoDate(blockedOn) };
-}
-
-export function keyToJson({ id, label, createdOn, lastUsedOn, fromSetting }: Omit<DevKey, "digest" | "userId">) {
-  return { id, label, createdOn: isoDate(createdOn), lastUsedOn: lastUsedOn === undefined ? null : isoDate(lastUsedOn), fromSetting };
 }
