@@ -32,7 +32,7 @@ for (const [name, options] of [
     const collect = page.getByRole("button", { name: "Collect garbage…" });
     await page.getByText("Start a dry run to see").waitFor();
     t.ok(await collect.isDisabled(), "only after a dry run");
-    await page.getByRole("button", { name: "Dry run" }).click();
+    await page.getByRole("button", { name: "Dry run", exact: true }).click();
     await page
       .getByText(/A collection would delete 3 layers and manifests, [\d.]+ K?i?B/)
       .or(page.getByText(/would delete \d/))
@@ -47,7 +47,7 @@ for (const [name, options] of [
     await collect.click();
     await page.getByRole("dialog").getByRole("button", { name: "Collect garbage" }).click();
     await page.getByText(/^Deleted \d+ layers and manifests/).waitFor();
-    await page.getByRole("button", { name: "Dry run" }).click();
+    await page.getByRole("button", { name: "Dry run", exact: true }).click();
     await page.getByText("No garbage.").waitFor();
     t.ok(await collect.isDisabled());
     t.equal(
