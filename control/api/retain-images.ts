@@ -51,7 +51,12 @@ export function createRegistryRetention(options: {
     const result = await run({ dryRun: false });
     if (result === undefined) return;
     const none = { userId: undefined, via: undefined, address: undefined, requestId: undefined, status: undefined };
-    await audit.append({ ...none, action: ACTION, login: "berth", target: `${result.removed} images removed` });
+    await audit.append({
+      ...none,
+      action: ACTION,
+      login: "berth",
+      target: result.removed === 1 ? "1 image removed" : `${result.removed} images removed`,
+    });
     // On shared storage another machine's registry may take a push meanwhile.
     if (result.removed > 0 && (await garbage.status())?.isShared === false) await garbage.start({ dryRun: false });
   };

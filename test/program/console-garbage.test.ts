@@ -65,14 +65,14 @@ for (const [name, options] of [
     const remove = page.getByRole("button", { name: "Remove images…" });
     t.ok(await remove.isDisabled(), "only after a dry run");
     await page.getByRole("button", { name: "Dry run of rules" }).click();
-    await page.getByText(/^The rules would remove 1 image; 1 tags stay/).waitFor();
+    await page.getByText(/^The rules would remove 1 image; 1 tag stays/).waitFor();
     await page.getByRole("cell", { name: "2.0.0" }).waitFor();
     t.ok(await fits());
     await picture(`retention-${name}`);
     await remove.click();
     await picture(`retention-question-${name}`);
     await page.getByRole("dialog").getByRole("button", { name: "Remove images" }).click();
-    await page.getByText(/^Removed 1 image; 1 tags stay/).waitFor();
+    await page.getByText(/^Removed 1 image; 1 tag stays/).waitFor();
     t.equal(await status("/v2/datagrok/app/manifests/2.0.0"), 404);
     t.same(troubles, []);
   });

@@ -88,7 +88,7 @@ t.test("once a day the leader applies the rules, and collects garbage", async (t
   await own.berth.stop();
   const later = await openOwn(t, settings(NOW), own.data);
   await eventually("the run of today", async () => (await auditOf(later)).length === 1);
-  t.match(await auditOf(later), [{ login: "berth", target: "1 images removed" }]);
+  t.match(await auditOf(later), [{ login: "berth", target: "1 image removed" }]);
   await eventually("the collection", async () => blobs() === before - 2);
   const pull = pullOf(later);
   t.equal(await pull("pr-0"), 404);

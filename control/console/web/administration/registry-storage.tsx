@@ -173,10 +173,7 @@ function RetentionView() {
       )}
       {isAsking && last ? (
         <ConfirmDialog title="Remove images?" verb="Remove images" onConfirm={apply} onClose={() => setAsking(false)}>
-          <p>
-            berth removes {imagesOf(last.removed)} with their tags, by the rules as they count now. Collect garbage afterwards to free their disk
-            space.
-          </p>
+          <p>By these rules, berth removes {imagesOf(last.removed)} with all tags. Garbage collection then frees the disk space.</p>
         </ConfirmDialog>
       ) : null}
     </Section>
@@ -187,7 +184,8 @@ function RetentionResult({ last: { dryRun, endedOn, removed, kept, images } }: {
   return (
     <>
       <p role="status">
-        {dryRun ? "The rules would remove" : "Removed"} {imagesOf(removed)}; {kept} tags stay. <Moment at={endedOn} />
+        {dryRun ? "The rules would remove" : "Removed"} {imagesOf(removed)}; {kept === 1 ? "1 tag stays" : `${kept} tags stay`}.{" "}
+        <Moment at={endedOn} />
       </p>
       {images.length > 0 ? (
         <Table
