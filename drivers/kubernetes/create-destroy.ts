@@ -185,33 +185,37 @@ function isAdoptable({ metadata, spec: current }: V1Deployment, pod: V1Pod | und
   return state !== "ended" && state !== "failing";
 }
 
-/** After the longest grace time of a pod, its node needs a moment to report the end. A node that is down never does. */
+/** After the grace time of the pod, its node needs a moment to report the end. A node that is down never does. */
 const GONE_MS = 50_000;
 const POLL_MS = { first: 25, longest: 1_000 };
 
 /**
  * Removes all objects of a service and returns when its pods are gone. Without a signal it cannot be aborted: it cleans up after a failure. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, ENGINE_ACTION_DENIED.
  */
-export async function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal): Promise<void> {
-  const { items } = await listAll(cluster, "pods", selectService(service), signal);
-  const graces = items.map(({ spec }) => spec?.terminationGracePeriodSeconds ?? STOP_GRACE_SECONDS);
-  return removeService(cluster, service, selectService(service), signal, Math.max(STOP_GRACE_SECONDS, ...graces));
+export function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal): Promise<void> {
+  return removeService(cluster, service, selectService(service), signal);
 }
 
-async function removeService(
-  cluster: KubernetesApi,
-  service: string,
-  selector: string,
-  signal: AbortSignal | undefined,
-  grace = STOP_GRACE_SECONDS,
-): Promise<void> {
-  const limitMs = grace * 1_000 + GONE_MS;
+async function removeService(cluster: KubernetesApi, service: string, selector: string, signal: AbortSignal | undefined): Promise<void> {
+  const { clock } = cluster;
   await discardService(cluster, selector, signal);
   let remaining = "its objects are not listed yet";
-  const overdue = () => new Fault("ENGINE_FAILED", `Removing ${service}: after ${limitMs / 1_000} s ${remaining}. berth retries.`);
-  await withTimeout({ clock: cluster.clock, ms: limitMs, overdue, signal }, (own) =>
-    waitUntilGone(cluster, service, selector, (now) => (remaining = now), own),
-  );
+  let grace = STOP_GRACE_SECONDS;
+  const report = (now: string, pod?: V1Pod) => {
+    remaining = now;
+    grace = Math.max(grace, pod?.spec?.terminationGracePeriodSeconds ?? 0);
+  };
+  const overdue = () => new Fault("ENGINE_FAILED", `Removing ${service}: after ${(grace * 1_000 + GONE_MS) / 1_000} s ${remaining}. berth retries.`);
+  const ended = new AbortController();
+  // Only the pods that are left tell how long they have.
+  const beforeAbort = () => clock.sleep((grace - STOP_GRACE_SECONDS) * 1_000, ended.signal).catch(() => undefined);
+  try {
+    await withTimeout({ clock, ms: STOP_GRACE_SECONDS * 1_000 + GONE_MS, overdue, beforeAbort, signal }, (own) =>
+      waitUntilGone(cluster, service, selector, report, own),
+    );
+  } finally {
+    ended.abort();
+  }
 }
 
 /**
@@ -229,7 +233,7 @@ async function waitUntilGone(
   cluster: KubernetesApi,
   service: string,
   selector: string,
-  report: (remaining: string) => void,
+  report: (remaining: string, pod?: V1Pod) => void,
   signal: AbortSignal,
 ): Promise<void> {
   const onFailure = (error: unknown) => {
@@ -239,7 +243,7 @@ async function waitUntilGone(
   for await (const { pods } of watchPods(cluster, selector, signal, onFailure)) {
     const [pod] = pods.values();
     if (pod === undefined) break;
-    report(describeRemaining(pod));
+    report(describeRemaining(pod), pod);
     // A controller that had not noticed the removal has created it since.
     const added = [...pods.values()].find(({ metadata }) => !metadata?.deletionTimestamp && !late.has(metadata?.uid));
     if (added) {

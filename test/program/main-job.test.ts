@@ -1,4 +1,5 @@
 import t from "tap";
+import { WebSocket } from "ws";
 import { type Berth, startBerth } from "../fixtures/berth.ts";
 import { openEngine, startsOf } from "../fixtures/engine.ts";
 import { buildTestImages, tagOwnImage } from "../fixtures/images.ts";
@@ -36,6 +37,13 @@ const FILES = {
   "dockerfiles/worker/container.json": JSON.stringify({ image: images.worker }),
   "dockerfiles/crash/container.json": JSON.stringify({ image: images.crashing, on_demand: true }),
   "dockerfiles/slow/container.json": JSON.stringify({ image: images.slow, on_demand: true }),
+  "dockerfiles/brief/container.json": JSON.stringify({
+    image: images.onDemand,
+    port: 15_353,
+    on_demand: true,
+    max_minutes: 0.1,
+    shutdown_grace_seconds: 20,
+  }),
 };
 
 const NAMES = {
@@ -45,6 +53,7 @@ const NAMES = {
   worker: "walk-worker",
   crash: "walk-crash",
   slow: "walk-slow",
+  brief: "walk-brief",
 };
 const UNKNOWN = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
 
@@ -165,6 +174,27 @@ t.test("a WebSocket hears CONNECTED, then the container, also while it is cold",
   const cold = await talk(NAMES.slow, "/ws", ["one", "two"], 3);
   t.same(cold.received, ["text:CONNECTED", "text:one", "text:two"]);
 });
+
+t.test(
+  "a WebSocket hears when its container has run for max_minutes; it ends with its own grace time, and the next request starts another",
+  async (t) => {
+    const { id } = await berth.container(NAMES.brief);
+    const url = `${berth.api.replace(/^http/, "ws")}/docker/containers/proxy-ws/${id}/ws`;
+    const socket = new WebSocket(url, { headers: { authorization: berth.token } });
+    const closed: { code: number; reason: string }[] = [];
+    socket.on("close", (code, reason) => closed.push({ code, reason: reason.toString() }));
+    socket.on("error", () => undefined);
+    const { serviceName } = await berth.until(NAMES.brief, ["started"]);
+    const first = await engine.docker.getContainer(serviceName).inspect();
+    t.match(first.Config, { StopTimeout: 20 });
+    await eventually("its close", () => closed.length > 0);
+    t.same(closed, [{ code: 1001, reason: "The container has run for 0.1 minutes, its max_minutes: connect again" }]);
+    await berth.until(NAMES.brief, ["stopped by system"]);
+    t.equal(await running(NAMES.brief), 0);
+    t.same(await (await ask(NAMES.brief, "/square?number=3")).json(), { result: 9 });
+    t.not((await engine.docker.getContainer(serviceName).inspect()).Id, first.Id);
+  },
+);
 
 t.test("left alone it is stopped; bytes from the container alone keep it awake", async (t) => {
   const stream = await ask(NAMES.onDemand, "/stream");
