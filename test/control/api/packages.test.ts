@@ -3,7 +3,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { request } from "node:http";
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { createImagePolicy } from "../../../control/lifecycle/image-policy.ts";
 import { openPackageFiles } from "../../../control/packages/publish/package-files.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { makeZip, renamed } from "../packages/publish/fixtures/make-zip.ts";
 
@@ -507,4 +510,30 @@ t.test("a package of 30 long Dockerfiles is reported whole, and its answer stays
   t.equal(json.containers.length, 30);
   t.ok(text.length < 1_000_000, `${text.length} characters`);
   t.equal(stand.commands.length, 60);
+});
+
+t.test("an author's images are counted over the author's packages, without what was removed", async (t) => {
+  const limits = { maxMb: undefined, maxAgeDays: undefined, userImages: 3, userMb: undefined, packageImages: 2, packageMb: undefined };
+  const policy = createImagePolicy({
+    rules: { allow: [], ...limits },
+    read: async () => undefined,
+    signatures: undefined,
+    metrics: openMetrics(),
+    clock: systemClock(),
+  });
+  const { publish, addUser, get, store } = await openApiFixture(t, {}, undefined, {}, policy);
+  const folders = (...names: string[]) => Object.fromEntries(names.map((name) => [`dockerfiles/${name}/Dockerfile`, DOCKERFILE]));
+  t.equal((await publish("one", folders("a", "b"))).status, 200);
+  t.equal((await publish("one", folders("a", "b"))).status, 200, "its own images before do not count");
+  const refused = await publish("two", folders("a", "b"));
+  t.equal(refused.status, 403);
+  t.match(refused.json, {
+    message: "With the package two, its author has 4 images; 3 are allowed (BERTH_IMAGE_USER_COUNT): remove some, or unpublish a package.",
+  });
+  t.equal(await store.packages.byName("two"), undefined, "nothing of it is stored");
+  t.match((await publish("two", folders("a", "b", "c"))).json, { message: /^The package two has 3 images; 2 are allowed/ });
+  const { key } = await addUser("ada");
+  t.equal((await publish("three", folders("a", "b"), { key })).status, 200, "another author has a quota of its own");
+  t.equal((await get("/packages/published/one", { method: "DELETE" })).status, 200);
+  t.equal((await publish("two", folders("a", "b"))).status, 200);
 });
