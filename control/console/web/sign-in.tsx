@@ -5,6 +5,8 @@ import { type RequestError, send } from "./api-client.ts";
 /** `hasOwnUsers`: berth has users of its own, and created the first one. `provider`: what the sign-in provider is called; undefined: there is none. */
 type SignInProps = { hasOwnUsers: boolean; provider: string | undefined; onSignedIn(): void };
 
+type SignInWay = "key" | "provider";
+
 export function SignIn(props: SignInProps) {
   return (
     <SignInPage>
@@ -26,16 +28,23 @@ function SignInPage({ children }: { children: preact.ComponentChildren }) {
 
 export function SignInForm({ hasOwnUsers, provider, onSignedIn }: SignInProps) {
   const [key, setKey] = useState("");
-  const [error, setError] = useState<string>();
-  const [busy, setBusy] = useState<"key" | "provider">();
+  const [failure, setFailure] = useState<{ of: SignInWay; message: string }>();
+  const [busy, setBusy] = useState<SignInWay>();
 
-  const start = (what: "key" | "provider", work: () => Promise<unknown>) => {
-    setBusy(what);
-    setError(undefined);
+  const start = (way: SignInWay, work: () => Promise<unknown>) => {
+    setBusy(way);
+    setFailure(undefined);
     work()
-      .catch((reason: unknown) => setError(messageOf(reason as RequestError)))
+      .catch((reason: unknown) => setFailure({ of: way, message: messageOf(reason as RequestError) }))
       .finally(() => setBusy(undefined));
   };
+  /** Beside the button that it is about. */
+  const failureOf = (way: SignInWay) =>
+    failure?.of === way ? (
+      <p class="failure" role="alert">
+        {failure.message}
+      </p>
+    ) : null;
   const submit = (event: Event) => {
     event.preventDefault();
     start("key", async () => {
@@ -50,6 +59,7 @@ export function SignInForm({ hasOwnUsers, provider, onSignedIn }: SignInProps) {
           <button type="button" class="primary" disabled={busy !== undefined} onClick={() => start("provider", goToProvider)}>
             {busy === "provider" ? "Signing in…" : `Sign in with ${provider}`}
           </button>
+          {failureOf("provider")}
           <p class="quiet">or with a developer key:</p>
         </div>
       )}
@@ -77,11 +87,7 @@ export function SignInForm({ hasOwnUsers, provider, onSignedIn }: SignInProps) {
             </>
           )}
         </p>
-        {error === undefined ? null : (
-          <p class="failure" role="alert">
-            {error}
-          </p>
-        )}
+        {failureOf("key")}
         <button type="submit" class={provider === undefined ? "primary" : ""} disabled={busy !== undefined || key.trim() === ""}>
           {busy === "key" ? "Signing in…" : "Sign in"}
         </button>

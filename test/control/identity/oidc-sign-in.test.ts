@@ -229,6 +229,24 @@ t.test("a device polls the provider no faster than the provider wants", async (t
   await t.rejects(signIn.finishDevice(handle, PEER), { code: "SIGN_IN_FAILED" }, "it has expired");
 });
 
+t.test("a provider without the device flow, or with a strange address for it, refuses command lines alone", async (t) => {
+  const opened = await openSignIn(t);
+  const { signIn, forging } = opened;
+  forging.answers.set("/device", (_request, response) =>
+    forging.json(response, { device_code: "x", user_code: "x", verification_uri: "file:///etc/passwd", expires_in: 600 }),
+  );
+  await t.rejects(signIn.beginDevice(PEER), { code: "SIGN_IN_FAILED" });
+  forging.answers.set("/device", (_request, response) => forging.json(response, { error: "unauthorized_client" }, 400));
+  await t.rejects(signIn.beginDevice(PEER), { code: "SIGN_IN_FAILED" });
+
+  const without = await openSignIn(t);
+  without.forging.answers.set("/.well-known/openid-configuration", (_request, response) =>
+    without.forging.json(response, { ...without.forging.document(), device_authorization_endpoint: undefined }),
+  );
+  await t.rejects(without.signIn.beginDevice(PEER), { code: "NOT_PROVIDED" });
+  t.match(await signInWith(without), { user: { login: "anna" } });
+});
+
 t.test("a first sign-in takes over no user of the same login", async (t) => {
   const opened = await openSignIn(t);
   const { identity, open, forging, store } = opened;
