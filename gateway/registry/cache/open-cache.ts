@@ -103,7 +103,7 @@ export async function openCache(options: CacheOptions): Promise<RegistryCache & 
       if (response.headersSent || left.signal.aborted) return void response.destroy();
       if (!(error instanceof Fault)) log.error({ err: error }, "registry cache failed");
       const { status, headers, body } = error instanceof Fault ? registryAnswer(error) : internalAnswer(error);
-      response.writeHead(status, headers.flat() as string[]).end(request.method === "HEAD" ? undefined : body);
+      response.writeHead(status, headers.flat()).end(request.method === "HEAD" ? undefined : body);
     });
   });
   server.requestTimeout = 0;
