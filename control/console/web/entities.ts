@@ -28,6 +28,7 @@ export type {
   AccountJson,
   CredentialPackagesJson,
   DeveloperKeysJson,
+  TrustedPublisherJson,
   GroupRowsJson,
   NewDeveloperKeyJson,
   OwnUserJson,

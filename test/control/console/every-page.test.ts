@@ -131,6 +131,30 @@ const BERTH: readonly Visit[] = [
   { name: "sessions", path: "administration/sessions", shows: "this session" },
   { name: "credentials", path: "administration/credentials", shows: "Variables of its containers" },
   { name: "credentials, form", path: "administration/credentials", open: button(/^Set…/), shows: "Set credentials of app", leave: escape },
+  { name: "trusted publishers, none", path: "administration/trusted-publishers", shows: "No trusted publishers." },
+  {
+    name: "trusted publishers, new one",
+    path: "administration/trusted-publishers",
+    open: button("Add publisher…"),
+    shows: "Add a trusted publisher",
+    leave: escape,
+  },
+  {
+    name: "trusted publishers",
+    path: "administration/trusted-publishers",
+    open: async (page) => {
+      await button("Add publisher…")(page);
+      for (const [label, value] of [
+        ["Name", "release"],
+        ["Claims", "repository=acme/plugins ref=refs/heads/main"],
+        ["User", "admin"],
+        ["Packages", "@acme/plugins"],
+      ] as const)
+        await page.getByLabel(label, { exact: true }).fill(value);
+      await page.getByRole("button", { name: "Add", exact: true }).click();
+    },
+    shows: "repository=acme/plugins",
+  },
   { name: "signing keys", path: "administration/signing-keys", shows: "signs tokens" },
   { name: "profile", path: "profile", shows: "this session" },
 ];

@@ -38,5 +38,11 @@ export const ADMIN_PAGES: readonly AdminPageEntry[] = [
   { name: "keys", title: "Developer keys", group: "Access", load: async () => (await import("./developer-keys-page.tsx")).DeveloperKeysPage },
   { name: "sessions", title: "Sessions", group: "Access", load: async () => (await import("./sessions-page.tsx")).SessionsPage },
   { name: "credentials", title: "Credentials", group: "Access", load: async () => (await import("./credentials-page.tsx")).CredentialsPage },
+  {
+    name: "trusted-publishers",
+    title: "Trusted publishers",
+    group: "Access",
+    load: async () => (await import("./trusted-publishers-page.tsx")).TrustedPublishersPage,
+  },
   { name: "signing-keys", title: "Signing keys", group: "Access", load: async () => (await import("./signing-keys-page.tsx")).SigningKeysPage },
 ];
