@@ -238,6 +238,9 @@ export type Driver = {
   /** The orchestrator may give a container's address away without control. An address is valid only from `connected` to `disconnected`. */
   readonly watchedAddresses?: true;
 
+  /** Several services of one specification run beside each other, each at addresses of its own, and are stopped one by one: a container may have replicas. */
+  readonly replicas?: true | undefined;
+
   /** It runs an image's own `HEALTHCHECK` and reports the result: `Readiness` of kind `healthcheck`. */
   readonly healthchecks?: true | undefined;
 
@@ -320,10 +323,15 @@ export type DriverVerb = (typeof DRIVER_VERBS)[number];
 type DriverMiddleware = <T>(verb: DriverVerb, call: Call, next: () => Promise<T>) => Promise<T>;
 
 /** The driver with `overrides` instead of its own members, and `around` around every call. A verb that neither has stays absent. */
-export function wrapDriver(driver: Driver, overrides: Partial<Omit<Driver, "name" | "healthchecks">>, around?: DriverMiddleware): Driver {
+export function wrapDriver(
+  driver: Driver,
+  overrides: Partial<Omit<Driver, "name" | "healthchecks" | "replicas">>,
+  around?: DriverMiddleware,
+): Driver {
   const wrapped = { ...driver, ...overrides };
   // Of a driver that is still to be chosen, these are known only later.
-  for (const name of ["name", "healthchecks"] as const) Object.defineProperty(wrapped, name, { get: () => driver[name], enumerable: true });
+  for (const name of ["name", "healthchecks", "replicas"] as const)
+    Object.defineProperty(wrapped, name, { get: () => driver[name], enumerable: true });
   if (around === undefined) return wrapped;
   const calls = wrapped as Partial<Record<DriverVerb, (...args: unknown[]) => Promise<unknown>>>;
   for (const verb of DRIVER_VERBS) {

@@ -116,7 +116,7 @@ type DeferredChoice = {
   /** Queries the engine and opens the driver; repeated until it succeeds once. Faults: ENGINE_UNREACHABLE and others of a call. */
   choose(signal: AbortSignal): Promise<Driver>;
   /** Its name, and whether it pulls, until then. */
-  meanwhile: Pick<Driver, "name" | "pulls" | "healthchecks">;
+  meanwhile: Pick<Driver, "name" | "pulls" | "healthchecks" | "replicas">;
   clock: Clock;
   log: Log;
 };
@@ -162,6 +162,9 @@ export function deferredDriver({ choose, meanwhile, clock, log }: DeferredChoice
     },
     get healthchecks() {
       return (chosen ?? meanwhile).healthchecks;
+    },
+    get replicas() {
+      return (chosen ?? meanwhile).replicas;
     },
     ...(meanwhile.pulls ? { pulls: meanwhile.pulls } : {}),
     ...calls,

@@ -3,8 +3,11 @@ import type { StartTimes } from "../lib/start-phases.ts";
 import type { TrafficCounts, TrafficSource } from "../lib/traffic-counts.ts";
 import type { CallerEdits } from "./caller-edits.ts";
 
-/** A host and port at which gateways reach a container. `h2c`: it speaks HTTP/2 there, without TLS and without HTTP/1.1. */
-export type ContainerAddress = { host: string; port: number; h2c?: true };
+/**
+ * A host and port at which gateways reach a container. `h2c`: it speaks HTTP/2 there, without TLS and without HTTP/1.1. `replica`: the number of the replica
+ * there, of a container with several. `owner`: the id under which the use of a further replica is reported.
+ */
+export type ContainerAddress = { host: string; port: number; h2c?: true; replica?: number; owner?: string };
 
 /**
  * What a gateway may do with a container now. Control derives it from the container's state, so gateways need not know the states.
@@ -40,6 +43,8 @@ export type ContainerView = {
   maxConcurrency?: number;
   /** The container is about to stop, and why: its WebSockets are closed with this reason. */
   stopReason?: string;
+  /** It has replicas: requests go to the one with the fewest open ones. `affinity`: a browser goes to the same one again, by a cookie. */
+  replicas?: { affinity?: "cookie" };
   /** Gateways accept TCP connections for it on this port: it speaks a protocol of its own, not HTTP. */
   tcp?: { port: number };
 };
@@ -55,11 +60,24 @@ export type ContainerUse = {
   lastActive: number;
 };
 
-/** A use that a gateway counts. `reportDue`: it is in the next report; only the reports write it. */
-export type CountedUse = ContainerUse & { readonly responses?: { readonly traffic: TrafficSource } | undefined; reportDue?: boolean };
+/** A use that a gateway counts. `reportDue`: it is in the next report; only the reports write it. `load`: of a container with replicas. */
+export type CountedUse = ContainerUse & {
+  readonly responses?: { readonly traffic: TrafficSource } | undefined;
+  readonly load?: LoadSource | undefined;
+  readonly replica?: true;
+  reportDue?: boolean;
+};
 
-/** A use in a report. `traffic`: since the last report that arrived; absent: no request has finished. */
-export type ReportedUse = ContainerUse & { traffic?: TrafficCounts };
+/** Open requests and WebSockets times milliseconds, held and waiting ones included. */
+export type LoadSource = {
+  /** Since the last call. */
+  take(): number;
+  /** For the next call: the report did not arrive. */
+  putBack(load: number): void;
+};
+
+/** A use in a report, since the last report that arrived. `traffic` absent: no request has finished. `load`: as `LoadSource`. `replica`: it is a part of its container's use. */
+export type ReportedUse = ContainerUse & { traffic?: TrafficCounts; load?: number; replica?: true };
 
 const EXCHANGE_KINDS = ["http", "websocket", "tcp"] as const;
 const EXCHANGE_STATES = ["held", "streaming"] as const;

@@ -45,7 +45,7 @@ function undefinedIfMissing(error: unknown): undefined {
 /** For the terminal. Unknown facts are left out. */
 function formatExplanation(
   name: string,
-  { state, why, next, keepsAwake, driver, listener, lastFailure, transitions, warnings }: Explanation & { warnings: readonly string[] },
+  { state, why, next, keepsAwake, replicas, driver, listener, lastFailure, transitions, warnings }: Explanation & { warnings: readonly string[] },
   now: number,
   screen: Screen,
 ): string {
@@ -53,6 +53,7 @@ function formatExplanation(
     ["why", why],
     ...next.map(({ at, says }) => ["next", `${says}${timeUntil(at, now)}`] as const),
     ["awake for", keepsAwake],
+    ["replicas", replicas],
     ["engine", driver],
     ["tcp", listener],
     ...warnings.map((warning) => ["warning", warning] as const),
@@ -91,6 +92,8 @@ export type Explanation = {
   /** What will happen next without a request, in order. */
   next: { at: string; says: string }[];
   keepsAwake: string | null;
+  /** How many replicas it has, and why. */
+  replicas: string | null;
   /** The status of the container engine. */
   driver: string | null;
   /** Its TCP listener. */
@@ -136,6 +139,7 @@ function explainFromHistory(moves: readonly MoveOnWire[], state: string): Explan
     why: transitions.at(-1)?.cause ?? null,
     next: [],
     keepsAwake: null,
+    replicas: null,
     driver: null,
     listener: null,
     lastFailure: failure ? { code: failure.code, message: failure.message, logs: "" } : null,
@@ -155,6 +159,7 @@ function parseExplanation(response: Record<string, unknown>, status: string): Ex
       return says === null ? [] : [{ at: textOf(recordOf(one)?.["time"]) ?? "", says }];
     }),
     keepsAwake: textOf(response["awake"]),
+    replicas: textOf(response["replicas"]),
     driver: textOf(response["engine"]),
     listener: textOf(response["tcp"]),
     lastFailure: failure ? { code: textOf(failure["code"]), message: textOf(failure["message"]) ?? "", logs: linesOf(failure["logs"]) } : null,

@@ -35,6 +35,7 @@ export type ApiLifecycle = Pick<
   | "recordUse"
   | "listenerOf"
   | "startNote"
+  | "replicasOf"
   | "startPhases"
   | "disabled"
 >;

@@ -144,7 +144,7 @@ function historyEntryToJson(
 }
 
 function explanationToJson(
-  { container, why, history, timers, awake, failure, engine, listener }: ContainerExplanation,
+  { container, why, history, timers, awake, failure, engine, listener, replicas }: ContainerExplanation,
   logins: Logins,
 ): Omit<ExplanationJson, "package"> {
   const { fact } = engine;
@@ -170,6 +170,7 @@ function explanationToJson(
       exitCode: fact?.exit?.code ?? null,
       outOfMemory: fact?.exit?.outOfMemory ?? null,
     },
+    ...(replicas === undefined ? {} : { replicas }),
     tcp: listener
       ? { says: `It accepts TCP connections at ${listener.host} port ${listener.port}.`, address: listener.host, port: listener.port }
       : null,

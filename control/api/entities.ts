@@ -3,6 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import { requireManage } from "../identity/rights.ts";
 import { workerNote } from "../lifecycle/deploy.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
+import type { ReplicaStatus } from "../lifecycle/replica-sets.ts";
 import type { Container, DevKey, Image, User } from "../model/entities.ts";
 import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { containerKeysOf } from "../packages/publish/container-json.ts";
@@ -64,17 +65,28 @@ export type ContainerToJson = (live: LiveContainer, inside: boolean, detail?: En
 export function createContainerToJson({
   listenerOf,
   startNote,
+  replicasOf,
   disabled,
-}: Pick<Lifecycle, "listenerOf" | "startNote" | "disabled">): ContainerToJson {
+}: Pick<Lifecycle, "listenerOf" | "startNote" | "replicasOf" | "disabled">): ContainerToJson {
   return ({ container, image }, inside, detail = "whole") => {
-    const note = container.state === "STARTED" ? (workerNote({ row: container, image }) ?? container.deployed?.warning) : startNote(container.id);
-    const entity = containerToJson(container, image, inside, detail, { listener: listenerOf(container), note });
+    const replicas = replicasOf(container.id);
+    const note =
+      container.state === "STARTED"
+        ? (workerNote({ row: container, image }) ?? container.deployed?.warning ?? replicasNote(replicas))
+        : (startNote(container.id) ?? replicasNote(replicas));
+    const entity = containerToJson(container, image, inside, detail, { listener: listenerOf(container), note, replicas });
     if (disabled === undefined) return entity;
     // One that ran is out of reach, and nothing starts or stops it.
     const status = entity.status.startsWith("stopped") ? entity.status : CONTAINER_WIRE_STATES.ERROR;
     const dockerfile = imageToJson(image, inside, detail, disabled.message);
     return { ...entity, dockerfile, status, lastLogs: endOf(withNote(entity.lastLogs, disabled.message), detail) };
   };
+}
+
+/** Only where there is more than the container itself. */
+function replicasNote(replicas: ReplicaStatus | undefined): string | undefined {
+  if (replicas === undefined || Math.max(replicas.ready, replicas.wanted) < 2) return undefined;
+  return `${replicas.ready} of ${replicas.wanted} replicas ready`;
 }
 
 /** At the end, which lists keep. */
@@ -87,7 +99,7 @@ function containerToJson(
   image: Image,
   inside: boolean,
   detail: EntityDetail,
-  { listener, note }: { listener: ContainerAddress | undefined; note: string | undefined },
+  { listener, note, replicas }: { listener: ContainerAddress | undefined; note: string | undefined; replicas: ReplicaStatus | undefined },
 ): ContainerEntity {
   const { host = null, port = container.config.port ?? null } = container.addresses[0] ?? {};
   const own = inside ? { address: host, port } : { address: null, port: null };
@@ -102,6 +114,7 @@ function containerToJson(
     status: CONTAINER_WIRE_STATES[container.state],
     note: note ?? null,
     desiredInstances: container.desiredInstances,
+    ...(replicas === undefined ? {} : { replicas }),
     ...(listener === undefined ? own : { address: listener.host, port: listener.port }),
     lastLogs: inside ? endOf(container.lastLogs, detail) : "",
     lastActive: container.lastActive === 0 ? null : isoDate(container.lastActive),
@@ -140,7 +153,7 @@ export type LiveContainer = { container: Container; image: Image };
 export async function findLiveContainer(store: Store, id: string): Promise<LiveContainer | undefined> {
   const container = await store.containers.find(id);
   const image = container && (await store.images.find(container.imageId));
-  return container && image && image.state !== "DELETED" ? { container, image } : undefined;
+  return container && container.replicaOf === undefined && image && image.state !== "DELETED" ? { container, image } : undefined;
 }
 
 /** In the order of the ids. */
@@ -149,14 +162,14 @@ export async function findLiveContainers(store: Store, ids: readonly string[]): 
   const images = new Map((await store.images.some([...new Set(containers.map(({ imageId }) => imageId))])).map((image) => [image.id, image]));
   return containers.flatMap((container) => {
     const image = images.get(container.imageId);
-    return image && image.state !== "DELETED" ? [{ container, image }] : [];
+    return image && image.state !== "DELETED" && container.replicaOf === undefined ? [{ container, image }] : [];
   });
 }
 
 /** The container of a path, for a caller who may manage it. Faults: ID_INVALID, CONTAINER_NOT_FOUND, NOT_PERMITTED. */
 export async function requireContainer(store: Store, caller: Pick<CallerReply, "userId" | "admin">, id: string): Promise<Container> {
   const container = await store.containers.find(parseUuid(id));
-  if (!container) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+  if (!container || container.replicaOf !== undefined) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
   await requireManage(store, caller, container.packageId);
   return container;
 }

@@ -248,10 +248,18 @@ function parseUseReport(body: unknown): UseReport {
     seq,
     ...(last === true ? { last } : {}),
     uses: uses.map((use) => {
-      const { id, open, streams, lastActive, traffic } = fieldsOf(use);
+      const { id, open, streams, lastActive, traffic, load, replica } = fieldsOf(use);
       if (typeof id !== "string" || !isCount(open) || !isCount(streams) || !isCount(lastActive))
         throw new Fault("REQUEST_INVALID", "A use in the report is malformed.");
-      return { id, open, streams, lastActive, ...(traffic === undefined ? {} : { traffic: parseTraffic(traffic) }) };
+      return {
+        id,
+        open,
+        streams,
+        lastActive,
+        ...(traffic === undefined ? {} : { traffic: parseTraffic(traffic) }),
+        ...(isCount(load) ? { load } : {}),
+        ...(replica === true ? { replica } : {}),
+      };
     }),
   };
 }

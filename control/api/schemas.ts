@@ -77,6 +77,17 @@ export type ImageEntity = Static<typeof IMAGE>;
 export const WRITTEN_DEFINITION = Type.Object({ text: nullable(text) });
 export type WrittenDefinitionJson = Static<typeof WRITTEN_DEFINITION>;
 
+export const REPLICAS = Type.Object(
+  {
+    ready: Type.Integer({ description: "those that requests are sent to" }),
+    wanted: Type.Integer({ description: "those that are to run; 0 while the container is stopped" }),
+    min: count,
+    max: count,
+    says: Type.String({ description: "the same as a sentence, and why so many are to run" }),
+  },
+  { description: "of a container with `replicas` in container.json" },
+);
+
 export const CONTAINER = Type.Object({
   "#type": text,
   id: text,
@@ -91,6 +102,7 @@ export const CONTAINER = Type.Object({
       "what a reader of the status should know: that nothing listens on the port of a queue worker, or where a container that does not get ready listens instead",
   }),
   desiredInstances: count,
+  replicas: Type.Optional(REPLICAS),
   address: nullable(text),
   port: nullable(count),
   lastLogs: text,
@@ -201,6 +213,7 @@ export const EXPLANATION = Type.Object({
     },
     { description: "the status at the container engine now" },
   ),
+  replicas: Type.Optional(REPLICAS),
   tcp: Type.Unsafe<{ says: string; address: string; port: number } | null>({
     type: ["object", "null"],
     description: "its TCP listener, if it has one",

@@ -98,7 +98,8 @@ export async function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle,
   for (const { containerId = "" } of await store.sessions.ofContainers()) await end(containerId);
   return lifecycle.watch(async (change) => {
     try {
-      if ("container" in change && isAtRest(change.container)) await end(change.container.id);
+      const container = "container" in change ? (change.replica ?? change.container) : undefined;
+      if (container && isAtRest(container)) await end(container.id);
     } catch (error) {
       // A full disk must not block other listeners. The state alone makes the token invalid.
       if (!(error instanceof Fault)) throw error;

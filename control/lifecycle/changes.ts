@@ -4,12 +4,13 @@ import type { Container, Image } from "../model/entities.ts";
 import { isExpiredStop, minutes } from "../model/lifetime.ts";
 import { type ContainerState, isPassing } from "../model/states.ts";
 import type { ContainerToView } from "../store/containers.ts";
+import { createReplicaSets, type ReplicaSets, servingReplicas } from "./replica-sets.ts";
 import { isPulling } from "./start-progress.ts";
 import type { StartStep } from "./start-steps.ts";
 import type { Store } from "../store/open-store.ts";
 
-/** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. */
-export type EntityChange = { seq: number } & ({ container: Container } | { removed: string } | { image: Image });
+/** One change of one container or image, numbered in the order in which changes happened; `removed` is a container's id. `replica`: the container is as it was; this replica of it changed. */
+export type EntityChange = { seq: number } & ({ container: Container; replica?: Container } | { removed: string } | { image: Image });
 
 export type Changes = {
   /** Calls all watchers. In a transaction that happens once it is durable, or not at all. So too for the next two. */
@@ -29,7 +30,11 @@ export type Changes = {
 };
 
 /** `first` must be larger than any number that an earlier process gave, since gateways outlive control: epoch ms does. */
-export function createChanges({ containers, afterCommit }: Pick<Store, "containers" | "afterCommit">, first: number): Changes {
+export function createChanges(
+  { containers, afterCommit }: Pick<Store, "containers" | "afterCommit">,
+  first: number,
+  replicas: ReplicaSets = createReplicaSets(() => {}),
+): Changes {
   const listeners = new Set<(change: EntityChange) => void>();
   const newestOf = new Map<string, number>();
   let seq = first;
@@ -46,12 +51,17 @@ export function createChanges({ containers, afterCommit }: Pick<Store, "containe
     publish: (container) =>
       afterCommit(() => {
         newestOf.set(container.id, ++seq);
-        notify({ seq, container });
+        const shown = replicas.record(container);
+        if (shown === container) return notify({ seq, container });
+        if (shown === undefined) return;
+        newestOf.set(shown.id, seq);
+        notify({ seq, container: shown, replica: container });
       }),
     publishRemoved: (id) =>
       afterCommit(() => {
         newestOf.set(id, ++seq);
-        notify({ seq, removed: id });
+        const shown = replicas.removed(id);
+        notify(shown === undefined ? { seq, removed: id } : { seq, container: shown });
       }),
     forgetRemoved: (id) => void newestOf.delete(id),
     publishImage: (image) => afterCommit(() => notify({ seq: ++seq, image })),
@@ -151,6 +161,7 @@ function failed(container: ContainerToView): Availability {
 }
 
 export type ViewDeps = {
+  replicas: Pick<ReplicaSets, "of">;
   watched: { current(): boolean };
   tcpPorts: { listenerOf(container: ContainerToView): ContainerAddress | undefined };
   /** What prevents connections to a container that starts. */
@@ -161,17 +172,36 @@ export type ViewDeps = {
 };
 
 /** A container's view in the gateways' feed now. */
-export function currentView({ watched, tcpPorts, steps, gateways, clock }: ViewDeps, container: ContainerToView): ContainerView {
+export function currentView(deps: ViewDeps, container: ContainerToView): ContainerView {
+  const { watched, tcpPorts, steps, gateways, clock } = deps;
   const listener = tcpPorts.listenerOf(container);
-  const { maxConcurrency } = container.config;
-  // Each gateway counts its own.
-  const limit = maxConcurrency === undefined ? {} : { maxConcurrency: Math.max(1, Math.floor(maxConcurrency / Math.max(1, gateways()))) };
-  const view = { ...viewOf(container), ...(listener && { tcp: { port: listener.port } }), ...limit };
+  const view = { ...viewOf(container), ...(listener && { tcp: { port: listener.port } }) };
   const step = container.state === "STARTING" ? steps.of(container.id) : undefined;
   const note = step && steps.noteOf(container.id);
   // With a note, it is known to boot.
-  if (step) return { ...view, availability: { ...STARTING, ...(note === undefined ? progressOf(step, clock.now()) : { note }) } };
-  return view.availability.kind !== "awake" || watched.current() ? view : { ...view, availability: CHECKED };
+  if (step) view.availability = { ...STARTING, ...(note === undefined ? progressOf(step, clock.now()) : { note }) };
+  const served = withReplicas(deps, container, view);
+  const { maxConcurrency } = container.config;
+  if (maxConcurrency !== undefined) {
+    const count = served.replicas === undefined || served.availability.kind !== "awake" ? 1 : served.availability.addresses.length;
+    // Each gateway counts its own.
+    served.maxConcurrency = Math.max(1, Math.floor((maxConcurrency * count) / Math.max(1, gateways())));
+  }
+  return served.availability.kind !== "awake" || watched.current() ? served : { ...served, availability: CHECKED };
+}
+
+/** With the addresses of its other replicas, which serve also while the container itself is checked or started again. */
+function withReplicas({ replicas }: Pick<ViewDeps, "replicas">, container: ContainerToView, view: ContainerView): ContainerView {
+  const { replicas: config, protocol } = container.config;
+  const set = config === undefined ? undefined : replicas.of(container.id);
+  if (config === undefined || set === undefined || container.deployed?.worker) return view;
+  const own = view.availability.kind === "awake" ? view.availability.addresses.map((one) => ({ ...one, replica: 1 })) : [];
+  const others = servingReplicas(container, set).flatMap(({ id, replica = 0, addresses }) =>
+    addresses.map(({ host, port }) => ({ host, port, ...(protocol === "h2c" ? { h2c: true as const } : {}), replica, owner: id })),
+  );
+  const addresses = [...own, ...others];
+  const availability = addresses.length === 0 ? view.availability : ({ kind: "awake", addresses } as const);
+  return { ...view, availability, replicas: config.affinity === undefined ? {} : { affinity: config.affinity } };
 }
 
 function progressOf(step: StartStep, now: number): Pick<Extract<Availability, { kind: "coming" }>, "phase" | "pull"> {

@@ -195,12 +195,14 @@ type MarkLostDeps = {
   clock: Pick<Clock, "now">;
   limits: Pick<LifecycleLimits, "stableMs" | "lossesInARow">;
   dependencies: Pick<Dependencies, "dependentsOf">;
+  /** Other replicas of it serve. */
+  isServedByReplicas(id: string): boolean;
   /** How long to wait after so many failures in a row, in milliseconds. */
   startDelay: (attempts: number) => number;
 };
 
 /**
- * The container should run and does not. An on-demand one sleeps until the next request, unless one requests it already, or a container that depends on it runs; any other is started
+ * The container should run and does not. An on-demand one sleeps until the next request, unless one requests it already, or a container that depends on it or another replica of it runs; any other is started
  * again: at once the first time, since it had run, then more slowly each time, and given up after several losses in a row that
  * each came soon after a start. What may have ended with the engine does not count.
  */
@@ -210,7 +212,8 @@ async function markLost(deps: MarkLostDeps, row: Container, fault: Fault): Promi
   const attempts = outages.mayHaveEnded(await startedOn(store, row)) ? 0 : isStable(row, now, limits) ? 1 : row.attempts + 1;
   const notBefore = now + (attempts <= 1 ? 0 : startDelay(attempts - 1));
   const patch = { ...failurePatch(fault.toJSON(), attempts, notBefore), ...NOT_RUNNING };
-  if (row.config.onDemand && !isRequested(row) && (await deps.dependencies.dependentsOf(row)).length === 0) {
+  const isNeeded = async () => deps.isServedByReplicas(row.id) || (await deps.dependencies.dependentsOf(row)).length > 0;
+  if (row.config.onDemand && !isRequested(row) && !(await isNeeded())) {
     await moves.container(row, "lostAsleep", { ...patch, desiredInstances: 0, stopFor: "system" });
     return;
   }

@@ -202,12 +202,18 @@ function decideChecking(situation: Observation): ContainerAction {
  */
 function decidePendingStop({ row, now, epoch, usage }: ContainerSituation, limits: LifecycleLimits): ContainerAction {
   if (isIdleStop(row) && (usage.reached || busyMs(row, now, limits) > 0)) return move("usedAfterAll", { desiredInstances: 1, attempts: 0 });
-  const limitMs = row.state === "PENDING_USER_STOP" ? limits.userDrainMs : limits.drainMs;
+  const limitMs = drainLimitMs(row, limits);
   const leftMs = enteredOn(row, epoch) + limitMs - now;
   // What never ran has no requests.
   const isDrained = row.runningGeneration === undefined || usage.drained;
   if (!isDrained && leftMs > 0) return { kind: "drain", ms: leftMs };
   return move("stopBegan", { pausedOn: isDrained && mayPause(row, limits) ? now : undefined });
+}
+
+/** How long a stop waits for open exchanges. A replica that is not needed any more has longer: others serve. */
+export function drainLimitMs({ state, stopFor, replicaOf }: Pick<Container, "state" | "stopFor" | "replicaOf">, limits: LifecycleLimits): number {
+  if (stopFor === "system" && replicaOf !== undefined) return limits.replicaDrainMs;
+  return state === "PENDING_USER_STOP" ? limits.userDrainMs : limits.drainMs;
 }
 
 /** It is stopped: it starts where that was requested meanwhile; running, it is stopped again; paused for no good reason, it is ended. */
@@ -368,6 +374,8 @@ function warmInMs(row: Container, now: number): number | undefined {
  */
 function isIdleStop(row: Container): boolean {
   const { state, stopFor, addresses, desiredInstances, runningGeneration, generation } = row;
+  // Others serve what a replica has no place for.
+  if (row.replicaOf !== undefined) return false;
   if (state !== "PENDING_SYSTEM_STOP" || stopFor !== "system" || addresses.length === 0 || isExpiredStop(row)) return false;
   return desiredInstances === 0 || runningGeneration === generation;
 }
@@ -390,6 +398,7 @@ function mayPause(row: Container, { pausedMs }: Pick<LifecycleLimits, "pausedMs"
     row.config.maxMinutes === undefined &&
     fault === undefined &&
     adopted === undefined &&
+    row.replicaOf === undefined &&
     !deployed?.worker;
   return pausedMs > 0 && isIdle && runningGeneration === generation;
 }

@@ -12,6 +12,7 @@ import { isReplaceable, isStoppedAsDesired } from "./decide.ts";
 import type { InFlightOperations } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
+import type { ReplicaSets } from "./replica-sets.ts";
 import type { StartSteps } from "./start-steps.ts";
 import type { ContainerUsage } from "./usage.ts";
 import { containerKey, imageKey, placeOfRow, type WorkQueue } from "./work-queue.ts";
@@ -53,6 +54,7 @@ export type DesiredStateDeps = {
   tcpPorts: Pick<TcpPorts, "assign" | "listenerOf">;
   steps: Pick<StartSteps, "noteOf" | "of">;
   gateways: ContainerUsage["gateways"];
+  replicas: Pick<ReplicaSets, "of">;
   draining: Set<string>;
   clock: Pick<Clock, "now" | "monotonic">;
   limits: Pick<LifecycleLimits, "suspectEveryMs" | "busyMs">;
@@ -107,6 +109,24 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     return row.desiredInstances === 1 ? row : reconcile((await moves.update(row.id, patch)) ?? row);
   };
 
+  const removeOne = async (row: Container): Promise<boolean> => {
+    const { id } = row;
+    const isRemoved = await store.containers.remove(id, clock.now());
+    if (isRemoved) {
+      await recordContainerRemoval(store, row, clock.now());
+      changes.publishRemoved(id);
+      store.afterCommit(() => {
+        deps.usage.forget(id);
+        deps.draining.delete(id);
+        suspectedOn.delete(id);
+        deps.ends.forget(id);
+      });
+      abort(containerKey(id), STOPPED_BY_USER);
+    }
+    store.afterCommit(() => deps.queue.add(containerKey(id)));
+    return isRemoved;
+  };
+
   return {
     requestStart: (id, userId, requestedFor = "run", ref) => store.transaction(async () => start(await find(id), userId, requestedFor, ref)),
     requestStop: (id, userId) =>
@@ -123,6 +143,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     wake: (id, userId, ref) =>
       store.transaction(async () => {
         const row = await find(id);
+        if (row.replicaOf !== undefined) return row.state === "STARTED" || row.state === "CHECKING" ? verify(row, userId) : row;
         const { availability } = currentView(deps, row);
         if (availability.kind === "awake" || row.state === "CHECKING") return verify(row, userId);
         if (availability.kind === "asleep") return start(row, userId, "request", ref);
@@ -179,20 +200,11 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
       store.transaction(async () => {
         const row = await store.containers.find(id);
         const image = await store.images.find(row?.imageId ?? "");
-        if (row && (await store.containers.remove(id, clock.now()))) {
-          await recordContainerRemoval(store, row, clock.now());
-          changes.publishRemoved(id);
-          // The folder that left its package removed its image too.
-          if (image?.state === "DELETED") changes.publishImage(image);
-          store.afterCommit(() => {
-            deps.usage.forget(id);
-            deps.draining.delete(id);
-            suspectedOn.delete(id);
-            deps.ends.forget(id);
-          });
-          abort(containerKey(id), STOPPED_BY_USER);
-        }
-        store.afterCommit(() => deps.queue.add(containerKey(id)));
+        // With their tombstones, as for each container.
+        for (const replica of await store.containers.replicasOf(id)) await removeOne(replica);
+        if (row === undefined) return store.afterCommit(() => deps.queue.add(containerKey(id)));
+        // The folder that left its package removed its image too.
+        if ((await removeOne(row)) && image?.state === "DELETED") changes.publishImage(image);
       }),
   };
 }

@@ -7,10 +7,11 @@ import type { HistoryEntry } from "../model/records.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type TcpPorts } from "./addresses.ts";
-import { busyMs, containerTimeLeft, enteredOn, idleInMs, type ReadSituation, warmMs } from "./decide.ts";
+import { busyMs, containerTimeLeft, drainLimitMs, enteredOn, idleInMs, type ReadSituation, warmMs } from "./decide.ts";
 import { type ContainerEngine, isEngineTrouble, linesOfTail } from "./engine.ts";
 import type { Dependencies } from "./dependencies.ts";
 import type { LifecycleLimits } from "./limits.ts";
+import type { ReplicaStatus } from "./replica-sets.ts";
 import type { StartSteps } from "./start-steps.ts";
 import { type ExplainContext, explainState } from "./state-reason.ts";
 
@@ -26,6 +27,8 @@ export type ContainerExplanation = {
   engine: EngineStatus;
   /** Where clients reach it over TCP; undefined: it has no listener. */
   listener: ContainerAddress | undefined;
+  /** Undefined: its container.json has no `replicas`. */
+  replicas: ReplicaStatus | undefined;
 };
 
 export type ExplainDeps = {
@@ -35,6 +38,7 @@ export type ExplainDeps = {
   tcpPorts: Pick<TcpPorts, "listenerOf">;
   steps: Pick<StartSteps, "of">;
   dependencies: Pick<Dependencies, "dependentsOf">;
+  replicasOf(id: string): ReplicaStatus | undefined;
   limits: LifecycleLimits;
 };
 
@@ -66,6 +70,7 @@ export async function explainContainer(deps: ExplainDeps, id: string, signal: Ab
     failure: lastFailure(context),
     engine: await readEngineStatus(deps, container, signal),
     listener: deps.tcpPorts.listenerOf(container),
+    replicas: deps.replicasOf(id),
   };
 }
 
@@ -164,8 +169,8 @@ const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainConte
   drainLimit: {
     says: "It is stopped, even if a request is still open.",
     at: ({ row, epoch, limits }) => {
-      if (row.state === "PENDING_USER_STOP") return enteredOn(row, epoch) + limits.userDrainMs;
-      return row.state === "PENDING_SYSTEM_STOP" ? enteredOn(row, epoch) + limits.drainMs : undefined;
+      if (row.state !== "PENDING_USER_STOP" && row.state !== "PENDING_SYSTEM_STOP") return undefined;
+      return enteredOn(row, epoch) + drainLimitMs(row, limits);
     },
   },
   statusLimit: {

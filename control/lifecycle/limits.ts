@@ -16,6 +16,8 @@ export type LifecycleLimits = {
   /** How long a stop waits for open exchanges: one that the system decided on, and one that a user waits for. */
   drainMs: number;
   userDrainMs: number;
+  /** The same of a replica that is not needed any more. */
+  replicaDrainMs: number;
   /** How long pull progress may renew the status limit in all. */
   pullCapMs: number;
   /** How often everything is compared with the orchestrator's list, with or without events. */
@@ -54,6 +56,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   graceMs: 15_000,
   drainMs: 10_000,
   userDrainMs: 2_000,
+  replicaDrainMs: 60_000,
   pullCapMs: 30 * 60_000,
   sweepMs: 10_000,
   flushMs: 10_000,

@@ -21,6 +21,9 @@ import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
 import { createMoves } from "./moves.ts";
 import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, removeOrphan, sweep } from "./observe-engine.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
+import { createReplicaLoads } from "./replica-loads.ts";
+import { createReplicaSets, type ReplicaStatus, replicaStatusOf, servingReplicas } from "./replica-sets.ts";
+import { adjustReplicas } from "./replicas.ts";
 import { handlePushedImage, prefetchImage, type PushedImage, reconcileImage, retryMissingImage } from "./reconcile-image.ts";
 import { createStartSlots } from "./start-container.ts";
 import { createListenerWatch } from "./listener-watch.ts";
@@ -28,7 +31,7 @@ import { createStartSteps, type StartSteps } from "./start-steps.ts";
 import { createStartStatus } from "./state-reason.ts";
 import { createComponentLogs, recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, createWorkerActivity, openUseRecord } from "./usage.ts";
-import { containerKey, imageKey, openWorkQueue, placeOf, SWEEP, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, openWorkQueue, placeOf, replicasKey, SWEEP, type WorkQueue } from "./work-queue.ts";
 
 /** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
 export type Lifecycle = LifecycleRequests &
@@ -53,6 +56,8 @@ export type Lifecycle = LifecycleRequests &
     /** What a start in progress does, for a request that has waited for too long; undefined for a container that does not start. */
     startStatus(id: string, signal: AbortSignal): Promise<StartStatus | undefined>;
     startNote: StartSteps["noteOf"];
+    /** Of a container with `replicas`; undefined for every other. */
+    replicasOf(id: string): ReplicaStatus | undefined;
     /** The phases of a start in progress so far. */
     startPhases: StartSteps["phasesOf"];
     /** An image has come to a registry. */
@@ -101,7 +106,9 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const ends = createEndCounts();
   const startSteps = createStartSteps({ now: clock.now, noted: (id) => inBackground(publishAgain({ store, changes }, id)) });
   const draining = new Set<string>();
-  const changes = createChanges(store, Math.floor(epoch()));
+  const replicas = createReplicaSets((id) => queue.add(replicasKey(id)));
+  const loads = createReplicaLoads(clock.monotonic);
+  const changes = createChanges(store, Math.floor(epoch()), replicas);
   const watched = openWatchedAddresses({
     clock,
     watched: driver.watchedAddresses === true,
@@ -120,6 +127,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       if (options.disabled) return Promise.resolve();
       const [kind, id = ""] = key.split(":");
       if (kind === "container") return reconcileContainer({ ...deps, log: logOf(key) }, id, { signal, ...workOptions });
+      if (kind === "replicas") return adjustReplicas({ ...deps, requests, loads }, id);
       if (kind === "image") return reconcileImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "prefetch") return prefetchImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "missing") return retryMissingImage({ ...deps, log: logOf(key) }, id, signal);
@@ -181,6 +189,15 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     ...work,
     ...late,
     gateways: usage.gateways,
+    replicas,
+    replicasOf: (id: string) => {
+      const set = replicas.of(id);
+      return set && replicaStatusOf(set, loads.last(id), driver.replicas === true);
+    },
+    isServedByReplicas: (id: string) => {
+      const set = replicas.of(id);
+      return set !== undefined && servingReplicas(set.container, set).length > 0;
+    },
     steps: startSteps,
     changes,
     usage,
@@ -231,6 +248,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     const containers = await store.containers.atWork();
     // Their timers for warm hours begin with a look.
     const keptWarm = await store.containers.keptWarm();
+    for (const set of replicas.all()) queue.add(replicasKey(set.container.id));
     for (const { id } of images) queue.add(imageKey(id));
     for (const id of [...containers.map((row) => row.id), ...keptWarm]) queue.add(containerKey(id));
     queue.add(SWEEP);
@@ -258,7 +276,16 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     if (!stop.signal.aborted) await publishLimited({ store, changes });
   };
 
+  for (const row of await store.containers.replicated()) replicas.record(row);
   await recordLifecycleMetrics({ store, changes, queue, metrics });
+  metrics.replicas.look((family) => {
+    for (const set of replicas.all()) {
+      const status = deps.replicasOf(set.container.id);
+      if (status === undefined) continue;
+      family.at(set.container.name, "ready").set(status.ready);
+      family.at(set.container.name, "wanted").set(status.wanted);
+    }
+  });
   let events: Promise<void> | undefined;
   return {
     ...requests,
@@ -289,7 +316,14 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       });
       stop.signal.addEventListener("abort", cancel, { once: true });
     },
-    recordUse: (report) => reconcileUsed(usage.report(report)),
+    recordUse: async (report) => {
+      for (const { id, load } of report.uses) {
+        if (load === undefined || stop.signal.aborted) continue;
+        loads.add(id, load);
+        queue.add(replicasKey(id));
+      }
+      await reconcileUsed(usage.report(report));
+    },
     connections: (id) => usage.open(id) + usage.sockets(id),
     depth: queue.depth,
     explain: (id, signal) => explainContainer(deps, id, signal),
@@ -298,6 +332,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       return row && readStartStatus(row, signal);
     },
     startNote: startSteps.noteOf,
+    replicasOf: deps.replicasOf,
     startPhases: startSteps.phasesOf,
     imagePushed: (pushed) => handlePushedImage(deps, requests.requestValidation, pushed),
     orphans: () => orphans,

@@ -38,7 +38,7 @@ export type SeriesRecorderDeps = {
 
 /** `cpuShare`: cores, on average since the sample before. */
 type ResourceSample = Usage & { since: number; at: number; cpuShare: number | undefined };
-type RunningContainer = Pick<Container, "id" | "service" | "since" | "state" | "config">;
+type RunningContainer = Pick<Container, "id" | "service" | "since" | "state" | "config" | "replicaOf">;
 
 const STEP_MS = SERIES_RINGS[0].stepMs;
 /** Statistics cost an engine some milliseconds each. With more running containers than this, each is sampled in turn. */
@@ -106,9 +106,12 @@ export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, l
     const running = await store.containers.running();
     if (!stop.signal.aborted) await sampleAll(running);
     for (const row of running) {
-      const point = counted.get(row.id) ?? newPoint(row.id, 0);
-      counted.set(row.id, point);
+      // What a replica uses is use of its container.
+      const id = row.replicaOf ?? row.id;
+      const point = counted.get(id) ?? newPoint(id, 0);
+      counted.set(id, point);
       addResources(point, row, samples.get(row.id), ms);
+      if (row.replicaOf !== undefined) continue;
       point.connections = lifecycle.connections(row.id);
       hours?.ran(row.id, ms, end - STEP_MS);
     }
@@ -138,7 +141,8 @@ export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, l
 
   return {
     countTraffic: (uses) => {
-      for (const { id, lastActive, traffic } of uses) {
+      for (const { id, lastActive, traffic, replica } of uses) {
+        if (replica === true) continue;
         hours?.used(id, lastActive, traffic?.waitMs ?? 0);
         if (!traffic) continue;
         const point = pointOf(id);
@@ -199,10 +203,10 @@ function cpuShareOf(now: Usage, before: ResourceSample | undefined, { since, at 
 }
 
 function addResources(point: SeriesPoint, { config }: RunningContainer, sample: ResourceSample | undefined, ms: number): void {
-  point.reservedMillicores = Math.round(config.cpu * 1_000);
-  point.reservedBytes = config.memoryMb * MEBIBYTE;
-  if (sample?.cpuShare !== undefined) point.cpuMs = Math.round(sample.cpuShare * ms);
-  point.memoryBytes = sample?.memoryBytes;
+  point.reservedMillicores += Math.round(config.cpu * 1_000);
+  point.reservedBytes += config.memoryMb * MEBIBYTE;
+  if (sample?.cpuShare !== undefined) point.cpuMs = (point.cpuMs ?? 0) + Math.round(sample.cpuShare * ms);
+  if (sample?.memoryBytes !== undefined) point.memoryBytes = (point.memoryBytes ?? 0) + sample.memoryBytes;
   point.runMs = Math.round(ms);
-  point.runMbSeconds = Math.round((config.memoryMb * ms) / 1_000);
+  point.runMbSeconds += Math.round((config.memoryMb * ms) / 1_000);
 }

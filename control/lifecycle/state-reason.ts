@@ -51,6 +51,7 @@ function startReason({ row, history, nameOf }: ExplainContext): string {
   if (begin?.event === "redefined") return "Its definition changed while it started.";
   if (row.requestedFor === "keepWarm") return "Its keep_warm hours have begun.";
   if (row.requestedFor === "usualHours") return `Its usual hours have begun${usualHoursNote(row)}.`;
+  if (row.requestedFor === "scaleOut") return "Its container needs another replica.";
   if (row.requestedFor === "dependency") return "A container that depends on it was started.";
   if (row.requestedFor === "expiry") return "It had run for its max_minutes, and is started again.";
   return `${requesterOf(row, nameOf)} requested its start.`;
@@ -84,6 +85,7 @@ function shown({ addresses, deployed }: Container): string {
 }
 
 function startedFor({ row, nameOf }: ExplainContext): string {
+  if (row.requestedFor === "scaleOut") return "as another replica of its container";
   if (row.requestedFor === "dependency") return "for a container that depends on it";
   if (row.requestedFor === "usualHours") return `for its usual hours${usualHoursNote(row)}`;
   if (row.requestedFor === "expiry") return "again after its max_minutes";

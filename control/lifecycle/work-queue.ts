@@ -11,6 +11,8 @@ export const containerKey = (id: string): string => `container:${id}`;
 export const imageKey = (id: string): string => `image:${id}`;
 /** The image is to be pulled, and nothing else is to be done with it. */
 export const prefetchKey = (id: string): string => `prefetch:${id}`;
+/** The number of its replicas is to be decided. */
+export const replicasKey = (id: string): string => `replicas:${id}`;
 /** No registry had the image: it is to be looked for again. */
 export const missingKey = (id: string): string => `missing:${id}`;
 
@@ -81,7 +83,7 @@ export function openWorkQueue(options: {
       return;
     }
     unplaced.set(key, place);
-    placing ??= placeAll().finally(() => (placing = undefined));
+    placing ??= placeAll();
   };
 
   const addAfter = (key: string, ms: number) => {
@@ -112,6 +114,8 @@ export function openWorkQueue(options: {
       entry.pending = pending;
       lanes.get(lane)?.put(key, user);
     }
+    // At once: a key that is added before a promise of this has settled would wait for the next one.
+    placing = undefined;
     for (const lane of LANES) pump(lane);
   };
 
@@ -207,6 +211,7 @@ async function findPlace(store: Pick<Store, "containers" | "images">, key: strin
     // A removed container: its service is ended.
     return row ? placeOfContainer(row) : { lane: "stop", user: "" };
   }
+  if (kind === "replicas") return { lane: "look", user: "" };
   if (id === "") return { lane: "sweep", user: "" };
   return { lane: "image", user: (await store.images.author(id)) ?? "" };
 }

@@ -1,6 +1,7 @@
 import type { ImageHealthcheck } from "../../drivers/driver.ts";
 import type { FaultData } from "../../lib/fault.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
+import { serviceName } from "./names.ts";
 import type { ContainerState, ImageState } from "./states.ts";
 
 /** Times are epoch milliseconds throughout. */
@@ -35,9 +36,17 @@ export type ContainerConfig = {
   port?: number | undefined;
   /** It speaks a protocol of its own over TCP and gets a listener; undefined: the server's setting decides by the image. */
   tcp?: boolean | undefined;
+  /** How many instances serve its requests; undefined: one. */
+  replicas?: ReplicasConfig | undefined;
   /** What it speaks on its port: `h2c` is HTTP/2 without TLS; undefined: HTTP/1.1. */
   protocol?: "http1" | "h2c" | undefined;
 };
+
+/**
+ * `min`: so many run whenever the container is started. `targetConcurrency`: open requests and WebSockets for each. `windowSeconds`: over which their number is
+ * averaged. `affinity`: `cookie` sends a browser to the same replica again.
+ */
+export type ReplicasConfig = { min: number; max: number; targetConcurrency: number; windowSeconds: number; affinity?: "cookie" | undefined };
 
 /** `port`: another one than the container's own. */
 export type ContainerHealth = { path: string; port?: number | undefined; intervalSeconds?: number | undefined; timeoutSeconds?: number | undefined };
@@ -83,9 +92,9 @@ export type Image = {
 
 /**
  * The reason of a start: a user's `run`, a request, a newer definition, the loss of what ran, its warm hours of container.json, those learned from its use, or the
- * start of a container that depends on it, or the end of its `max_minutes`.
+ * start of a container that depends on it, the end of its `max_minutes`, or the load of the container of which it is a replica.
  */
-export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm", "usualHours", "dependency", "expiry"] as const;
+export const START_REASONS = ["run", "request", "redefinition", "loss", "keepWarm", "usualHours", "dependency", "expiry", "scaleOut"] as const;
 export type StartReason = (typeof START_REASONS)[number];
 
 /**
@@ -168,6 +177,10 @@ export type Container = {
   notBefore: number;
   lastLogs: string;
   lastActive: number;
+  /** It is a further replica of the container with this id, which alone is listed; undefined: it is a container of its own. */
+  replicaOf: string | undefined;
+  /** Of a further replica: 2, 3 and so on. The container itself is replica 1. */
+  replica: number | undefined;
   createdOn: number;
   updatedOn: number;
 };
@@ -243,3 +256,38 @@ export type Tombstone = {
   /** When its service was confirmed to be gone; undefined: not yet. */
   clearedOn: number | undefined;
 };
+/** A container that no user has started yet: an on-demand one sleeps, any other waits for a user's start. */
+export function newContainer(environment: string, id: string, name: string, config: ContainerConfig, now: number) {
+  return {
+    id,
+    service: serviceName(environment, name, id),
+    generation: 1,
+    desiredInstances: 0,
+    requestedBy: undefined,
+    requestedKey: undefined,
+    requestedSession: undefined,
+    requestedOn: 0,
+    requestedFor: undefined,
+    stopFor: config.onDemand ? "system" : "user",
+    state: config.onDemand ? "SYSTEM_STOPPED" : "USER_STOPPED",
+    since: now,
+    fault: undefined,
+    runningGeneration: undefined,
+    runningSince: undefined,
+    deployed: undefined,
+    adopted: undefined,
+    addresses: [],
+    tcpPort: undefined,
+    phases: undefined,
+    pausedOn: undefined,
+    warmUp: undefined,
+    busyUntil: 0,
+    attempts: 0,
+    notBefore: 0,
+    lastLogs: "",
+    lastActive: 0,
+    replicaOf: undefined,
+    replica: undefined,
+    createdOn: now,
+  } as const satisfies Partial<Container>;
+}

@@ -25,7 +25,9 @@ const IMAGE_EVENTS: Partial<Record<ImageState, EventType>> = { READY: "image.rea
 
 /** Call it in the transaction of the move; the same for the others. */
 export async function recordContainerMove({ webhooks }: EventStore, from: ContainerState, moved: Container, at: number): Promise<void> {
-  const { id, name, packageId, state, fault } = moved;
+  const { id, name, packageId, state, fault, replicaOf } = moved;
+  // Its container is what users know.
+  if (replicaOf !== undefined) return;
   await webhooks.record({
     type: CONTAINER_EVENTS[state],
     subject: `containers/${id}`,
@@ -40,7 +42,8 @@ export async function recordContainerMove({ webhooks }: EventStore, from: Contai
   });
 }
 
-export async function recordContainerRemoval({ webhooks }: EventStore, { id, name, packageId }: Container, at: number): Promise<void> {
+export async function recordContainerRemoval({ webhooks }: EventStore, { id, name, packageId, replicaOf }: Container, at: number): Promise<void> {
+  if (replicaOf !== undefined) return;
   await webhooks.record({
     type: "container.removed",
     subject: `containers/${id}`,

@@ -12,6 +12,11 @@ import { type KeptSession, otherSessions } from "./sessions.ts";
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = sql<boolean>`image_id not in (select id from images where state = 'DELETED')`;
 
+/** Further replicas belong to the container of which they are, and are not listed. */
+const OWN = sql<boolean>`replica_of is null`;
+
+const LISTED = sql<boolean>`image_id not in (select id from images where state = 'DELETED') and replica_of is null`;
+
 /** All but those that rest as desired, which most do. In the words of its index: for others SQLite reads every row. */
 const AT_WORK = sql<boolean>`not (state in ('USER_STOPPED', 'SYSTEM_STOPPED') and desired_instances = 0)`;
 
@@ -37,6 +42,8 @@ export type ContainerToView = Pick<
   | "tcpPort"
   | "phases"
   | "notBefore"
+  | "generation"
+  | "runningGeneration"
 >;
 
 /** What a publish needs of the containers that its package has, without the texts. */
@@ -79,13 +86,15 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     "tcpPort",
     "phases",
     "notBefore",
+    "generation",
+    "runningGeneration",
   );
   const ofPackage = table.pick("id", "packageId", "imageId", "folder", "name", "service", "generation", "runningGeneration", "createdOn");
 
-  const stateOfEach = select(() => builder.selectFrom("containers").select(["id", "state", "package_id as packageId"]));
-  const all = table.list((query) => query.orderBy("name").orderBy("id"));
+  const stateOfEach = select(() => builder.selectFrom("containers").select(["id", "state", "package_id as packageId"]).where(OWN));
+  const all = table.list((query) => query.where(OWN).orderBy("name").orderBy("id"));
   const toView = viewed.list((query, values: { after: string; most: number }) =>
-    query.where("id", ">", values.after).orderBy("id").limit(values.most),
+    query.where("id", ">", values.after).where(OWN).orderBy("id").limit(values.most),
   );
   const idleWorkers = table.pick("id", "service", "since").list((query) =>
     query
@@ -104,17 +113,21 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
   );
   const triedLater = table.pick("id", "since", "fault").list((query) => query.where(sql<boolean>`not_before > 0 and attempts > 0`));
   const place = table.pick("id", "state", "requestedBy").find;
-  const byPackage = ofPackage.list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId));
+  const byPackage = ofPackage.list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId).where(OWN));
+  const replicasOf = table.list((query, values: { id: string }) => query.where("replica_of", "=", values.id).orderBy("replica"));
+  const replicated = table.list((query) =>
+    query.where(sql<boolean>`replica_of is not null or ${dialect.member("config", "replicas")} is not null`).orderBy("id"),
+  );
   const environments = table
     .pick("id", "name", "env")
-    .list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId).where(LIVE).orderBy("name").orderBy("id"));
+    .list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId).where(LISTED).orderBy("name").orderBy("id"));
   const ofFolders = table
     .pick("id", "folder", "config", "env")
     .list((query, values: { packageId: string; folders: string }) =>
-      query.where("package_id", "=", values.packageId).where("folder", "in", dialect.elements(values.folders)),
+      query.where("package_id", "=", values.packageId).where(OWN).where("folder", "in", dialect.elements(values.folders)),
     );
   const wholeOfFolders = table.list((query, values: { packageId: string; folders: string }) =>
-    query.where("package_id", "=", values.packageId).where("folder", "in", dialect.elements(values.folders)),
+    query.where("package_id", "=", values.packageId).where(OWN).where("folder", "in", dialect.elements(values.folders)),
   );
   const dependents = table
     .pick("id", "name", "folder", "config", "state", "desiredInstances")
@@ -123,7 +136,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     );
   const byImage = table.list((query, values: { imageId: string }) => query.where("image_id", "=", values.imageId).orderBy("name").orderBy("id"));
   const ofImages = ofPackage.list((query, values: { ids: string }) =>
-    query.where("image_id", "in", dialect.elements(values.ids)).orderBy("name").orderBy("id"),
+    query.where("image_id", "in", dialect.elements(values.ids)).where(OWN).orderBy("name").orderBy("id"),
   );
   const moveToPackage = run((values: { packageId: string; folders: string; ids: string }) =>
     builder
@@ -193,20 +206,20 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     ),
   );
   const running = table
-    .pick("id", "service", "since", "state", "config")
+    .pick("id", "service", "since", "state", "config", "replicaOf")
     .list((query) =>
       query.where(AT_WORK).where("state", "in", ["STARTING", "STARTED", "CHECKING", "PENDING_USER_STOP", "PENDING_SYSTEM_STOP", "STOPPING"]),
     );
   const failed = table
     .pick("id", "name", "packageId", "fault", "since")
     .list((query, values: { most: number }) =>
-      query.where(AT_WORK).where(LIVE).where("state", "=", "ERROR").orderBy("since", "desc").limit(values.most),
+      query.where(AT_WORK).where(LISTED).where("state", "=", "ERROR").orderBy("since", "desc").limit(values.most),
     );
   const states = select(() =>
     builder
       .selectFrom("containers")
       .select((of) => ["state", of.fn.countAll<number>().as("count")])
-      .where(LIVE)
+      .where(LISTED)
       .groupBy("state"),
   );
 
@@ -294,12 +307,16 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     dependents: (packageId: string) => dependents({ packageId }),
     /** With what a publish compares what it brings. */
     ofFolders: (packageId: string, folders: readonly string[]) => ofFolders({ packageId, folders: JSON.stringify(folders) }),
+    /** Its further replicas, in the order of their numbers. */
+    replicasOf: (id: string) => replicasOf({ id }),
+    /** All further replicas, and the containers whose configuration has some. */
+    replicated: () => replicated({}),
     byImage: (imageId: string) => byImage({ imageId }),
     ofImages: (imageIds: readonly string[]) => ofImages({ ids: JSON.stringify(imageIds) }),
     /** To a folder each, by id; in one statement, however many there are. */
     moveToPackage: (packageId: string, folders: Readonly<Record<string, string>>) =>
       moveToPackage({ packageId, folders: JSON.stringify(folders), ids: JSON.stringify(Object.keys(folders)) }),
-    ...createListings(queries, "containers", LIVE, table),
+    ...createListings(queries, "containers", LISTED, table),
     /** Their names at the orchestrator. */
     services: () => services({}),
     /** What their containers run, or may: only of one that is stopped, and is not paused, it is certain that nothing does. */

@@ -347,6 +347,12 @@ export const SCHEMA_STEPS: readonly string[] = [
   `
   ALTER TABLE dev_keys ADD COLUMN last_used_on INTEGER;
   `,
+  // Further replicas of a container: rows of their own, so that each starts, is checked and stops as a container does.
+  `
+  ALTER TABLE containers ADD COLUMN replica_of TEXT;
+  ALTER TABLE containers ADD COLUMN replica INTEGER;
+  CREATE UNIQUE INDEX containers_by_replica ON containers (replica_of, replica) WHERE replica_of IS NOT NULL;
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

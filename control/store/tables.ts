@@ -241,6 +241,8 @@ export const TABLES = {
     notBefore: whole(),
     lastLogs: text(),
     lastActive: whole(),
+    replicaOf: optional(text()),
+    replica: optional(whole()),
     createdOn: whole(),
     updatedOn: whole(),
   }),

@@ -107,6 +107,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     name: "docker",
     pulls: true,
     healthchecks: true,
+    replicas: true,
     resolve: (image, call) => resolve(engine, image, call, { log, registry: options.registry }),
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();

@@ -3,6 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Head, HeaderLine, HeadSpans } from "../decision.ts";
 import type { Caller, Identity } from "../contract.ts";
 import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
+import { isReplicaCookie } from "./replicas.ts";
 import { type CredentialEdits, keyLine, REMOVED_CREDENTIALS } from "../caller-edits.ts";
 
 export type GatewayCaller = {
@@ -146,7 +147,7 @@ export function credentialEdits(caller: Caller, from: Credential["from"], { head
 
 export function withoutConsoleCookies(cookie: string): string {
   if (!cookie.includes(CONSOLE_COOKIE_PREFIX)) return cookie;
-  return mapCookies(cookie, (name, value) => (CONSOLE_COOKIES.includes(name) ? undefined : value));
+  return mapCookies(cookie, (name, value) => (CONSOLE_COOKIES.includes(name) || isReplicaCookie(name) ? undefined : value));
 }
 
 function cookiesToSend(cookie: string, caller: Caller, others: readonly Caller[], examined: readonly string[]): string {

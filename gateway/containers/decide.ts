@@ -28,6 +28,7 @@ import { isNavigation, type WaitingPage } from "../waiting/waiting-page.ts";
 import { closeFor } from "../websockets/frames.ts";
 import { authenticate, cachedCaller, type GatewayCaller, CONSOLE_COOKIES } from "./credentials.ts";
 import { asleepFault } from "./hold.ts";
+import { preferredReplica, replicaCookie } from "./replicas.ts";
 import type { Leases, ContainerLease } from "./lease.ts";
 import { checkOrigin, preflightResponse, readable, SERVICE_WORKER_RESPONSE, ORIGIN_WIDE_HEADERS, originLines } from "./origins.ts";
 import { createProbeMatcher, type ProbeMatcher, cachedContainer, type ContainerRoute, mayHaveId, parseRoute, pathIn, routeKind } from "./route.ts";
@@ -159,17 +160,21 @@ function toContainer(
   if (page !== undefined) return { kind: "answer", answer: page, labels: { route: kind, container: view.name, login: caller.login } };
   const edits = context.edits(head, peer, tls, who.edits);
   const { ids, traced } = edits;
+  const affine = view.replicas?.affinity === "cookie";
+  const replica = affine ? preferredReplica(head.header("cookie"), view.id) : undefined;
   const lease = context.leases.open({
     view,
     caller,
     kind: head.upgrade ? "websocket" : "http",
     isProbe,
+    replica,
     until,
     request,
     traceparent: traced?.holdTraceparent,
   });
   const origin = permittedOrigin(head.header("origin"), context.origins);
-  const forward = new ForwardToContainer(lease, path, edits, context.limits.proxyRequestTimeoutMs, origin);
+  const affinity = affine ? { id: view.id, replica, tls: tls || head.header("x-forwarded-proto") === "https" } : undefined;
+  const forward = new ForwardToContainer(lease, path, edits, context.limits.proxyRequestTimeoutMs, origin, affinity);
   const labels: ExchangeLabels = { route: kind, container: view.name, answers: lease.answers, login: caller.login, ids, traced };
   return kind === "proxy-ws" ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, labels } : { kind: "forward", forward, lease, labels };
 }
@@ -238,6 +243,14 @@ function loggedFault(log: Log, error: unknown): Fault {
 const CONTAINER_EDITS: HeaderEdits = { remove: ORIGIN_WIDE_HEADERS, add: [], removeCookies: CONSOLE_COOKIES };
 const REMOVED_WITH_BUSY = [...ORIGIN_WIDE_HEADERS, BUSY_HEADER];
 
+/** Of a container that keeps a browser at one replica. `replica`: the one that its cookie names. */
+type Affinity = { id: string; replica: number | undefined; tls: boolean };
+
+/** Undefined: the browser has the right one. */
+function cookieOf({ id, replica, tls }: Affinity, lease: ContainerLease): HeaderLine | undefined {
+  return lease.replica === undefined || lease.replica === replica ? undefined : replicaCookie(id, lease.replica, tls);
+}
+
 /** Created for every request: an object of a class costs less than one with its own functions. */
 export class ForwardToContainer implements PlainForward {
   readonly target: string;
@@ -246,9 +259,11 @@ export class ForwardToContainer implements PlainForward {
   readonly interim = CONTAINER_EDITS;
   readonly #origin: string | undefined;
   readonly #lease: ContainerLease;
+  readonly #affinity: Affinity | undefined;
 
   /** `origin`: of the request's page, if it is permitted to read the response. */
-  constructor(lease: ContainerLease, target: string, edits: HeaderEdits, headTimeoutMs: number, origin: string | undefined) {
+  constructor(lease: ContainerLease, target: string, edits: HeaderEdits, headTimeoutMs: number, origin: string | undefined, affinity?: Affinity) {
+    this.#affinity = affinity;
     this.target = target;
     this.headTimeoutMs = headTimeoutMs;
     this.request = edits;
@@ -262,10 +277,12 @@ export class ForwardToContainer implements PlainForward {
     if (woken !== undefined) lease.reportConnected(connectMs);
     const busy = received.header(BUSY_HEADER);
     if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.reportBusy(Number(busy));
+    const cookie = this.#affinity === undefined ? undefined : cookieOf(this.#affinity, lease);
     // Most requests do not come from a page of another origin, and need no list of names.
-    if (woken === undefined && busy === undefined && this.#origin === undefined) return CONTAINER_EDITS;
+    if (woken === undefined && busy === undefined && cookie === undefined && this.#origin === undefined) return CONTAINER_EDITS;
     const remove = busy === undefined ? ORIGIN_WIDE_HEADERS : REMOVED_WITH_BUSY;
     const add: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", formatServerTiming(woken.start, connectMs)]];
+    if (cookie !== undefined) add.push(cookie);
     if (this.#origin !== undefined) {
       const names = received.names().filter((name) => !remove.includes(name));
       if (woken !== undefined) names.push("server-timing");

@@ -8,6 +8,7 @@ import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange }
 import { asleepFault, type RequestHold } from "./hold.ts";
 import { type ContainerPlaces, notePlaceUser, waitForPlace } from "./places.ts";
 import { addLease, type ContainerTally, isRunning, type ListedLease, oldestLeases, type OpenExchanges, removeLease } from "./open-exchanges.ts";
+import { leastLoaded, OpenLoad, type ReplicaUse, replicaUseAt } from "./replicas.ts";
 
 type LeaseRequest = {
   view: ContainerView;
@@ -16,6 +17,8 @@ type LeaseRequest = {
   share?: string | undefined;
   /** An open HTTP request keeps its container in use; a WebSocket or TCP connection does so only while bytes pass. */
   kind: OpenExchange["kind"];
+  /** The number of the replica that it is to reach if that one is there. */
+  replica?: number | undefined;
   /** It neither wakes its container nor counts as use of it. */
   isProbe: boolean;
   /**
@@ -36,6 +39,8 @@ export type ContainerLease = Lease & {
   reportConnected(connectMs: number): void;
   /** The container reports in a response that it is busy. */
   reportBusy(seconds: number): void;
+  /** The number of the replica that serves the exchange; undefined: the container has no replicas, or none is chosen yet. */
+  readonly replica: number | undefined;
   /** The counters of the container's responses. */
   readonly answers: ContainerResponses | undefined;
   /** The container as it is cached now. */
@@ -76,7 +81,20 @@ const BUSY_STEP_MS = 1_000;
 export function createLeases(deps: LeaseDeps): Leases {
   const context: LeaseContext = { ...deps, reportedStarts: new WeakSet(), activity: new ActivityClock(deps.clock) };
   const { exchanges, answersOf } = deps;
-  return { open: (request) => new OpenLease(context, request, exchanges.tally(request.view, answersOf)) };
+  return {
+    open: (request) => {
+      const tally = exchanges.tally(request.view, answersOf);
+      if (request.view.replicas !== undefined && tally.load === undefined) countReplicas(tally, deps.clock.monotonic);
+      return new OpenLease(context, request, tally);
+    },
+  };
+}
+
+/** From now on. */
+function countReplicas(tally: ContainerTally, monotonic: () => number): void {
+  tally.replicas = new Map();
+  tally.load = new OpenLoad(monotonic);
+  tally.load.change(tally.size);
 }
 
 /** In place of a request that is settled: its release ends its waits. */
@@ -102,6 +120,9 @@ class OpenLease implements ContainerLease, ListedLease {
   #woken: { start: StartTimes | undefined } | undefined;
   /** Of a container with a limit of requests. */
   #place: { places: ContainerPlaces; user: string } | undefined;
+  /** Of a container with replicas: at which it counts. */
+  #replica: ReplicaUse | undefined;
+  #replicaNumber: number | undefined;
   /** Aborts waits at the release. Created only for a wait. */
   #over: AbortController | undefined;
 
@@ -116,6 +137,7 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#since = context.activity.read();
     this.#count(this.#open, this.#streams);
     addLease(tally, this);
+    tally.load?.change(1);
   }
 
   get owner(): string {
@@ -173,7 +195,12 @@ class OpenLease implements ContainerLease, ListedLease {
       directory.wake(view.id, caller, signal).catch(() => undefined);
       return this.#wait(now, refused);
     }
-    if (isElsewhere(now, refused)) return this.#wait(now, refused);
+    if (isElsewhere(now, refused)) {
+      const owner = this.#replica?.use?.id;
+      // Others serve meanwhile, so no wait would tell control of it.
+      if (now.replicas !== undefined && hasAddress(now, refused)) directory.wake(owner ?? view.id, caller, signal).catch(() => undefined);
+      return this.#wait(now, refused);
+    }
     const better = betterView(this.#context, now, refused, signal);
     // The container counts as awake, so a wake makes control check it.
     directory.wake(view.id, caller, signal).catch(() => undefined);
@@ -241,7 +268,13 @@ class OpenLease implements ContainerLease, ListedLease {
     if (this.#place !== undefined) this.#place.places.slots.leave(this.#place.user);
     if (this.#isSocket) unwatchStop(this.#tally);
     removeLease(this.#tally, this);
+    this.#tally.load?.change(-1);
+    this.#leaveReplica();
     this.#count(-this.#open, -this.#streams);
+  }
+
+  get replica(): number | undefined {
+    return this.#replicaNumber;
   }
 
   get answers(): ContainerResponses | undefined {
@@ -289,9 +322,43 @@ class OpenLease implements ContainerLease, ListedLease {
   #pick(addresses: readonly ContainerAddress[], refused?: string): ForwardTarget {
     const [first] = addresses;
     if (first === undefined) throw new Error("A container that is awake has an address");
-    if (addresses.length === 1) return first;
+    const tally = this.#tally;
+    if (addresses.length === 1 && tally.replicas === undefined) return first;
     const others = refused === undefined ? addresses : addresses.filter((address) => keyOfTarget(address) !== refused);
-    return others[this.#tally.turn++ % others.length] ?? first;
+    if (tally.replicas === undefined) return others[tally.turn++ % others.length] ?? first;
+    const target = leastLoaded(tally.replicas, others, { preferred: this.#request.replica, turn: tally.turn++ }) ?? first;
+    this.#enterReplica(replicaUseAt(tally.replicas, target), target);
+    return target;
+  }
+
+  /** Its stop waits until no exchange is there. */
+  #enterReplica(replica: ReplicaUse, { replica: number }: ContainerAddress): void {
+    if (this.#released || this.#replica === replica) return;
+    this.#leaveReplica();
+    this.#replica = replica;
+    this.#replicaNumber = number;
+    this.#countReplica(replica, 1);
+  }
+
+  #leaveReplica(): void {
+    if (this.#replica !== undefined) this.#countReplica(this.#replica, -1);
+    this.#replica = undefined;
+  }
+
+  #countReplica(replica: ReplicaUse, by: 1 | -1): void {
+    replica.open += by;
+    const { use } = replica;
+    if (use === undefined) return;
+    use.streams += by;
+    use.open += by * this.#open;
+    use.lastActive = this.#context.activity.recent();
+    this.#context.directory.reportUse(use, use.streams > 0 || this.#serves(use.id));
+  }
+
+  /** No stop of this replica waits for a report. */
+  #serves(owner: string): boolean {
+    const { availability } = this.currentView();
+    return availability.kind === "awake" && availability.addresses.some((address) => address.owner === owner);
   }
 
   async #wait(view: ContainerView, refused?: string): Promise<ForwardTarget> {

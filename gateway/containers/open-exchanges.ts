@@ -2,6 +2,7 @@ import type { ContainerResponses } from "../access-record.ts";
 import type { Caller, ContainerAddress, ContainerUse, ContainerView, OpenExchange, OpenExchangeList } from "../contract.ts";
 import type { LeaseHolder } from "../decision.ts";
 import { type ContainerPlaces, placesFor } from "./places.ts";
+import type { OpenLoad, ReplicaUses } from "./replicas.ts";
 
 /** An open lease, as the check of revoked callers sees it. */
 export type RevocableLease = LeaseHolder & { readonly caller: Caller; readonly containerId: string };
@@ -41,6 +42,9 @@ export type ContainerTally = ContainerUse &
     busyReported: boolean;
     /** Counts up, to use several addresses in turn. */
     turn: number;
+    /** Of a container with replicas: the exchanges at each address. */
+    replicas: ReplicaUses | undefined;
+    load: OpenLoad | undefined;
     /** Of a container with a limit of requests; undefined: it has none. */
     places: ContainerPlaces | undefined;
     /** The counters of the container's responses. */
@@ -99,6 +103,8 @@ export function createOpenExchanges(): OpenExchanges {
         busyUntil: 0,
         busyReported: false,
         turn: 0,
+        replicas: undefined,
+        load: undefined,
         places: placesFor(view, undefined),
         responses: responsesOf?.(view),
       };
@@ -111,7 +117,8 @@ export function createOpenExchanges(): OpenExchanges {
 function factsOf(view: ContainerView): Pick<ContainerTally, "view" | "isAwake" | "isRunning" | "onlyAddress"> {
   const { availability } = view;
   const isAwake = availability.kind === "awake";
-  const addresses = isAwake && !availability.worker && availability.addresses.length === 1 ? availability.addresses : [];
+  const addresses =
+    isAwake && !availability.worker && availability.addresses.length === 1 && view.replicas === undefined ? availability.addresses : [];
   return { view, isAwake, isRunning: isRunning(view), onlyAddress: addresses[0] };
 }
 

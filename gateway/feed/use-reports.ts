@@ -51,12 +51,15 @@ export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], l
       // Control is away: it gets these when it is back.
       for (const [index, use] of reported.entries()) {
         use.reportDue = true;
-        const traffic = sent[index]?.traffic;
+        const { traffic, load = 0 } = sent[index] ?? {};
         if (traffic) use.responses?.traffic.putBack(traffic);
+        use.load?.putBack(load);
       }
       if (!closing) schedule(EVERY_MS * (1 + Math.random()));
     }
     sending = undefined;
+    // The number of replicas follows from them, also while nothing else changes.
+    if (!closing && reported.some((use) => use.load !== undefined && isOpen(use))) schedule(EVERY_MS);
     if (again) schedule(SOON_MS);
     again = false;
   };
@@ -102,9 +105,9 @@ export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], l
   };
 }
 
-function wireForm({ id, open, streams, lastActive, responses }: CountedUse): ReportedUse {
+function wireForm({ id, open, streams, lastActive, responses, load, replica }: CountedUse): ReportedUse {
   const traffic = responses?.traffic.take();
-  return { id, open, streams, lastActive, ...(traffic ? { traffic } : {}) };
+  return { id, open, streams, lastActive, ...(traffic ? { traffic } : {}), ...(load ? { load: load.take() } : {}), ...(replica ? { replica } : {}) };
 }
 
 function isOpen({ open, streams }: ContainerUse): boolean {

@@ -147,6 +147,7 @@ export const METRICS = {
     LONG_SECONDS,
   ),
   wakeSeconds: histogram("berth_wake_seconds", [], "From the request of a start to a ready container", LONG_SECONDS),
+  replicas: gauge("berth_replicas", ["container", "kind"], "Replicas of containers with `replicas`: `ready` serve, `wanted` are to run"),
   containers: gauge("berth_containers", ["state"], "Containers by state"),
   images: gauge("berth_images", ["state"], "Images by state"),
   moves: counter("berth_container_moves_total", ["to"], "Changes of containers into a state"),

@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, get } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { newContainer } from "../../control/packages/publish/record-package.ts";
+import { newContainer } from "../../control/model/entities.ts";
 import { openStore } from "../../control/store/open-store.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { startBerth } from "../fixtures/berth.ts";

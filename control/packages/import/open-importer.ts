@@ -4,9 +4,9 @@ import type { Clock } from "../../../lib/clock.ts";
 import { claimImage, imageOfRef } from "../../identity/rights.ts";
 import { ownedAddresses } from "../../lifecycle/addresses.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
-import type { Container, User } from "../../model/entities.ts";
+import { type Container, newContainer, type User } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
-import { followerFolder, importedPackageName, newContainer } from "../publish/record-package.ts";
+import { followerFolder, importedPackageName } from "../publish/record-package.ts";
 import {
   type Adoptable,
   findAdoptable,

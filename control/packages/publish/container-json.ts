@@ -2,7 +2,7 @@ import { closest, distance } from "fastest-levenshtein";
 import { MOST_STOP_GRACE_SECONDS, STOP_GRACE_SECONDS } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../../model/warm-hours.ts";
-import type { ContainerConfig, ContainerHealth } from "../../model/entities.ts";
+import type { ContainerConfig, ContainerHealth, ReplicasConfig } from "../../model/entities.ts";
 import { MAX_WARNINGS, parseJson, shownValue } from "./author-files.ts";
 import { isImageRef } from "../../model/names.ts";
 
@@ -57,11 +57,7 @@ const HEALTH_FIELDS: Readonly<Record<keyof ContainerHealth, Pick<Key, "accepts" 
     schema: { type: "number", exclusiveMinimum: 0, maximum: 300, default: 5 },
   },
 };
-const HEALTH_SPELLINGS = new Map(
-  Object.keys(HEALTH_FIELDS).flatMap((name) =>
-    [name, name.replace("Seconds", "_seconds")].map((written) => [written, name as keyof ContainerHealth]),
-  ),
-);
+const HEALTH_SPELLINGS = spellingsOf(Object.keys(HEALTH_FIELDS) as (keyof ContainerHealth)[]);
 
 /** Undefined if it is no such object. */
 function readHealth(value: unknown): ContainerHealth | undefined {
@@ -80,6 +76,47 @@ const LEAST_LIFETIME = 0.1;
 const MOST_LIFETIME = 525_600;
 
 const MOST_DEPENDENCIES = 10;
+
+/** Each has a row of its own, and a place in every list of addresses. */
+const MOST_REPLICAS = 50;
+const REPLICAS_DEFAULTS: Omit<ReplicasConfig, "max"> = { min: 0, targetConcurrency: 10, windowSeconds: 60 };
+
+/** The fields of `replicas`, as they are stored. */
+const REPLICAS_FIELDS: Readonly<Record<keyof ReplicasConfig, Pick<Key, "accepts" | "schema">>> = {
+  min: { accepts: whole(0, MOST_REPLICAS), schema: { type: "integer", minimum: 0, maximum: MOST_REPLICAS, default: REPLICAS_DEFAULTS.min } },
+  max: { accepts: whole(1, MOST_REPLICAS), schema: { type: "integer", minimum: 1, maximum: MOST_REPLICAS } },
+  targetConcurrency: {
+    accepts: whole(1, 10_000),
+    schema: { type: "integer", minimum: 1, maximum: 10_000, default: REPLICAS_DEFAULTS.targetConcurrency },
+  },
+  windowSeconds: {
+    accepts: whole(6, 3_600),
+    schema: { type: "integer", minimum: 6, maximum: 3_600, default: REPLICAS_DEFAULTS.windowSeconds },
+  },
+  affinity: { accepts: (value) => value === "cookie", schema: { type: "string", enum: ["cookie"] } },
+};
+const REPLICAS_SPELLINGS = spellingsOf(Object.keys(REPLICAS_FIELDS) as (keyof ReplicasConfig)[]);
+
+/** Both spellings of each field: `windowSeconds` and `window_seconds`. */
+function spellingsOf<Field extends string>(fields: readonly Field[]): ReadonlyMap<string, Field> {
+  return new Map(
+    fields.flatMap((name) => [name, name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)].map((written) => [written, name])),
+  );
+}
+
+/** Undefined if it is no such object. */
+function readReplicas(value: unknown): ReplicasConfig | undefined {
+  if (!isRecord(value)) return undefined;
+  const read: Partial<Record<keyof ReplicasConfig, unknown>> = {};
+  for (const [written, of] of Object.entries(value)) {
+    const name = REPLICAS_SPELLINGS.get(written);
+    if (name === undefined || !REPLICAS_FIELDS[name].accepts(of)) return undefined;
+    read[name] = of;
+  }
+  if (read.max === undefined) return undefined;
+  const config = { ...REPLICAS_DEFAULTS, ...read } as ReplicasConfig;
+  return config.min <= config.max ? config : undefined;
+}
 
 const ENV_SCHEMA = {
   type: "object",
@@ -141,6 +178,18 @@ const KEYS: Readonly<Record<string, Key>> = {
     allowed: "a whole number of requests from 1 to 10000",
     accepts: whole(1, 10_000),
     schema: { type: "integer", minimum: 1, maximum: 10_000 },
+  },
+  replicas: {
+    field: "replicas",
+    allowed: `an object with \`max\` (up to ${MOST_REPLICAS}), and if you like \`min\` (up to \`max\`), \`target_concurrency\`, \`window_seconds\` (from 6) and \`affinity\` ("cookie")`,
+    accepts: (value) => readReplicas(value) !== undefined,
+    schema: {
+      type: "object",
+      required: ["max"],
+      properties: Object.fromEntries([...REPLICAS_SPELLINGS].map(([written, name]) => [written, REPLICAS_FIELDS[name].schema])),
+      additionalProperties: false,
+    },
+    read: readReplicas,
   },
   depends_on: {
     field: "dependsOn",
@@ -252,6 +301,11 @@ export function readContainerKeys(written: Record<string, unknown>, path: string
     } else if (key.field === "image") read.image = value as string;
     else if (key.field !== "env") config[key.field] = key.read === undefined ? value : key.read(value);
   }
+  for (const other of ["tcp", "worker"] as const)
+    if (read.config.replicas !== undefined && read.config[other] === true)
+      wrong.push(`${path}: replicas and ${other} do not go together: berth can choose a replica for each HTTP request only. Remove one of them`);
+  // One replica is what every container has.
+  if (read.config.replicas?.max === 1) delete read.config.replicas;
   if (wrong.length > 0) throw new Fault("PACKAGE_INVALID", `${wrong.join("; ")}.`);
   if (!read.config.maxMinutes) delete read.config.maxMinutes;
   if (!read.config.shutdownTimeoutMinutes) delete read.config.shutdownTimeoutMinutes;

@@ -78,6 +78,8 @@ export async function openPublisher(parts: {
   environment: string;
   /** The server has TCP listeners for containers with `tcp`. Default: no. */
   hasTcpListeners?: boolean | undefined;
+  /** The driver runs several instances of a container. Default: no. */
+  hasReplicas?: (() => boolean) | undefined;
   /** Containers start without GPUs that no machine has. Default: their start fails. */
   gpuIsOptional?: boolean | undefined;
   /** Undefined: packages may name any image. */
@@ -130,6 +132,7 @@ export async function openPublisher(parts: {
     const { folders, warnings: skipped } = await findFolders(into, publishing.signal);
     const { connections, warnings: unread, bytes } = await findConnections(into, publishing.signal);
     const { definitions, warnings } = defineContainers(json, folders, publishing.debug ? publishing.user.login : undefined, bytes);
+    if (!(parts.hasReplicas?.() ?? false)) refuseReplicas(definitions);
     const unresolved: string[] = [];
     const author = (await store.packages.byName(json.name))?.authorId ?? publishing.user.id;
     const otherPackage = await findReferenced(store, author);
@@ -257,4 +260,15 @@ async function stage(
   const to = join(folder, "root");
   await copy(root.at, to);
   return staged.set("", to);
+}
+
+/** Faults: PACKAGE_INVALID. */
+function refuseReplicas(definitions: readonly Definition[]): void {
+  const first = definitions.find(({ container }) => container.config.replicas !== undefined);
+  if (first === undefined) return;
+  const path = ["dockerfiles", first.folder, "container.json"].filter((part) => part !== "").join("/");
+  throw new Fault(
+    "PACKAGE_INVALID",
+    `${path}: replicas is not available, because the driver of this server runs one instance of each container. Remove it.`,
+  );
 }

@@ -2,7 +2,7 @@ import { hash, randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../../lib/fault.ts";
 import { mayManageAuthor } from "../../identity/rights.ts";
-import type { Container, ContainerConfig, Image, Package, User } from "../../model/entities.ts";
+import { type Container, type Image, newContainer, type Package, type User } from "../../model/entities.ts";
 import { serviceName } from "../../model/names.ts";
 import { IMAGE_TABLE, nextState } from "../../model/states.ts";
 import type { PackageContainer } from "../../store/containers.ts";
@@ -230,40 +230,6 @@ async function claimImported(
   await store.containers.moveToPackage(packageId, containers);
   await store.images.moveToPackage(packageId, claimed);
   return Object.keys(claimed).length > 0;
-}
-
-/** A container that no user has started yet: an on-demand one sleeps, any other waits for a user's start. */
-export function newContainer(environment: string, id: string, name: string, config: ContainerConfig, now: number) {
-  return {
-    id,
-    service: serviceName(environment, name, id),
-    generation: 1,
-    desiredInstances: 0,
-    requestedBy: undefined,
-    requestedKey: undefined,
-    requestedSession: undefined,
-    requestedOn: 0,
-    requestedFor: undefined,
-    stopFor: config.onDemand ? "system" : "user",
-    state: config.onDemand ? "SYSTEM_STOPPED" : "USER_STOPPED",
-    since: now,
-    fault: undefined,
-    runningGeneration: undefined,
-    runningSince: undefined,
-    deployed: undefined,
-    adopted: undefined,
-    addresses: [],
-    tcpPort: undefined,
-    phases: undefined,
-    pausedOn: undefined,
-    warmUp: undefined,
-    busyUntil: 0,
-    attempts: 0,
-    notBefore: 0,
-    lastLogs: "",
-    lastActive: 0,
-    createdOn: now,
-  } as const satisfies Partial<Container>;
 }
 
 /**

@@ -2,11 +2,11 @@ import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import { Fault } from "../../../lib/fault.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
-import type { Container, ContainerConfig, Image } from "../../model/entities.ts";
+import { type Container, type ContainerConfig, type Image, newContainer } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { containerKeysOf, readContainerKeys } from "./container-json.ts";
 import { requireDependencies } from "./definitions.ts";
-import { followerFolder, newContainer } from "./record-package.ts";
+import { followerFolder } from "./record-package.ts";
 import { requireFreeName } from "./require-free-names.ts";
 
 /** The text in place of a secret value. A client that sends it back keeps the value. */

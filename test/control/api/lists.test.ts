@@ -1,5 +1,5 @@
 import t from "tap";
-import { newContainer } from "../../../control/packages/publish/record-package.ts";
+import { newContainer } from "../../../control/model/entities.ts";
 import { openApiFixture } from "./fixtures/open-api-fixture.ts";
 
 const MANY = 700;

@@ -223,6 +223,8 @@ export function newContainer(image: Image, config: ContainerConfig, now: number)
     attempts: 0,
     notBefore: 0,
     lastLogs: "",
+    replicaOf: undefined,
+    replica: undefined,
     lastActive: 0,
     createdOn: now,
     updatedOn: now,

@@ -55,6 +55,17 @@ t.test("a key that is added a hundred times is worked on once", async (t) => {
   t.same(began, ["a"]);
 });
 
+t.test("a key that is added at any moment of another's placing is worked on", async (t) => {
+  for (let moment = 0; moment < 20; moment++) {
+    const { queue, began } = openTestQueue(t);
+    queue.add("a");
+    for (let past = 0; past < moment; past++) await Promise.resolve();
+    queue.add("b");
+    await turns();
+    t.same(began, ["a", "b"], `${moment} microtasks later`);
+  }
+});
+
 t.test("a key that is added while it is worked on is worked on once more, by one worker at a time", async (t) => {
   const { queue, began, end } = openTestQueue(t);
   queue.add("a");

@@ -57,6 +57,7 @@ export const BACKENDS = {
       ...NO_PAUSE("the spawner's API has no such call"),
       ...NO_HEALTHCHECK("the spawner's engine may be any"),
       ...NO_EXEC("the spawner's API has no such call"),
+      replicas: "the spawner's engine may be any",
       listeners: "the spawner's API has no such call",
       "health-status": "the spawner's API has no such report",
     },

@@ -86,6 +86,28 @@ export const LIFE: ConformanceTheme = {
       },
     },
     {
+      id: "replicas",
+      promise: "two services of one specification run beside each other, each at addresses of its own, and one stops while the other serves",
+      run: async (t, { driver, harness, name }) => {
+        t.equal(driver.replicas, true);
+        const services = [name("replica-1"), name("replica-2")] as const;
+        const source = await harness.image("onDemand");
+        const deploy = async (service: string) => driver.deploy(await specOf(driver, service, source), call());
+        const [first, second] = await Promise.all([deploy(services[0]), deploy(services[1])]);
+        const kept = addressOf(second);
+        t.notSame(addressOf(first), kept);
+        t.not(first.instance, second.instance);
+        for (const { addresses } of [first, second]) t.strictSame(await get(addressOf({ addresses }), "/square?number=3"), { result: 9 });
+        const replies = Array.from({ length: 10 }, () => get(kept, "/square?number=4"));
+        await driver.destroy(services[0], call());
+        t.strictSame(new Set((await Promise.all(replies)).map((one) => JSON.stringify(one))), new Set(['{"result":16}']));
+        t.strictSame(await driver.inspect(services[0], call()), undefined);
+        const left = await driver.inspect(services[1], call());
+        t.strictSame([left?.running, left?.instance, left?.addresses], [true, second.instance, [kept]]);
+        await driver.destroy(services[1], call());
+      },
+    },
+    {
       id: "ready",
       promise: "ready means that every connect from then on is accepted",
       run: async (t, { driver, harness, name }) => {

@@ -49,7 +49,7 @@ function ManagerOverview({ container: { id, status, note }, children }: { contai
   );
 }
 
-function Reasons({ explanation: { why, since, next, awake, engine, tcp } }: { explanation: Explanation }) {
+function Reasons({ explanation: { why, since, next, awake, replicas, engine, tcp } }: { explanation: Explanation }) {
   return (
     <>
       <p>
@@ -66,6 +66,7 @@ function Reasons({ explanation: { why, since, next, awake, engine, tcp } }: { ex
         {awake.map(({ kind, says }) => (
           <li key={kind}>{says}</li>
         ))}
+        {replicas ? <li>{replicas.says}</li> : null}
         {engine.says === "" ? null : <li>{engine.says}</li>}
         {tcp ? <li>{tcp.says}</li> : null}
       </ul>

@@ -1,0 +1,105 @@
+import type { ContainerAddress, ContainerUse, LoadSource } from "../contract.ts";
+import { mapCookies } from "../../lib/cookies.ts";
+import { type HeaderLine, keyOfTarget } from "../decision.ts";
+
+/** The exchanges of this gateway at one address of a container with replicas. `use`: of a further replica, which is reported by itself. */
+export type ReplicaUse = { open: number; use: (ContainerUse & { reportDue: boolean; replica: true }) | undefined };
+
+/** By `keyOfTarget` of their addresses. */
+export type ReplicaUses = Map<string, ReplicaUse>;
+
+export function replicaUseAt(uses: ReplicaUses, address: ContainerAddress): ReplicaUse {
+  const key = keyOfTarget(address);
+  const existing = uses.get(key);
+  // The same address of another replica: the earlier one has gone.
+  if (existing !== undefined && existing.use?.id === address.owner) return existing;
+  for (const [other, { open }] of uses) if (open === 0) uses.delete(other);
+  const use =
+    address.owner === undefined ? undefined : { id: address.owner, open: 0, streams: 0, lastActive: 0, reportDue: false, replica: true as const };
+  const made = { open: 0, use };
+  uses.set(key, made);
+  return made;
+}
+
+/** The address of the replica with this number if it is there, else the one with the fewest exchanges; of equals, they take turns. */
+export function leastLoaded(
+  uses: ReplicaUses,
+  addresses: readonly ContainerAddress[],
+  { preferred, turn }: { preferred: number | undefined; turn: number },
+): ContainerAddress | undefined {
+  let best: ContainerAddress | undefined;
+  let least = Infinity;
+  for (let step = 0; step < addresses.length; step++) {
+    const address = addresses[(turn + step) % addresses.length];
+    if (address === undefined) continue;
+    if (preferred !== undefined && address.replica === preferred) return address;
+    const open = uses.get(keyOfTarget(address))?.open ?? 0;
+    if (open >= least) continue;
+    best = address;
+    least = open;
+  }
+  return best;
+}
+
+/** The number of open exchanges, summed up over time: reports of numbers alone would miss what happens between them. */
+export class OpenLoad implements LoadSource {
+  readonly #monotonic: () => number;
+  #open = 0;
+  #sum = 0;
+  #at: number;
+
+  constructor(monotonic: () => number) {
+    this.#monotonic = monotonic;
+    this.#at = monotonic();
+  }
+
+  change(by: number): void {
+    this.#advance();
+    this.#open += by;
+  }
+
+  take(): number {
+    this.#advance();
+    const sum = Math.round(this.#sum);
+    this.#sum = 0;
+    return sum;
+  }
+
+  putBack(load: number): void {
+    this.#sum += load;
+  }
+
+  #advance(): void {
+    const now = this.#monotonic();
+    this.#sum += this.#open * Math.max(0, now - this.#at);
+    this.#at = now;
+  }
+}
+
+const COOKIE_PREFIX = "berth-replica-";
+
+export function isReplicaCookie(name: string): boolean {
+  return name.startsWith(COOKIE_PREFIX);
+}
+
+/** One for each container: its id begins with as much as tells a browser's few apart. */
+function cookieName(containerId: string): string {
+  return COOKIE_PREFIX + containerId.slice(0, 8);
+}
+
+/** The replica that this browser reached before; undefined: none, or a cookie that is not berth's. */
+export function preferredReplica(cookie: string | undefined, containerId: string): number | undefined {
+  if (cookie === undefined || !cookie.includes(COOKIE_PREFIX)) return undefined;
+  const own = cookieName(containerId);
+  let number: number | undefined;
+  mapCookies(cookie, (name, value) => {
+    if (name === own && /^\d{1,4}$/.test(value)) number ??= Number(value);
+    return value;
+  });
+  return number;
+}
+
+/** Lives as long as the browser's session. No script needs it, and pages of other sites send it along, as they do the request. */
+export function replicaCookie(containerId: string, replica: number, tls: boolean): HeaderLine {
+  return ["Set-Cookie", `${cookieName(containerId)}=${replica}; Path=/; HttpOnly; SameSite=Lax${tls ? "; Secure" : ""}`];
+}
