@@ -102,7 +102,7 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
   const callerOfKey = async (request: FastifyRequest, key: string): Promise<RegistryCaller> => {
     if (!isJobToken(key)) return asUser(await authorization.withDevKey(request, key, userOf));
     const grant = await authorization.job(request, key);
-    return { login: grant.user.login, rights: jobRights(store, grant), seconds: secondsOf(grant, clock.now()) };
+    return { login: grant.user.login, rights: jobRights(store, grant), seconds: Math.min(secondsOf(grant, clock.now()), JOB_DOCKER_SECONDS) };
   };
   /** Undefined: the request shows no credential. */
   const callerOf = async (request: FastifyRequest): Promise<RegistryCaller | undefined> => {
@@ -200,6 +200,9 @@ type RegistryCaller = {
 function secondsOf({ expiresOn }: Pick<JobGrant, "expiresOn">, now: number): number {
   return Math.max(Math.floor((expiresOn - now) / 1_000), 1);
 }
+
+/** No registry looks up whether the job may still push, so its docker tokens are short. Clients request the next one by themselves. */
+const JOB_DOCKER_SECONDS = 120;
 
 const TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange";
 const TOKEN_TYPE = "urn:ietf:params:oauth:token-type";
