@@ -1,4 +1,4 @@
-import { createLocalJWKSet, errors, type JSONWebKeySet, type JWTVerifyGetKey } from "jose";
+import { createLocalJWKSet, errors, type JWTVerifyGetKey } from "jose";
 import { isIP } from "node:net";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import { trimTrailing } from "../../lib/character-classes.ts";
@@ -61,7 +61,7 @@ export function createIssuerKeys({ clock, httpIssuers = false }: { clock: Clock;
     const { keys } = await load(new URL(address), signal);
     if (!Array.isArray(keys) || !keys.every((key) => typeof key === "object" && key !== null)) throw unusable(issuer, "its jwks_uri has no keys");
     if (keys.length > MOST_KEYS) throw unusable(issuer, `it publishes ${keys.length} keys, more than ${MOST_KEYS}`);
-    return createLocalJWKSet({ keys } as JSONWebKeySet);
+    return createLocalJWKSet({ keys });
   };
   const setOf = (issuer: string) => {
     const set =
