@@ -19,6 +19,8 @@ const SUBPROTOCOL = "v5.channel.k8s.io";
 const CHANNELS = { stdin: 0, stdout: 1, stderr: 2, status: 3, resize: 4, end: 255 } as const;
 /** As the API server's own buffers. */
 const CHUNK_BYTES = 32_768;
+/** The kubelet's sentence for a container that has not begun, or has ended. */
+const NOT_RUNNING = /^container not found/;
 /** Load balancers close connections that are idle for some minutes. */
 const PING_MS = 30_000;
 /** Of the script that ends what is left. */
@@ -35,12 +37,16 @@ export async function openExec(
   signal: AbortSignal,
 ): Promise<ExecSession | undefined> {
   const current = currentPod((await listAll(cluster, "pods", selectService(service), signal)).items);
-  if (!current || podStateOf(current).is !== "running") return undefined;
+  // One whose start the kubelet has not reported yet may run already: it answers itself.
+  const state = current && podStateOf(current).is;
+  if (!current || (state !== "running" && state !== "pending")) return undefined;
   const pod = current.metadata?.name ?? "";
   const place = { cluster, pod, doing: `Running a command in ${pod}` };
   try {
     // The API sets no variables. A shell does, and then becomes the command.
-    const mark = (await run(place, ["/bin/sh", "-c", ":"], signal)) === 0 ? createMark() : undefined;
+    const probe = await run(place, ["/bin/sh", "-c", ":"], signal);
+    if (probe && NOT_RUNNING.test(probe.message ?? "")) return undefined;
+    const mark = probe && exitCodeOf(probe) === 0 ? createMark() : undefined;
     return createSession(place, await connect(place, mark ? marked(command, mark, terminal) : command, terminal, signal), mark, terminal);
   } catch (error) {
     // Its pod has ended meanwhile.
@@ -168,8 +174,8 @@ async function* messagesOf(socket: WebSocket): AsyncGenerator<Buffer> {
   }
 }
 
-/** The exit code of a command without input, whose output is not read. Undefined if it could not be run. */
-async function run(place: ExecPlace, command: readonly string[], signal: AbortSignal): Promise<number | undefined> {
+/** The result of a command without input, whose output is not read. Undefined if the connection ended before it. */
+async function run(place: ExecPlace, command: readonly string[], signal: AbortSignal): Promise<V1Status | undefined> {
   const socket = await connect(place, command, undefined, signal);
   let status: V1Status | undefined;
   const end = () => socket.terminate();
@@ -182,7 +188,7 @@ async function run(place: ExecPlace, command: readonly string[], signal: AbortSi
   if (socket.readyState !== socket.CLOSED) await once(socket, "close");
   signal.removeEventListener("abort", end);
   signal.throwIfAborted();
-  return status && exitCodeOf(status);
+  return status;
 }
 
 async function endMarked(place: ExecPlace, mark: ExecMark): Promise<void> {

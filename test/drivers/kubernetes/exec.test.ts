@@ -26,19 +26,37 @@ t.test("an image without a shell runs commands too, and one that it does not hav
   await driver.destroy("bare", call());
 });
 
-t.test("without the right, and on an old cluster, it says what to do", async (t) => {
+t.test("without the right it says which file grants it", async (t) => {
   const world = await openWorld(t);
   const driver = world.open();
   await driver.deploy(await specOf(driver, "refused", await world.image("onDemand")), call());
   const denied = await rejectsWith(t, "ENGINE_ACTION_DENIED", driver.exec?.("refused", COMMAND, call()) ?? Promise.resolve());
   t.match(denied.message, /may not get pods\/exec .* conf\/kubernetes\/rbac-shell\.yaml/);
-  const permitted = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
-  const other = permitted.open();
-  await other.deploy(await specOf(other, "old", await permitted.image("onDemand")), call());
-  permitted.cluster.takeSubprotocol("v4.channel.k8s.io");
-  const old = await rejectsWith(t, "EXEC_UNAVAILABLE", other.exec?.("old", COMMAND, call()) ?? Promise.resolve());
+  await driver.destroy("refused", call());
+});
+
+t.test("an old cluster has another protocol", async (t) => {
+  const world = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
+  const driver = world.open();
+  await driver.deploy(await specOf(driver, "old", await world.image("onDemand")), call());
+  world.cluster.takeSubprotocol("v4.channel.k8s.io");
+  const old = await rejectsWith(t, "EXEC_UNAVAILABLE", driver.exec?.("old", COMMAND, call()) ?? Promise.resolve());
   t.match(old.message, /1\.30 or later.*kubectl exec old-/);
-  await Promise.all([driver.destroy("refused", call()), other.destroy("old", call())]);
+  await driver.destroy("old", call());
+});
+
+t.test("a container that runs before the kubelet has said so has a shell, and one that has ended has none", async (t) => {
+  const world = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
+  const driver = world.open();
+  Object.assign(world.cluster.kubelet.notices, { startMs: 2_000, endMs: 30_000 });
+  await driver.deploy(await specOf(driver, "early", await world.image("onDemand")), call());
+  const session = await driver.exec?.("early", COMMAND, call());
+  t.equal(await readText(session), "42\n");
+  await session?.close();
+  await world.kill("early");
+  t.equal(await driver.exec?.("early", COMMAND, call()), undefined);
+  world.cluster.kubelet.notices.endMs = 0;
+  await driver.destroy("early", call());
 });
 
 t.test("a server that breaks off ends the output, and no exit code is invented", async (t) => {
