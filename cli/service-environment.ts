@@ -9,7 +9,7 @@ const CLIENT_COMMANDS: ReadonlySet<string> = new Set(
   [
     "containers ps images run start stop restart wait rm revalidate",
     "exec logs inspect explain suggestions stats top orphans status health doctor",
-    "history rollback unpublish users credentials gateways keys config complete",
+    "history rollback unpublish users publishers credentials webhooks gateways keys config complete",
   ].flatMap((line) => line.split(" ")),
 );
 

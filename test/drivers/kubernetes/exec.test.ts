@@ -45,7 +45,7 @@ t.test("an old cluster has another protocol", async (t) => {
   await driver.destroy("old", call());
 });
 
-t.test("a container that runs before the kubelet has said so has a shell, and one that has ended has none", async (t) => {
+t.test("a container that runs before the kubelet has reported it has a shell, and one that has ended has none", async (t) => {
   const world = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
   const driver = world.open();
   Object.assign(world.cluster.kubelet.notices, { startMs: 2_000, endMs: 30_000 });
