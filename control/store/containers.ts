@@ -334,7 +334,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
      */
     lived: async ({ from, to, ids }: { from: number; to: number; ids?: readonly string[] | undefined }) => {
       const [sum] = await (ids ? livedOf({ from, to, ids: JSON.stringify(ids) }) : lived({ from, to }));
-      return { ms: Number(sum?.ms ?? 0), mbSeconds: Number(sum?.mbSeconds ?? 0) };
+      return { ms: sum?.ms ?? 0, mbSeconds: sum?.mbSeconds ?? 0 };
     },
     keptWarm: async () => (await keptWarm({})).map(({ id }) => id),
     /** Those with a limit of requests. */
