@@ -68,16 +68,18 @@ export type CountedUse = ContainerUse & {
   reportDue?: boolean;
 };
 
-/** Open requests and WebSockets times milliseconds, held and waiting ones included. */
+/** The average number of open requests and WebSockets, held and waiting ones included, over the last `ms`. */
+export type ReportedLoad = { average: number; ms: number };
+
 export type LoadSource = {
   /** Since the last call. */
-  take(): number;
+  take(): ReportedLoad;
   /** For the next call: the report did not arrive. */
-  putBack(load: number): void;
+  putBack(load: ReportedLoad): void;
 };
 
-/** A use in a report, since the last report that arrived. `traffic` absent: no request has finished. `load`: as `LoadSource`. `replica`: it is a part of its container's use. */
-export type ReportedUse = ContainerUse & { traffic?: TrafficCounts; load?: number; replica?: true };
+/** A use in a report, since the last report that arrived. `traffic` absent: no request has finished. `replica`: it is a part of its container's use. */
+export type ReportedUse = ContainerUse & { traffic?: TrafficCounts; load?: ReportedLoad; replica?: true };
 
 const EXCHANGE_KINDS = ["http", "websocket", "tcp"] as const;
 const EXCHANGE_STATES = ["held", "streaming"] as const;

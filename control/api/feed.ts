@@ -10,6 +10,7 @@ import {
   MOST_RECENT,
   type PushedReport,
   type ReachedReport,
+  type ReportedLoad,
   type RecentRequest,
   type StartStatusRequest,
   type UseReport,
@@ -257,11 +258,17 @@ function parseUseReport(body: unknown): UseReport {
         streams,
         lastActive,
         ...(traffic === undefined ? {} : { traffic: parseTraffic(traffic) }),
-        ...(isCount(load) ? { load } : {}),
+        ...(load === undefined ? {} : { load: parseReportedLoad(load) }),
         ...(replica === true ? { replica } : {}),
       };
     }),
   };
+}
+
+function parseReportedLoad(value: unknown): ReportedLoad {
+  const { average, ms } = fieldsOf(value);
+  if (!isCount(average) || !isCount(ms)) throw new Fault("REQUEST_INVALID", "The load of a use in the report is malformed.");
+  return { average, ms };
 }
 
 function parseTraffic(value: unknown): TrafficCounts {

@@ -1,3 +1,4 @@
+import type { ReportedLoad } from "../../gateway/contract.ts";
 import type { ReplicasConfig } from "../model/entities.ts";
 
 /** `average`: requests and WebSockets open over the window. `now`: replicas that would be enough for it. `wanted`: those that are to run. */
@@ -9,8 +10,8 @@ export type ReplicaNeed = { average: number; isBurst: boolean; now: number; want
  * kept, so that replicas stop only when they were not needed for a whole window.
  */
 export type ReplicaLoads = {
-  /** Open requests and WebSockets times milliseconds, since the last report of the same gateway. */
-  add(id: string, load: number): void;
+  /** A gateway has reported. */
+  add(id: string, load: ReportedLoad): void;
   /** `ready`: replicas that serve. `desired`: those that are to. */
   need(id: string, config: ReplicasConfig, counts: { ready: number; desired: number }): ReplicaNeed;
   /** The last result. */
@@ -58,9 +59,18 @@ export function createReplicaLoads(now: () => number): ReplicaLoads {
     within(load, at, ms).reduce((sum, bucket) => sum + bucket.load, 0) / Math.min(ms, Math.max(at - load.since, SHORTEST_BURST_MS));
 
   return {
-    add: (id, more) => {
+    add: (id, { average, ms }) => {
       const load = loads.get(id);
-      if (load !== undefined) bucketAt(load, now()).load += more;
+      if (load === undefined) return;
+      const at = now();
+      const bucketMs = load.windowMs / BUCKETS;
+      // What was open before is another window's.
+      const from = Math.max(at - ms, load.since, at - load.windowMs + bucketMs);
+      for (let begin = from; begin < at;) {
+        const end = Math.min(at, (indexAt(load, begin) + 1) * bucketMs);
+        bucketAt(load, begin).load += average * (end - begin);
+        begin = Math.max(end, begin + 1);
+      }
     },
     need: (id, { targetConcurrency, windowSeconds }, { ready, desired }) => {
       const at = now();

@@ -1,4 +1,4 @@
-import type { ContainerAddress, ContainerUse, LoadSource } from "../contract.ts";
+import type { ContainerAddress, ContainerUse, LoadSource, ReportedLoad } from "../contract.ts";
 import { mapCookies } from "../../lib/cookies.ts";
 import { type HeaderLine, keyOfTarget } from "../decision.ts";
 
@@ -46,11 +46,13 @@ export class OpenLoad implements LoadSource {
   readonly #monotonic: () => number;
   #open = 0;
   #sum = 0;
+  #from: number;
   #at: number;
 
   constructor(monotonic: () => number) {
     this.#monotonic = monotonic;
     this.#at = monotonic();
+    this.#from = this.#at;
   }
 
   change(by: number): void {
@@ -58,15 +60,18 @@ export class OpenLoad implements LoadSource {
     this.#open += by;
   }
 
-  take(): number {
+  take(): ReportedLoad {
     this.#advance();
-    const sum = Math.round(this.#sum);
+    const ms = this.#at - this.#from;
+    const load = { average: ms > 0 ? this.#sum / ms : this.#open, ms };
     this.#sum = 0;
-    return sum;
+    this.#from = this.#at;
+    return load;
   }
 
-  putBack(load: number): void {
-    this.#sum += load;
+  putBack({ average, ms }: ReportedLoad): void {
+    this.#sum += average * ms;
+    this.#from -= ms;
   }
 
   #advance(): void {

@@ -51,9 +51,9 @@ export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], l
       // Control is away: it gets these when it is back.
       for (const [index, use] of reported.entries()) {
         use.reportDue = true;
-        const { traffic, load = 0 } = sent[index] ?? {};
+        const { traffic, load } = sent[index] ?? {};
         if (traffic) use.responses?.traffic.putBack(traffic);
-        use.load?.putBack(load);
+        if (load) use.load?.putBack(load);
       }
       if (!closing) schedule(EVERY_MS * (1 + Math.random()));
     }

@@ -67,6 +67,8 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/tcp-containers.test.ts",
   "test/program/rights/browser.test.ts",
   "test/program/console-container.test.ts",
+  "test/program/replicas-docker.test.ts",
+  "test/program/replicas.test.ts",
   "test/program/shell.test.ts",
   "test/program/console-shell.test.ts",
   "test/control/api/shells.test.ts",

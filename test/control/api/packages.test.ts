@@ -242,6 +242,12 @@ const whole = await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/aa/Dock
 const REFUSED: readonly (readonly [what: string, body: Buffer, status: number, code: string])[] = [
   ["no body", Buffer.alloc(0), 400, "PACKAGE_INVALID"],
   ["no ZIP", Buffer.from("hello"), 400, "PACKAGE_INVALID"],
+  [
+    "replicas, with a driver that has none",
+    await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/a/Dockerfile": "FROM x\n", "dockerfiles/a/container.json": '{"replicas":{"max":2}}' }),
+    400,
+    "PACKAGE_INVALID",
+  ],
   ["a truncated ZIP", whole.subarray(0, -10), 400, "PACKAGE_INVALID"],
   ["a name with ..", renamed(whole, "dockerfiles/aa/Dockerfile", "dockerfiles/../Dockerfile"), 400, "PACKAGE_INVALID"],
   ["a link", await makeZip({ "package.json": PACKAGE_JSON, "dockerfiles/a/Dockerfile": "/etc/passwd" }, 0o120777), 400, "PACKAGE_INVALID"],

@@ -134,6 +134,15 @@ t.test("both spellings of env are taken, and the documented one wins", async (t)
   t.match(warnings, [/\bA\b/]);
 });
 
+t.test("replicas has defaults, both spellings, and no meaning for one replica", async (t) => {
+  t.same(read({ replicas: { max: 4 } }).config.replicas, { min: 0, max: 4, targetConcurrency: 10, windowSeconds: 60 });
+  const whole = { min: 1, max: 4, targetConcurrency: 2, windowSeconds: 30, affinity: "cookie" };
+  t.same(read({ replicas: whole }).config.replicas, whole);
+  t.same(read({ replicas: { min: 1, max: 4, target_concurrency: 2, window_seconds: 30, affinity: "cookie" } }).config.replicas, whole);
+  t.equal(read({ replicas: { max: 1 } }).config.replicas, undefined);
+  for (const other of ["tcp", "worker"]) t.throws(() => read({ replicas: { max: 2 }, [other]: true }), { code: "PACKAGE_INVALID" });
+});
+
 t.test("unknown keys are named, with what was probably meant", async (t) => {
   const { warnings } = read({ memmory: 1, "on-demand": true, constructor: 1, whatever: 1 });
   t.match(warnings, [/"memmory".*memory/, /"on-demand".*on_demand/, /"constructor"/, /"whatever"/]);
@@ -152,6 +161,15 @@ const WRONG: readonly (readonly [key: string, value: unknown])[] = [
   ["shutdown_grace_seconds", 0],
   ["shutdown_grace_seconds", 121],
   ["shutdown_grace_seconds", 2.5],
+  ["replicas", 3],
+  ["replicas", {}],
+  ["replicas", { max: 0 }],
+  ["replicas", { max: 51 }],
+  ["replicas", { max: 2, min: 3 }],
+  ["replicas", { max: 2, target_concurrency: 0 }],
+  ["replicas", { max: 2, window_seconds: 5 }],
+  ["replicas", { max: 2, affinity: "ip" }],
+  ["replicas", { max: 2, maximum: 3 }],
   ["depends_on", "db"],
   ["depends_on", [1]],
   ["depends_on", ["../db"]],
