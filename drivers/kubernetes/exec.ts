@@ -23,6 +23,8 @@ const CHUNK_BYTES = 32_768;
 const NOT_RUNNING = /^container not found/;
 /** Load balancers close connections that are idle for some minutes. */
 const PING_MS = 30_000;
+/** Of the command that shows whether there is a shell. A node that hangs does not answer. */
+const PROBE_MS = 10_000;
 /** Of the script that ends what is left. */
 const END_MS = 5_000;
 
@@ -44,7 +46,7 @@ export async function openExec(
   const place = { cluster, pod, doing: `Running a command in ${pod}` };
   try {
     // The API sets no variables. A shell does, and then becomes the command.
-    const probe = await run(place, ["/bin/sh", "-c", ":"], signal);
+    const probe = await run(place, ["/bin/sh", "-c", ":"], { ms: PROBE_MS, signal });
     if (probe && NOT_RUNNING.test(probe.message ?? "")) return undefined;
     const mark = probe && exitCodeOf(probe) === 0 ? createMark() : undefined;
     return createSession(place, await connect(place, mark ? marked(command, mark, terminal) : command, terminal, signal), mark, terminal);
@@ -106,7 +108,7 @@ function createSession(place: ExecPlace, socket: WebSocket, mark: ExecMark | und
       const [channel] = message;
       const bytes = message.subarray(1);
       if (channel === CHANNELS.status) {
-        status = JSON.parse(bytes.toString()) as V1Status;
+        status = parseStatus(bytes);
         const failure = startFailure(status);
         // As an engine does, whose sentence is all that there is to read.
         if (failure !== undefined) yield { stream: terminal ? ("stdout" as const) : ("stderr" as const), bytes: Buffer.from(`${failure}\r\n`) };
@@ -137,7 +139,7 @@ function createSession(place: ExecPlace, socket: WebSocket, mark: ExecMark | und
       isClosed = true;
       try {
         // The cluster leaves a command without a terminal running.
-        if (status === undefined && mark) await endMarked(place, mark);
+        if (status === undefined && mark) await run(place, ["/bin/sh", "-c", endMarkedScript(mark)], { ms: END_MS });
       } catch {
         // With its pod the command is gone too. Without an API nothing can be ended.
       } finally {
@@ -174,15 +176,20 @@ async function* messagesOf(socket: WebSocket): AsyncGenerator<Buffer> {
   }
 }
 
-/** The result of a command without input, whose output is not read. Undefined if the connection ended before it. */
-async function run(place: ExecPlace, command: readonly string[], signal: AbortSignal): Promise<V1Status | undefined> {
+/** The result of a command without input, whose output is not read. Undefined if the connection ended before it. Faults: ENGINE_UNREACHABLE at the limit. */
+function run(place: ExecPlace, command: readonly string[], limit: { ms: number; signal?: AbortSignal }): Promise<V1Status | undefined> {
+  const overdue = () => new Fault("ENGINE_UNREACHABLE", `${place.doing}: the node of ${place.pod} did not answer within ${limit.ms / 1_000} s.`);
+  return withTimeout({ clock: place.cluster.clock, overdue, ...limit }, (signal) => runUntil(place, command, signal));
+}
+
+async function runUntil(place: ExecPlace, command: readonly string[], signal: AbortSignal): Promise<V1Status | undefined> {
   const socket = await connect(place, command, undefined, signal);
   let status: V1Status | undefined;
   const end = () => socket.terminate();
   signal.addEventListener("abort", end);
   socket.on("error", end);
   socket.on("message", (data: Buffer) => {
-    if (data[0] === CHANNELS.status) status = JSON.parse(data.subarray(1).toString()) as V1Status;
+    if (data[0] === CHANNELS.status) status = parseStatus(data.subarray(1));
   });
   socket.resume();
   if (socket.readyState !== socket.CLOSED) await once(socket, "close");
@@ -191,9 +198,15 @@ async function run(place: ExecPlace, command: readonly string[], signal: AbortSi
   return status;
 }
 
-async function endMarked(place: ExecPlace, mark: ExecMark): Promise<void> {
-  const overdue = () => new Fault("ENGINE_UNREACHABLE", `${place.doing}: it was not ended within ${END_MS / 1_000} s.`);
-  await withTimeout({ clock: place.cluster.clock, ms: END_MS, overdue }, (signal) => run(place, ["/bin/sh", "-c", endMarkedScript(mark)], signal));
+/** What a proxy between may have cut or written itself is a failure without a reason. */
+function parseStatus(bytes: Uint8Array): V1Status {
+  try {
+    const status = JSON.parse(Buffer.from(bytes).toString()) as V1Status | null;
+    if (typeof status === "object" && status !== null) return status;
+  } catch {
+    // As below.
+  }
+  return { status: "Failure" };
 }
 
 /** Why the command was not run at all. Undefined if it was. */

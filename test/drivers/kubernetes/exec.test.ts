@@ -1,7 +1,7 @@
 import t from "tap";
 import type { ExecSession } from "../../../drivers/driver.ts";
 import { call, rejectsWith, specOf } from "../conformance.ts";
-import { openWorld, RBAC, SHELL_RBAC } from "./test-cluster.ts";
+import { faster, openWorld, RBAC, SHELL_RBAC } from "./test-cluster.ts";
 
 const COMMAND = { command: ["node", "-p", "6 * 7"], terminal: undefined };
 
@@ -57,6 +57,23 @@ t.test("a container that runs before the kubelet has reported it has a shell, an
   t.equal(await driver.exec?.("early", COMMAND, call()), undefined);
   world.cluster.kubelet.notices.endMs = 0;
   await driver.destroy("early", call());
+});
+
+t.test("a result that is no JSON, and a node that does not answer, end the call and nothing else", async (t) => {
+  const world = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
+  const clock = faster(20);
+  const driver = world.open({ clock });
+  await driver.deploy(await specOf(driver, "odd", await world.image("onDemand")), call());
+  world.cluster.exec.status = "<html>502</html>";
+  const session = await driver.exec?.("odd", COMMAND, call());
+  t.match(await readText(session), /^42\n.*gave no reason/);
+  t.equal(await session?.exitCode(), undefined);
+  await session?.close();
+  world.cluster.exec.status = "none";
+  const overdue = await rejectsWith(t, "ENGINE_UNREACHABLE", driver.exec?.("odd", COMMAND, call()) ?? Promise.resolve());
+  t.match(overdue.message, /the node of odd-\S+ did not answer within 10 s/);
+  world.cluster.exec.status = undefined;
+  await driver.destroy("odd", call());
 });
 
 t.test("a server that breaks off ends the output, and no exit code is invented", async (t) => {
