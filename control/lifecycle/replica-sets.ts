@@ -106,6 +106,7 @@ function reasonOf(
     wanted > need.now && wanted > Math.max(1, config.min)
       ? ` ${need.now} would be enough now: the others stop once that was so for ${config.windowSeconds} s.`
       : "";
+  const least = wanted === config.min && need.now < config.min ? " container.json has at least so many." : "";
   const limit = wanted === config.max && need.now >= config.max ? " That is the largest number that container.json allows." : "";
-  return `${load}${burst}${held}${limit}${failure}`;
+  return `${load}${burst}${least}${held}${limit}${failure}`;
 }
