@@ -42,7 +42,7 @@ export function addPackageRoutes(app: FastifyInstance, deps: RouteDeps): void {
   );
 }
 
-function packageRoutes(path: string, { store, publisher, lifecycle, authorization }: RouteDeps): Route[] {
+function packageRoutes(path: string, { store, publisher, lifecycle, authorization, auditRecorder }: RouteDeps): Route[] {
   const containerToJson = createContainerToJson(lifecycle);
   const tags = ["packages"];
   const params = paramsOf(path);
@@ -74,14 +74,16 @@ function packageRoutes(path: string, { store, publisher, lifecycle, authorizatio
       },
       handle: async (request, reply) => {
         const { name, key } = parsePackageAddress(request.params);
-        const user = await authorization.publisher(request, key, name);
+        const authorize = (packageName: string) => authorization.publisher(request, key, packageName);
+        const user = await authorize(name);
         if (!(request.body instanceof Readable)) throw new Fault("PACKAGE_INVALID", "The request has no body; send a ZIP.");
         const body = request.body;
         try {
           // The socket must outlive a refusal: otherwise the client sees a broken connection instead of the reason.
           const bytes = body.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
           const { debug = false } = request.query;
-          const published = await publisher.publish({ name, user, debug, body: bytes, signal: clientAbortSignal(reply) });
+          const published = await publisher.publish({ name, user, authorize, debug, body: bytes, signal: clientAbortSignal(reply) });
+          auditRecorder.setTarget(request, published.package.name);
           const warnings = [...published.warnings, ...(lifecycle.disabled ? [lifecycle.disabled.message] : [])];
           return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf({ store, containerToJson }, { ...published, warnings })));
         } finally {

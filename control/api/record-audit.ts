@@ -30,6 +30,8 @@ declare module "fastify" {
 export type AuditRecorder = {
   /** The request is accepted: the log records it, even if the outcome that the caller waits for is a failure. */
   accepted(request: FastifyRequest): void;
+  /** What the request changed, where its address may have another name for it. */
+  setTarget(request: FastifyRequest, target: string): void;
   /** Writes an entry about a request that is not over with its response. `requestId`: by which entries belong together, if the client has sent none. */
   append(request: FastifyRequest, entry: { action: AuditAction; target: string; status: number | undefined; requestId: string }): Promise<void>;
 };
@@ -86,6 +88,10 @@ export function recordAudit(
   app.addHook("onRequestAbort", async (request) => write(request, undefined));
   return {
     accepted: (request) => void accepted.add(request),
+    setTarget: (request, target) => {
+      const entry = begun.get(request);
+      if (entry !== undefined) begun.set(request, { ...entry, target: target.slice(0, LONGEST_TEXT) });
+    },
     append: (request, entry) => append(request, { ...entry, target: entry.target.slice(0, LONGEST_TEXT) }),
   };
 }

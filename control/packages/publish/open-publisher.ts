@@ -5,6 +5,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { openDeadline } from "../../../lib/deadline.ts";
 import { createFairSlots } from "../../../lib/fair-queues.ts";
 import { Fault } from "../../../lib/fault.ts";
+import { mayStillManage } from "../../identity/rights.ts";
 import type { ImagePolicy } from "../../lifecycle/image-policy.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 import type { Container, Image, Package, User } from "../../model/entities.ts";
@@ -29,6 +30,11 @@ export type Publishing = {
   /** The package's name in the address. */
   name: string;
   user: Pick<User, "id" | "login" | "admin">;
+  /**
+   * The user again, if the credential may still publish a package of this name: the name in package.json may differ from the one in the address, and the
+   * credential may end while the package is received. It reads only the store. Faults: NOT_PERMITTED, and those of the credential.
+   */
+  authorize(packageName: string): Promise<Publishing["user"]>;
   debug: boolean;
   /** The ZIP. */
   body: AsyncIterable<Buffer>;
@@ -41,7 +47,7 @@ export type RolledBack = { package: Package; restored: PackageVersion };
 
 export type Publisher = {
   /**
-   * Stores a package, all of it or nothing, and tells the lifecycle.
+   * Stores a package, all of it or nothing, and tells the lifecycle. The credential is checked last in the transaction that stores it.
    * Faults: PACKAGE_INVALID, PACKAGE_REFUSED, PACKAGE_TOO_LARGE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
    */
   publish(publishing: Publishing): Promise<Published>;
@@ -103,6 +109,7 @@ export async function openPublisher(parts: {
     if (!isSamePackage(json.name, publishing.name)) {
       throw new Fault("PACKAGE_INVALID", `package.json names the package ${json.name}; it was published as ${publishing.name}.`);
     }
+    await publishing.authorize(json.name);
     return { into, json };
   };
 
@@ -120,7 +127,7 @@ export async function openPublisher(parts: {
     const folders = definitions.map(({ folder, at, hash }) => ({ from: staged.get(folder) ?? at, folder, hash }));
     return recorder.recordAll(packageId, json, definitions, async (record) => {
       const whole = async () => {
-        const recorded = await record(publishing.user);
+        const recorded = await record(await publishing.authorize(json.name));
         return { recorded, kept: await parts.credentials.record(recorded.package, connections) };
       };
       return files.placing(packageId, folders, publishing.signal, () => store.transaction(whole, { isLarge: true }));
@@ -174,7 +181,15 @@ export async function openPublisher(parts: {
       locked(existing.name, signal, async () => {
         const chosen = await choose((await store.packages.find(id)) ?? existing);
         const record = (write: (by: Publishing["user"]) => Promise<Recorded>) =>
-          store.transaction(async () => ({ ...chosen, recorded: await write(user) }), { isLarge: true });
+          store.transaction(
+            async () => {
+              // It may have waited for others.
+              if (!(await mayStillManage(store, { userId: user.id, admin: user.admin }, id)))
+                throw new Fault("NOT_PERMITTED", `You may no longer manage the package ${existing.name}.`);
+              return { ...chosen, recorded: await write(user) };
+            },
+            { isLarge: true },
+          );
         return recorder.recordAll(id, { ...chosen.json, name: existing.name }, chosen.definitions, record);
       }),
     );

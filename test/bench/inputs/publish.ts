@@ -85,7 +85,14 @@ async function openBench(): Promise<Running> {
       const body = (async function* () {
         yield zip;
       })();
-      await publisher.publish({ name: "demo", user: AUTHOR, debug: false, body, signal: new AbortController().signal });
+      await publisher.publish({
+        name: "demo",
+        user: AUTHOR,
+        authorize: async () => AUTHOR,
+        debug: false,
+        body,
+        signal: new AbortController().signal,
+      });
     },
     makeImported: () => {
       const database = new Sqlite(join(folder, "berth.db"));

@@ -72,6 +72,35 @@ t.test("every shape of the address is understood", async (t) => {
   }
 });
 
+t.test("the audit log names the package that was published, which the address may name without its scope", async (t) => {
+  const { call, store } = await openApiFixture(t);
+  const body = await makeZip({ "package.json": JSON.stringify({ name: "@datagrok/walk", version: "1.0.0" }) });
+  t.equal((await call("/packages/dev/walk", { method: "POST", headers: dev, body })).status, 200);
+  t.match(await store.audit.list({ limit: 1 }), [{ action: "packagePublished", target: "@datagrok/walk" }]);
+});
+
+t.test("what a user uploads is not published if the user was blocked, or the key revoked, meanwhile", async (t) => {
+  const { upload, incoming, addUser, identity, admin, store } = await openApiFixture(t);
+  const body = await makeZip({ "package.json": PACKAGE_JSON });
+  const { user, key, token } = await addUser("anna");
+  const { key: leaked, kept } = await identity.users.addKey("anna", "leaked");
+  const ends: [headers: Record<string, string>, end: () => Promise<unknown>, status: number][] = [
+    [{ authorization: `Dev ${leaked}` }, () => identity.users.revokeKey("anna", kept.id), 401],
+    [{ authorization: token }, () => identity.endSession(token), 401],
+    [{ authorization: `Dev ${key}` }, () => identity.users.block("anna", admin), 403],
+  ];
+  for (const [headers, end, status] of ends) {
+    const sending = upload("/packages/dev/walk", headers);
+    sending.write(body.subarray(0, 100));
+    await eventually("the upload begins", () => incoming() === 1);
+    await end();
+    sending.end(body.subarray(100));
+    t.equal((await sending.response).status, status, String(end));
+  }
+  t.same(await store.packages.all(), []);
+  t.equal((await store.users.find(user.id))?.login, "anna");
+});
+
 t.test("a wrong key is refused as the client understands it; a session will do", async (t) => {
   const { call, token } = await openApiFixture(t);
   const body = await makeZip({ "package.json": PACKAGE_JSON });

@@ -4,6 +4,8 @@ import t, { type Test } from "tap";
 import type { Clock } from "../../../lib/clock.ts";
 import { type CiIssuer, openCiIssuer } from "../../fixtures/ci-issuer.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
+import { eventually } from "../../fixtures/eventually.ts";
+import { makeZip } from "../packages/publish/fixtures/make-zip.ts";
 import { ADMIN_KEY, type ApiFixture, openApiFixture } from "./fixtures/open-api-fixture.ts";
 
 const GRANT = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -127,6 +129,51 @@ t.test("a job exchanges its identity token, and publishes and pushes what its pu
     "repository:datagrok/chem-app:delete",
   ])
     t.same((await dockerAccess(stand, token, scope)).access, [], scope);
+});
+
+t.test("the name in package.json must be one of the publisher's too", async (t) => {
+  const stand = await open(t);
+  t.equal((await stand.publish("@acme/chem", FILES, { key: stand.anna.key })).status, 200);
+  const headers = { authorization: `Dev ${await jobToken(t, stand)}` };
+  const publishAs = async (path: string, name: string) => {
+    const body = await makeZip({ "package.json": JSON.stringify({ name, version: "6.6.6" }), ...FILES });
+    return stand.call(`/packages/dev/${path}`, { method: "POST", headers, body });
+  };
+  for (const [path, name] of [
+    ["chem", "@acme/chem"],
+    ["chem", "@new/chem"],
+    ["chem", "Chem"],
+    ["@acme/chem", "@acme/chem"],
+    ["CHEM", "chem"],
+  ] as const)
+    t.match(await publishAs(path, name), { status: 403, json: { code: "NOT_PERMITTED" } }, `${name} at ${path}`);
+  t.match(
+    (await stand.store.packages.all()).map(({ name, version }) => `${name} ${version}`),
+    ["@acme/chem 1.0.0"],
+  );
+});
+
+t.test("an upload that is under way ends with its publisher", async (t) => {
+  const stand = await open(t);
+  const body = await makeZip({ "package.json": JSON.stringify({ name: "chem", version: "1.0.0" }), ...FILES });
+  const half = async (token: string) => {
+    const upload = stand.upload("/packages/dev/chem", { authorization: `Dev ${token}` });
+    upload.write(body.subarray(0, 100));
+    await eventually("the upload begins", () => stand.incoming() === 1);
+    return { rest: () => upload.end(body.subarray(100)), response: upload.response };
+  };
+  const byRemoved = await half(await jobToken(t, stand));
+  await stand.get("/admin/trusted-publishers/release", { method: "DELETE" });
+  byRemoved.rest();
+  t.match(await byRemoved.response, { status: 401, json: { code: "TOKEN_INVALID" } });
+
+  await add(stand, stand.body);
+  const byBlocked = await half(await jobToken(t, stand));
+  await stand.identity.users.block("anna", stand.admin);
+  byBlocked.rest();
+  t.match(await byBlocked.response, { status: 401 });
+  await stand.identity.users.unblock("anna");
+  t.same(await stand.store.packages.all(), []);
 });
 
 t.test("the audit log names the job, and has no token", async (t) => {

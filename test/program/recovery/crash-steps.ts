@@ -23,7 +23,7 @@ const publish =
     const body = (async function* () {
       yield Buffer.from(zip);
     })();
-    await publisher.publish({ name: "demo", user: USER, debug: false, body, signal: new AbortController().signal });
+    await publisher.publish({ name: "demo", user: USER, authorize: async () => USER, debug: false, body, signal: new AbortController().signal });
   };
 const of = async ({ store }: Process, folder: string) => (await store.containers.all()).find((row) => row.folder === folder) as Container;
 const web = (version: number) => ({ image: `demo/web:${version}` });
