@@ -88,7 +88,8 @@ async function tests(engine: TestEngine): Promise<TestCount> {
     });
     return { failures: failuresIn(output), failedFiles: failedFilesIn(output) ?? [], count: countTap(output, isGood) };
   };
-  const first = await printed(3, files);
+  // Slow files wait for engines, browsers and other processes most of their time.
+  const first = await printed(isSlow ? 4 : 3, files);
   failures += first.failures;
   if (isNamed || first.failedFiles.length === 0 || first.failedFiles.length > MAX_RUN_AGAIN) return first.count;
   const second = await printed(1, first.failedFiles);

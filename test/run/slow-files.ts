@@ -38,6 +38,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/walk.test.ts",
   "test/program/broken-packages.test.ts",
   "test/control/identity/service-tokens.test.ts",
+  "test/control/identity/oidc-sign-in.test.ts",
   "test/program/rights/console-origin.test.ts",
   "test/program/ecs.test.ts",
   "test/gateway/time-limits.test.ts",
