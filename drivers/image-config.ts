@@ -38,18 +38,22 @@ const CONNECT_MS = 5_000;
 const HUB = "docker.io";
 const HUB_API = "registry-1.docker.io";
 
+/** Any user who may push writes these: every member may have any type. */
 type Manifest = {
-  manifests?: { digest: string; platform?: { os?: string; architecture?: string } }[];
-  config?: { digest?: string };
-  layers?: { size?: unknown }[] | null;
+  manifests?: unknown;
+  config?: { digest?: unknown } | null;
+  layers?: unknown;
 };
+type IndexEntry = { digest?: unknown; platform?: { os?: unknown; architecture?: unknown } | null } | null;
 type Config = {
   os?: unknown;
   architecture?: unknown;
   created?: unknown;
   config?: (RuntimeConfig & { ExposedPorts?: Record<string, unknown> | null }) | null;
-  history?: { created_by?: string }[] | null;
+  history?: unknown;
 };
+/** It becomes part of a path. */
+const DIGEST = /^[a-z0-9]{1,32}(?:[.+_-][a-z0-9]{1,32}){0,3}:[\w=-]{1,256}$/;
 
 /**
  * The ports that an image exposes, its command and its health check, from its manifest and its configuration. Faults: IMAGE_NOT_FOUND, PULL_DENIED, REGISTRY_UNREACHABLE.
@@ -90,17 +94,21 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
   };
   const first = await get(`manifests/${version}`, MANIFEST_TYPES);
   let manifest = jsonIn<Manifest>(first, image);
-  if (manifest.manifests) {
-    const own = manifest.manifests.find(({ platform }) => platform?.os === PLATFORM.os && platform.architecture === PLATFORM.architecture);
-    if (!own)
+  if (Array.isArray(manifest.manifests)) {
+    const own = (manifest.manifests as IndexEntry[]).find(
+      (entry) => entry?.platform?.os === PLATFORM.os && entry.platform.architecture === PLATFORM.architecture,
+    );
+    const listed = digestIn(own);
+    if (listed === undefined)
       throw new Fault("IMAGE_NOT_FOUND", `${nameOf(image)} has no form for ${PLATFORM.os}/${PLATFORM.architecture}, which is what would run.`);
-    manifest = jsonIn<Manifest>(await get(`manifests/${own.digest}`, IMAGE_TYPES.join(", ")), image);
+    manifest = jsonIn<Manifest>(await get(`manifests/${listed}`, IMAGE_TYPES.join(", ")), image);
   }
   const digest = first.header("docker-content-digest");
   const sizeBytes = sizeOf(manifest);
   const size = sizeBytes === undefined ? {} : { sizeBytes };
-  if (manifest.config?.digest === undefined) return { digest, ...size, exposed: [], command: [] };
-  const { config, history, os, architecture, created } = jsonIn<Config>(await get(`blobs/${manifest.config.digest}`, "*/*"), image);
+  const described = digestIn(manifest.config);
+  if (described === undefined) return { digest, ...size, exposed: [], command: [] };
+  const { config, history, os, architecture, created } = jsonIn<Config>(await get(`blobs/${described}`, "*/*"), image);
   const builtFor = platformName(os, architecture);
   const createdOn = parseMoment(created);
   return {
@@ -110,16 +118,26 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
     ...(builtFor === undefined ? {} : { platform: { image: builtFor, machine: `${PLATFORM.os}/${PLATFORM.architecture}` } }),
     ...exposedPorts(
       Object.keys(config?.ExposedPorts ?? {}),
-      (history ?? []).map(({ created_by }) => created_by ?? ""),
+      (Array.isArray(history) ? (history as ({ created_by?: unknown } | null)[]) : []).map((line) => {
+        return typeof line?.created_by === "string" ? line.created_by : "";
+      }),
     ),
     ...parseRuntime(config),
   };
 }
 
-/** Undefined for a manifest of schema 1, which has no sizes. Any user who may push writes it. */
+function digestIn(descriptor: { digest?: unknown } | null | undefined): string | undefined {
+  const digest = descriptor?.digest;
+  return typeof digest === "string" && DIGEST.test(digest) ? digest : undefined;
+}
+
+/** Undefined for a manifest of schema 1, which has no sizes. */
 function sizeOf({ layers }: Manifest): number | undefined {
   if (!Array.isArray(layers)) return undefined;
-  return layers.reduce((sum, layer) => sum + (Number.isSafeInteger(layer?.size) ? Math.max(0, Number(layer.size)) : 0), 0);
+  return (layers as ({ size?: unknown } | null)[]).reduce(
+    (sum, layer) => sum + (Number.isSafeInteger(layer?.size) ? Math.max(0, Number(layer?.size)) : 0),
+    0,
+  );
 }
 
 /** The registry and the repository of a full name, without tag and digest. */
@@ -201,12 +219,16 @@ async function checkedAddress(url: URL, image: RemoteImage, rules: RedirectRules
   }
 }
 
-function jsonIn<T>(reply: HttpReply, image: RemoteImage): T {
+function jsonIn<T extends object>(reply: HttpReply, image: RemoteImage): T {
+  const failed = (cause?: unknown) => new Fault("REGISTRY_UNREACHABLE", `The registry answered no JSON object for ${nameOf(image)}.`, { cause });
+  let value: unknown;
   try {
-    return JSON.parse(reply.text()) as T;
+    value = JSON.parse(reply.text());
   } catch (cause) {
-    throw new Fault("REGISTRY_UNREACHABLE", `The registry answered something that is not JSON for ${nameOf(image)}.`, { cause });
+    throw failed(cause);
   }
+  if (typeof value !== "object" || value === null) throw failed();
+  return value as T;
 }
 
 function nameOf({ host, repository, version }: RemoteImage): string {

@@ -48,6 +48,8 @@ export function parseReference(ref: string): Reference {
  */
 export function exposedPorts(configured: string[], createdBy: string[]): Pick<ResolvedImage, "exposed" | "guessed"> {
   const ports = [...new Set(configured.flatMap(tcpPort))].toSorted((a, b) => a - b);
+  // An author may write 100,000 ports, and lines that name as many others.
+  const isExposed = new Set(ports);
   if (ports.length < 2) return { exposed: ports };
   for (const line of createdBy) {
     const written = /\bEXPOSE\s(.+)/.exec(line)?.[1];
@@ -55,11 +57,11 @@ export function exposedPorts(configured: string[], createdBy: string[]): Pick<Re
     const named = [...written.matchAll(/\b(\d{1,5})(?:\/(tcp|udp|sctp))?\b/g)]
       .filter(([, , protocol]) => protocol === undefined || protocol === "tcp")
       .map(([, port]) => Number(port));
-    const first = named.find((port) => ports.includes(port));
+    const first = named.find((port) => isExposed.has(port));
     if (first === undefined) continue;
     // BuildKit writes several ports of a line as a map, sorted as text: the order is lost.
     const guessed = written.startsWith("map[") && named.length > 1;
-    const chosen = guessed ? Math.min(...named.filter((port) => ports.includes(port))) : first;
+    const chosen = guessed ? named.filter((port) => isExposed.has(port)).reduce((least, port) => Math.min(least, port)) : first;
     return { exposed: [chosen, ...ports.filter((port) => port !== chosen)], ...(guessed ? { guessed } : {}) };
   }
   return { exposed: ports, guessed: true };

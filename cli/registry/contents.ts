@@ -146,8 +146,8 @@ async function inspectImage(v2: V2, repository: string, reference: string): Prom
   const layers = (content.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
   const mediaType = content.mediaType ?? "";
   const nothing = { created: null, ports: [], command: [], variables: [] };
-  if (content.manifests) {
-    const platforms = content.manifests.map(({ platform }) => platformOf(platform ?? {})).filter((one) => one !== "");
+  if (Array.isArray(content.manifests)) {
+    const platforms = content.manifests.map((entry) => platformOf(entry?.platform ?? {})).filter((one) => one !== "");
     return { digest, mediaType, bytes: sizeOf(content.manifests), platforms, layers, ...nothing };
   }
   const bytes = sizeOf(content.layers ?? []) + (content.config?.size ?? 0);
@@ -174,7 +174,7 @@ function platformOf({ os, architecture }: { os?: string; architecture?: string }
 }
 
 function sizeOf(described: readonly InspectedBlob[]): number {
-  return described.reduce((sum, { size }) => sum + size, 0);
+  return described.reduce((sum, blob) => sum + (blob?.size ?? 0), 0);
 }
 
 /** `reference` is a tag or a digest; undefined if there is none. */

@@ -108,10 +108,11 @@ async function removeOldImages(
     ? []
     : await localApi(context)<ImagesInUse>("GET", "/admin/images-in-use").then(({ references }) => references, explainControlAway);
   const policy = { rules, used, now: context.clock.now() };
-  const { kept, removable } = await retainImages(storage, { ...policy, dryRun: true, remove: async () => {} });
+  const { kept, removable, failures } = await retainImages(storage, { ...policy, dryRun: true, remove: async () => {} });
   if (!dryRun && removable.length > 0) await deleteAll();
   return [
     ...removable.map(({ repository, digest, tags }) => ({ repository, tags: [...tags], digest, removed: true, why: null })),
+    ...failures.map(({ repository, why }) => ({ repository, tags: [], digest: "", removed: false, why })),
     ...kept.map(({ repository, tag, digest, why }) => ({ repository, tags: tag === undefined ? [] : [tag], digest, removed: false, why })),
   ];
 

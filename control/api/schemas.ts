@@ -371,6 +371,7 @@ export const RETENTION_RUN = Type.Object({
   removed: Type.Integer({ description: "images; with `dryRun`, that would be removed" }),
   kept: Type.Integer({ description: "tags, and images without a tag that are in use" }),
   images: Type.Array(EXPIRED_IMAGE, { description: "of those removed, at most 200" }),
+  failures: Type.Array(text, { description: "why images or repositories are left as they are, at most 20 sentences" }),
 });
 export type RetentionRunJson = Static<typeof RETENTION_RUN>;
 

@@ -157,6 +157,7 @@ export async function openMaintenance(options: MaintenanceOptions): Promise<{ cl
 export type RetentionRequest = { rules: readonly string[]; used: readonly string[]; dryRun: boolean };
 
 const MOST_LISTED = 200;
+const MOST_FAILURES = 20;
 
 /** Removes images of the running registry by rules. Faults: SETTINGS_INVALID, those of deleting. */
 async function applyRules(
@@ -169,9 +170,12 @@ async function applyRules(
       `${storageName(storage)} does not show when a tag was pushed: BERTH_REGISTRY_RETENTION needs images in a folder.`,
     );
   const remove = (repository: string, digest: string) => deleteManifest({ socketPath: registrySocket, clock }, repository, digest);
-  const { kept, removable } = await retainImages(storage.folder, { rules: rules.map(parseTagRule), used, now: clock.now(), dryRun, remove });
+  const run = await retainImages(storage.folder, { rules: rules.map(parseTagRule), used, now: clock.now(), dryRun, remove });
+  const { kept, removable } = run;
+  const failures = run.failures.slice(0, MOST_FAILURES).map(({ why }) => why);
+  if (run.failures.length > 0) log.warn({ failures }, "retention rules leave repositories as they are");
   if (!dryRun && removable.length > 0) log.info({ images: removable.length }, "images were removed by retention rules");
-  return { dryRun, endedOn: isoDate(clock.now()), removed: removable.length, kept: kept.length, images: removable.slice(0, MOST_LISTED) };
+  return { dryRun, endedOn: isoDate(clock.now()), removed: removable.length, kept: kept.length, images: removable.slice(0, MOST_LISTED), failures };
 }
 
 const LONGEST_REQUEST = 64 * 1_048_576;

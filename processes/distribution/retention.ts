@@ -49,6 +49,7 @@ export type RetentionPolicy = {
   rules: readonly TagRule[];
   /** What containers and kept versions of packages use, by whatever name of the registry. */
   used: readonly string[];
+  /** What an image names itself. */
   names(digest: string): ReferencedDigests;
   /** Epoch ms. */
   now: number;
@@ -62,16 +63,17 @@ const IN_FLIGHT_MS = DAY_MS;
  * any of these needs. Other images are removable, each as a whole: with its tags, or without any if they moved on.
  */
 export function retain(repositories: readonly StoredRepository[], policy: RetentionPolicy): Retention {
-  const all = repositories.map((repository) => retainIn(repository, policy));
+  const used = indexReferences(policy.used);
+  const all = repositories.map((repository) => retainIn(repository, { ...policy, used: used(repository.name) }));
   return { kept: all.flatMap(({ kept }) => kept), removable: all.flatMap(({ removable }) => removable) };
 }
 
-function retainIn({ name: repository, tags, revisions }: StoredRepository, policy: RetentionPolicy): Retention {
+type RepositoryPolicy = Omit<RetentionPolicy, "used"> & { used: UsedImages };
+
+function retainIn({ name: repository, tags, revisions }: StoredRepository, policy: RepositoryPolicy): Retention {
   const newestFirst = tags.toSorted((a, b) => b.pushedAt - a.pushedAt || (a.tag < b.tag ? 1 : -1));
-  const isUsed = (digest: string, tag?: string) => {
-    const digests = [digest, ...policy.names(digest).lists];
-    return policy.used.some((reference) => refersTo(reference, repository, tag, digests));
-  };
+  const usedDigests = withIndexes(policy.used.digests, [...tags, ...revisions], policy.names);
+  const isUsed = (digest: string, tag?: string) => usedDigests.has(digest) || (tag !== undefined && policy.used.tags.has(tag));
   const rules = policy.rules.filter((rule) => posix.matchesGlob(repository, rule.repositories));
   const isWithin = (pushedAt: number, days: number | undefined) => days !== undefined && policy.now - pushedAt < days * DAY_MS;
   const counts = new Map<TagRule, number>();
@@ -96,7 +98,7 @@ function retainIn({ name: repository, tags, revisions }: StoredRepository, polic
   for (const tag of newestFirst) if (!whyKept.has(tag) && needed.has(tag.digest)) whyKept.set(tag, "same image");
 
   const gone = new Map<string, string[]>();
-  for (const tag of newestFirst) if (!whyKept.has(tag)) gone.set(tag.digest, [...(gone.get(tag.digest) ?? []), tag.tag]);
+  for (const tag of newestFirst) if (!whyKept.has(tag)) addTo(gone, tag.digest, tag.tag);
   for (const { digest } of untagged) if (!needed.has(digest)) gone.set(digest, []);
   return {
     kept: [
@@ -111,38 +113,90 @@ function retainIn({ name: repository, tags, revisions }: StoredRepository, polic
 }
 
 /** These, what they list, and the signatures of any of them: a signature names its subject, which does not name the signature. */
-function neededBy(roots: readonly { digest: string }[], revisions: readonly StoredRevision[], { names }: RetentionPolicy): Set<string> {
-  const needed = new Set<string>();
-  const need = (digest: string) => {
-    for (const one of [digest, ...names(digest).lists]) needed.add(one);
-  };
-  for (const { digest } of roots) need(digest);
-  const signatures = revisions.map(({ digest }) => ({ digest, subject: names(digest).subject })).filter(({ subject }) => subject !== undefined);
-  for (let before = -1; before !== needed.size;) {
-    before = needed.size;
-    for (const { digest, subject = "" } of signatures) if (needed.has(subject)) need(digest);
+function neededBy(
+  roots: readonly { digest: string }[],
+  revisions: readonly StoredRevision[],
+  { names }: Pick<RetentionPolicy, "names">,
+): Set<string> {
+  const signatures = new Map<string, string[]>();
+  for (const { digest } of revisions) {
+    const { subject } = names(digest);
+    if (subject !== undefined) addTo(signatures, subject, digest);
   }
-  return needed;
+  return reach(
+    roots.map(({ digest }) => digest),
+    (digest) => [...names(digest).lists, ...(signatures.get(digest) ?? [])],
+  );
 }
 
-/** Whether `reference`, at any registry, names this image. Without certainty the image is kept. */
-function refersTo(reference: string, repository: string, tag: string | undefined, digests: readonly string[]): boolean {
-  const [named = "", digest] = reference.split("@", 2);
-  const colon = named.lastIndexOf(":");
-  const tagged = colon > named.lastIndexOf("/");
-  const name = tagged ? named.slice(0, colon) : named;
-  if (name !== repository && !name.endsWith(`/${repository}`)) return false;
-  if (digest !== undefined && digests.includes(digest)) return true;
-  return tagged ? named.slice(colon + 1) === tag : digest === undefined && tag === "latest";
+/** These digests, and those of the indexes that list any of them, at any depth. */
+function withIndexes(digests: ReadonlySet<string>, images: readonly { digest: string }[], names: RetentionPolicy["names"]): Set<string> {
+  const indexes = new Map<string, string[]>();
+  if (digests.size > 0)
+    for (const index of new Set(images.map(({ digest }) => digest))) for (const listed of names(index).lists) addTo(indexes, listed, index);
+  return reach([...digests], (digest) => indexes.get(digest) ?? []);
 }
 
-/** Applies rules to the images of a folder; `remove` is called for each image that goes, unless it is a dry run. Faults: those of `remove`. */
+/** Each digest once, however often and deeply it is listed: a few manifests that list each other many times are pushed in a second. */
+function reach(roots: readonly string[], next: (digest: string) => readonly string[]): Set<string> {
+  const reached = new Set(roots);
+  for (const digest of reached) for (const one of next(digest)) reached.add(one);
+  return reached;
+}
+
+function addTo(map: Map<string, string[]>, key: string, value: string): void {
+  const values = map.get(key);
+  if (values) values.push(value);
+  else map.set(key, [value]);
+}
+
+/** What references name in one repository. */
+type UsedImages = { tags: ReadonlySet<string>; digests: ReadonlySet<string> };
+
+/** What `references` name in a repository, at any registry. Without certainty the image is kept. */
+function indexReferences(references: readonly string[]): (repository: string) => UsedImages {
+  const byName = new Map<string, { tags: Set<string>; digests: Set<string> }>();
+  for (const reference of references) {
+    const [named = "", digest] = reference.split("@", 2);
+    const colon = named.lastIndexOf(":");
+    const tagged = colon > named.lastIndexOf("/");
+    const tag = tagged ? named.slice(colon + 1) : digest === undefined ? "latest" : undefined;
+    // Of `host/team/app` it may be `team/app` or `app` too: the first parts may be of another proxy.
+    for (let name = tagged ? named.slice(0, colon) : named, slash = 0; slash >= 0; name = name.slice(slash + 1)) {
+      const used = byName.get(name) ?? { tags: new Set(), digests: new Set() };
+      byName.set(name, used);
+      if (tag !== undefined) used.tags.add(tag);
+      if (digest !== undefined) used.digests.add(digest);
+      slash = name.indexOf("/");
+    }
+  }
+  return (repository) => byName.get(repository) ?? { tags: new Set(), digests: new Set() };
+}
+
+/** `failures`: why repositories or images are left as they are. */
+type RetentionRun = Retention & { failures: { repository: string; why: string }[] };
+
+/**
+ * Applies rules to the images of a folder; `remove` is called for each image that goes, unless it is a dry run. Images of one repository are judged
+ * apart from the others, so that what one user pushed does not end the run. Faults: those of `remove`.
+ */
 export async function retainImages(
   storage: string,
   { dryRun, remove, ...policy }: Omit<RetentionPolicy, "names"> & { dryRun: boolean; remove(repository: string, digest: string): Promise<void> },
-): Promise<Retention> {
-  const repositories = await loadStoredImages(storage);
-  const retention = retain(repositories, { ...policy, names: await loadReferencedDigests(storage, repositories) });
-  if (!dryRun) for (const { repository, digest } of retention.removable) await remove(repository, digest);
-  return retention;
+): Promise<RetentionRun> {
+  const used = indexReferences(policy.used);
+  const run: RetentionRun = { kept: [], removable: [], failures: [] };
+  for (const repository of await loadStoredImages(storage)) {
+    try {
+      const names = await loadReferencedDigests(storage, repository);
+      const { kept, removable } = retainIn(repository, { ...policy, used: used(repository.name), names });
+      for (const image of kept) run.kept.push(image);
+      for (const image of removable) run.removable.push(image);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      run.failures.push({ repository: repository.name, why: error.message });
+    }
+  }
+  if (!dryRun) for (const { repository, digest } of run.removable) await remove(repository, digest);
+  return run;
 }

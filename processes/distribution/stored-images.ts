@@ -1,5 +1,6 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { Fault } from "../../lib/fault.ts";
 
 /** A tag as it lies on the disk: what it points to, and when it was last pushed, epoch ms. */
 export type StoredTag = { tag: string; digest: string; pushedAt: number };
@@ -9,8 +10,8 @@ export type StoredRevision = { digest: string; pushedAt: number };
 
 export type StoredRepository = { name: string; tags: StoredTag[]; revisions: StoredRevision[] };
 
-/** The digests of other images that an image names: what an index lists, deeply, and what a signature is about. */
-export type ReferencedDigests = { lists: string[]; subject: string | undefined };
+/** The digests of other images that an image names itself: what an index lists, and what a signature is about. */
+export type ReferencedDigests = { lists: readonly string[]; subject: string | undefined };
 
 /** Distribution's layout, the same in versions 2 and 3. */
 const ROOT = "docker/registry/v2";
@@ -48,30 +49,56 @@ export async function tagPushedAt(storage: string, repository: string, tag: stri
   );
 }
 
-/** The digests that each stored image names. Of a plain image, and of one that is gone, none. */
+/** Distribution takes no larger manifest. */
+const LARGEST_MANIFEST = 4 * 1_048_576;
+/** Of one repository together. An index has one for each platform; more of them would fill the memory. */
+const MOST_REFERENCES = 500_000;
+const DIGEST = /^sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})$/;
+const NONE: ReferencedDigests = { lists: [], subject: undefined };
+
+/**
+ * The digests that each image of a repository names. Of a plain image, and of one that is gone, none. Any user who may push writes these manifests, and
+ * Distribution stores members that it does not know unchecked. Faults: REGISTRY_FAILED beyond the limits, since what an image needs is then unknown.
+ */
 export async function loadReferencedDigests(
   storage: string,
-  repositories: readonly StoredRepository[],
+  { name, tags, revisions }: StoredRepository,
 ): Promise<(digest: string) => ReferencedDigests> {
-  const manifests = new Map<string, StoredManifest>();
-  const stored = new Set(repositories.flatMap(({ tags, revisions }) => [...tags, ...revisions].map(({ digest }) => digest)));
-  for (const digest of stored) {
-    const { manifests: listed, subject } = parseManifest(await readFile(join(storage, blobFile(digest)), "utf8").catch(() => ""));
-    if (listed !== undefined || subject !== undefined) manifests.set(digest, { ...(listed && { manifests: listed }), ...(subject && { subject }) });
+  const references = new Map<string, ReferencedDigests>();
+  let count = 0;
+  for (const digest of new Set([...tags, ...revisions].map((image) => image.digest))) {
+    const file = join(storage, blobFile(digest));
+    const size = await stat(file).then(
+      (stats) => stats.size,
+      () => 0,
+    );
+    const reference = size > LARGEST_MANIFEST ? undefined : parseReferences(await readFile(file, "utf8").catch(() => ""));
+    count += reference?.lists.length ?? 0;
+    if (reference === undefined || count > MOST_REFERENCES) {
+      const why = reference ? `its images list more than ${MOST_REFERENCES} others` : `${digest} is larger than ${LARGEST_MANIFEST} bytes`;
+      throw new Fault("REGISTRY_FAILED", `The images of ${name} are not judged, and all stay: ${why}.`);
+    }
+    if (reference.lists.length > 0 || reference.subject !== undefined) references.set(digest, reference);
   }
-  const lists = (digest: string): string[] => (manifests.get(digest)?.manifests ?? []).flatMap((one) => [one.digest, ...lists(one.digest)]);
-  return (digest) => ({ lists: lists(digest), subject: manifests.get(digest)?.subject?.digest });
+  return (digest) => references.get(digest) ?? NONE;
 }
 
-function parseManifest(text: string): StoredManifest {
+/** Each digest once. An entry that is none names nothing that could be pulled. */
+function parseReferences(text: string): ReferencedDigests {
+  let manifest: { manifests?: unknown; subject?: unknown } | null;
   try {
-    return JSON.parse(text) as StoredManifest;
+    manifest = JSON.parse(text) as typeof manifest;
   } catch {
-    return {};
+    return NONE;
   }
+  const entries: unknown[] = Array.isArray(manifest?.manifests) ? manifest.manifests : [];
+  return { lists: [...new Set(entries.map(digestIn).filter((digest) => digest !== undefined))], subject: digestIn(manifest?.subject) };
 }
 
-type StoredManifest = { manifests?: { digest: string }[]; subject?: { digest: string } };
+function digestIn(descriptor: unknown): string | undefined {
+  const { digest } = (descriptor ?? {}) as { digest?: unknown };
+  return typeof digest === "string" && DIGEST.test(digest) ? digest : undefined;
+}
 
 async function tagsIn(folder: string): Promise<StoredTag[]> {
   const tags: StoredTag[] = [];

@@ -88,3 +88,47 @@ t.test("an image of such a registry is refused by a driver, which sends nothing 
   await rejectsWith(t, "REGISTRY_UNREACHABLE", driver.resolve({ ref: `${internal.at}/evil/x:1` }, call()));
   t.same(internal.requests, []);
 });
+
+t.test("a registry that answers other types than the specification's is refused, or is taken for an image of which nothing is known", async (t) => {
+  const AMD = { os: "linux", architecture: "amd64" };
+  const answers = async (replies: Record<string, unknown>) =>
+    openRecorder(t, "127.0.0.1", ({ url = "" }, response) => {
+      const path = url.slice("/v2/evil/x/".length);
+      response.writeHead(path in replies ? 200 : 404).end(JSON.stringify(replies[path]));
+    });
+  for (const manifest of [null, 5, "x"]) await rejectsWith(t, "REGISTRY_UNREACHABLE", read((await answers({ "manifests/1": manifest })).at));
+  for (const entries of [[null], [5], [{ platform: null }], [{ platform: AMD }], [{ platform: AMD, digest: "../../secret" }]]) {
+    const registry = await answers({ "manifests/1": { manifests: entries } });
+    await rejectsWith(t, "IMAGE_NOT_FOUND", read(registry.at));
+    t.equal(registry.requests.length, 1, "nothing else is requested");
+  }
+  for (const manifest of [
+    { manifests: 5 },
+    { manifests: {} },
+    { config: 5 },
+    { config: { digest: 5 } },
+    { layers: [null, { size: "x" }], config: null },
+  ])
+    t.match(await read((await answers({ "manifests/1": manifest })).at), { exposed: [], command: [] });
+  const digest = `sha256:${"a".repeat(64)}`;
+  for (const config of [
+    { history: 5 },
+    { history: [null, { created_by: 5 }], config: 5 },
+    { config: { ExposedPorts: 5, Entrypoint: 5, Healthcheck: 5 } },
+  ])
+    t.match(await read((await answers({ "manifests/1": { config: { digest } }, [`blobs/${digest}`]: config })).at), { exposed: [] });
+  await rejectsWith(t, "REGISTRY_UNREACHABLE", read((await answers({ "manifests/1": { config: { digest } }, [`blobs/${digest}`]: null })).at));
+});
+
+t.test("a configuration of 100,000 ports, and as many others in its history, is read at once", { timeout: 20_000 }, async (t) => {
+  const digest = `sha256:${"a".repeat(64)}`;
+  const ports = Object.fromEntries(Array.from({ length: 50_000 }, (_, at) => [`${at + 10_000}/tcp`, {}]));
+  const named = Array.from({ length: 400_000 }, (_, at) => at % 9_000).join(" ");
+  const config = { config: { ExposedPorts: ports }, history: [{ created_by: `EXPOSE ${named}` }] };
+  const registry = await openRecorder(t, "127.0.0.1", ({ url = "" }, response) => {
+    response.end(JSON.stringify(url.includes("/blobs/") ? config : { config: { digest } }));
+  });
+  const before = performance.now();
+  t.equal((await read(registry.at)).exposed.length, 50_000);
+  t.ok(performance.now() - before < 10_000, `${Math.round(performance.now() - before)} ms`);
+});

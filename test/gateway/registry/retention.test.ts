@@ -1,6 +1,10 @@
-import t from "tap";
-import { parseTagRule, retain, type RetentionPolicy } from "../../../processes/distribution/retention.ts";
-import type { StoredTag } from "../../../processes/distribution/stored-images.ts";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import t, { type Test } from "tap";
+import { parseTagRule, retain, retainImages, type RetentionPolicy } from "../../../processes/distribution/retention.ts";
+import { blobFile, type StoredTag } from "../../../processes/distribution/stored-images.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { digestOf } from "./registry-client.ts";
 
 const tag = (name: string, digest: string, pushedAt: number) => ({ tag: name, digest: `sha256:${digest}`, pushedAt });
 /** As it lies on the disk: each image once, and those without a tag beside them, by when they were pushed. */
@@ -109,4 +113,75 @@ t.test("a rule is for tags and repositories by pattern; the first one counts, an
 t.test("a rule that is none is refused with the right form", async (t) => {
   for (const text of ["datagrok/a", "datagrok/a:*", "a:* keep=x", "a@untagged keep=3", "a:* keep=1 or=2", "A:* keep=1"])
     t.throws(() => parseTagRule(text), { code: "SETTINGS_INVALID" }, text);
+});
+
+/** Distribution's folder with manifests of any content. */
+function openStorage(t: Test) {
+  const storage = tempFolder(t);
+  const write = (path: string, content: string) => {
+    mkdirSync(dirname(join(storage, path)), { recursive: true });
+    writeFileSync(join(storage, path), content);
+  };
+  const push = (repository: string, tags: string | string[], manifest: unknown): string => {
+    const content = JSON.stringify(manifest);
+    const digest = digestOf(content);
+    const manifests = `docker/registry/v2/repositories/${repository}/_manifests`;
+    write(blobFile(digest), content);
+    write(`${manifests}/revisions/${digest.replace(":", "/")}/link`, digest);
+    for (const tag of [tags].flat()) write(`${manifests}/tags/${tag}/current/link`, digest);
+    return digest;
+  };
+  const retained = async (options: { rules?: string[]; used?: string[]; remove?: (repository: string, digest: string) => Promise<void> } = {}) => {
+    const { rules = ["**:old* days=1", "**@untagged days=1"], used = [], remove } = options;
+    return retainImages(storage, {
+      rules: rules.map(parseTagRule),
+      used,
+      now: Date.now() + 9 * DAY_MS,
+      dryRun: remove === undefined,
+      remove: remove ?? (async () => {}),
+    });
+  };
+  return { storage, write, push, retained };
+}
+
+t.test("indexes that list each other many times cost no more than each image once, and keep what they list", { timeout: 20_000 }, async (t) => {
+  const { push, retained } = openStorage(t);
+  const repeat = (digest: string) => ({ manifests: Array.from({ length: 2_000 }, () => ({ digest })) });
+  const image = push("a", [], { config: {} });
+  let top = image;
+  for (let level = 0; level < 6; level++) top = push("a", [], repeat(top));
+  push("a", "main", repeat(top));
+  push("a", "old", {});
+  const { removable } = await retained();
+  t.same(
+    removable.map(({ tags }) => tags),
+    [["old"]],
+  );
+  const used = await retained({ rules: ["**:* days=1", "**@untagged days=1"], used: [`registry.example/a@${image}`] });
+  t.same(
+    used.removable.map(({ tags }) => tags),
+    [["old"]],
+    "an index stays, at any level, of which a container uses a part",
+  );
+});
+
+t.test("a manifest of other types, or beyond the limits, ends no run: at most its own repository stays as it is", async (t) => {
+  const { push, write, retained } = openStorage(t);
+  for (const [at, manifest] of [
+    5,
+    null,
+    "x",
+    [],
+    { manifests: 5 },
+    { manifests: [null, 5, { digest: 7 }, { digest: "../x" }], subject: 5 },
+  ].entries())
+    push("bad", `old-${at}`, manifest);
+  write(blobFile(push("bad", "old-text", "text")), "{");
+  push("good", "old", {});
+  push("large", "old", { a: "x".repeat(5_000_000) });
+  const { removable, failures } = await retained();
+  t.equal(removable.filter(({ repository }) => repository === "bad").length, 7);
+  t.equal(removable.filter(({ repository }) => repository === "good").length, 1);
+  t.equal(removable.filter(({ repository }) => repository === "large").length, 0);
+  t.match(failures, [{ repository: "large", why: /large .*4194304 bytes/ }]);
 });

@@ -180,13 +180,18 @@ function RetentionView() {
   );
 }
 
-function RetentionResult({ last: { dryRun, endedOn, removed, kept, images } }: { last: RetentionRun }) {
+function RetentionResult({ last: { dryRun, endedOn, removed, kept, images, failures } }: { last: RetentionRun }) {
   return (
     <>
       <p role="status">
         {dryRun ? "The rules would remove" : "Removed"} {imagesOf(removed)}; {kept === 1 ? "1 tag stays" : `${kept} tags stay`}.{" "}
         <Moment at={endedOn} />
       </p>
+      {failures.map((failure) => (
+        <p key={failure} class="failure">
+          {failure}
+        </p>
+      ))}
       {images.length > 0 ? (
         <Table
           rows={images}
