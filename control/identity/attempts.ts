@@ -112,7 +112,7 @@ function keyOf(client: string, key: string): string {
 }
 
 /** The part of an address that one client has: an IPv4 address, or the first 64 bits of an IPv6 one. */
-function clientOf(peer: string): string {
+export function clientOf(peer: string): string {
   const [address = ""] = peer.split("%", 1);
   if (isIP(address) !== 6) return address;
   const tail = address.slice(address.lastIndexOf(":") + 1);

@@ -4,7 +4,7 @@ import type { Log } from "../../lib/log.ts";
 import type { SessionKind, User } from "../model/entities.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
-import { createSignInAttempts } from "./attempts.ts";
+import { clientOf, createSignInAttempts } from "./attempts.ts";
 import type { OidcCodeRequest, OidcProvider, OidcUserClaims } from "./oidc-provider.ts";
 import { blocked, type ControlIdentity } from "./open-identity.ts";
 import { ADMIN_LOGIN, LOGIN, MOST_GROUPS } from "./open-users.ts";
@@ -70,6 +70,9 @@ const CODE_CONTEXT = ["sign-in of a browser"];
 const DEVICE_CONTEXT = ["sign-in of a device"];
 /** Each waits for the provider. */
 const MOST_AT_ONCE = 32;
+/** Polls of devices have places of their own: they need no credential, so they must not keep a sign-in of a browser waiting. */
+const MOST_POLLS_AT_ONCE = 8;
+const MOST_POLLS_OF_CLIENT = 2;
 const BUSY_MS = 1_000;
 const MOST_POLLED = 1_000;
 const SLOWER_MS = 5_000;
@@ -84,21 +87,28 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
   const { name } = provider;
   /** Each unfinished sign-in costs a request to the provider. */
   const attempts = createSignInAttempts({ clock, refusal: `Too many sign-ins with ${name} failed from this address. Wait, then try again.` });
-  /** When berth may ask the provider again about a device, by the digest of its handle; the oldest first. */
-  const polls = new Map<string, { from: number; intervalMs: number }>();
+  /** When berth may ask the provider again about a device, by the digest of its device code; the oldest first. */
+  const pauses = new Map<string, { from: number; intervalMs: number }>();
   let running = 0;
+  /** The clients of the polls that are under way. */
+  const polling: string[] = [];
 
   const limited = async <T>(peer: string | undefined, work: () => Promise<T>): Promise<T> => {
     attempts.check(peer);
     if (running >= MOST_AT_ONCE) throw new Fault("TOO_MANY_ATTEMPTS", "Too many users sign in at this moment: try again.", { retryAfterMs: BUSY_MS });
     running++;
     try {
+      return await counted(peer, work);
+    } finally {
+      running--;
+    }
+  };
+  const counted = async <T>(peer: string | undefined, work: () => Promise<T>): Promise<T> => {
+    try {
       return await work();
     } catch (error) {
       if (error instanceof Fault && error.code === "SIGN_IN_FAILED") attempts.failed(peer);
       throw error;
-    } finally {
-      running--;
     }
   };
   const seal = async (context: readonly string[], value: object): Promise<string> => {
@@ -107,9 +117,11 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
   };
   const unseal = <T extends { until: number }>(context: readonly string[], sealed: string): T => {
     const [keyId = "", box = ""] = sealed.split(".", 2);
+    // Decoding of base64 is lenient: only the spelling that berth wrote is accepted.
+    const isCanonical = sealed === `${keyId}.${Buffer.from(box, "base64").toString("base64")}`;
     let value: T | undefined;
     try {
-      value = JSON.parse(vault.open(context, { keyId, box }, "The sign-in")) as T;
+      if (isCanonical) value = JSON.parse(vault.open(context, { keyId, box }, "The sign-in")) as T;
     } catch {
       // Of another berth, or changed.
     }
@@ -193,23 +205,30 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
       }),
     finishDevice: async (handle, peer) => {
       const { deviceCode, intervalMs: firstMs } = unseal<SealedDevice>(DEVICE_CONTEXT, handle);
-      const digest = tokenDigest(handle);
-      const { from, intervalMs } = polls.get(digest) ?? { from: 0, intervalMs: firstMs };
-      if (from > clock.monotonic()) return undefined;
+      const digest = tokenDigest(deviceCode);
+      const { from, intervalMs } = pauses.get(digest) ?? { from: 0, intervalMs: firstMs };
+      const client = clientOf(peer ?? "");
+      const ofClient = polling.filter((one) => one === client).length;
+      if (from > clock.monotonic() || polling.length >= MOST_POLLS_AT_ONCE || ofClient >= MOST_POLLS_OF_CLIENT) return undefined;
       const pause = (ms: number) => {
-        polls.delete(digest);
-        const [oldest] = polls.size >= MOST_POLLED ? polls.keys() : [];
-        if (oldest !== undefined) polls.delete(oldest);
+        pauses.delete(digest);
+        const [oldest] = pauses.size >= MOST_POLLED ? pauses.keys() : [];
+        if (oldest !== undefined) pauses.delete(oldest);
         // The client counts its interval from the response.
-        polls.set(digest, { from: clock.monotonic() + ms * 0.8, intervalMs: ms });
+        pauses.set(digest, { from: clock.monotonic() + ms * 0.8, intervalMs: ms });
       };
       pause(intervalMs);
-      return limited(undefined, async () => {
-        const claims = await provider.finishDevice(deviceCode);
-        // RFC 8628 §3.5.
-        if (claims === "slow_down") pause(intervalMs + SLOWER_MS);
-        return typeof claims === "string" ? undefined : openSession(claims, "administration", peer);
-      });
+      polling.push(client);
+      try {
+        return await counted(peer, async () => {
+          const claims = await provider.finishDevice(deviceCode);
+          // RFC 8628 §3.5.
+          if (claims === "slow_down") pause(intervalMs + SLOWER_MS);
+          return typeof claims === "string" ? undefined : openSession(claims, "administration", peer);
+        });
+      } finally {
+        polling.splice(polling.indexOf(client), 1);
+      }
     },
   };
 }

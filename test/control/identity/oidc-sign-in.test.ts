@@ -229,6 +229,47 @@ t.test("a device polls the provider no faster than the provider wants", async (t
   await t.rejects(signIn.finishDevice(handle, PEER), { code: "SIGN_IN_FAILED" }, "it has expired");
 });
 
+t.test("other spellings of a handle are refused, and none polls the provider", async (t) => {
+  const { signIn, forging } = await openSignIn(t);
+  forging.answers.set("/token", (_request, response) => forging.json(response, { error: "authorization_pending" }, 400));
+  const { handle } = await signIn.beginDevice(PEER);
+  t.equal(await signIn.finishDevice(handle, PEER), undefined);
+  const urlSafe = handle.replaceAll("+", "-").replaceAll("/", "_");
+  for (const other of [`${handle}.1`, `${handle}.`, `${handle}=`, `${handle} `, handle.replace(/.{8}$/, " $&"), `${handle}AA==`, urlSafe])
+    if (other !== handle) await t.rejects(signIn.finishDevice(other, PEER), { code: "SIGN_IN_FAILED" }, other.slice(-10));
+  t.equal(forging.requests.filter(({ path }) => path === "/token").length, 1);
+});
+
+t.test("polls of devices keep no one else from signing in, however slow the provider is", async (t) => {
+  const opened = await openSignIn(t);
+  const { signIn, forging } = opened;
+  const held: (() => void)[] = [];
+  let code = 0;
+  forging.answers.set("/device", (_request, response) =>
+    forging.json(response, {
+      device_code: `code-${code++}`,
+      user_code: "A",
+      verification_uri: `${forging.issuer}/enter`,
+      expires_in: 600,
+      interval: 1,
+    }),
+  );
+  forging.answers.set("/token", (_request, response) => void held.push(() => forging.json(response, { error: "authorization_pending" }, 400)));
+  const polls: Promise<unknown>[] = [];
+  const poll = async (peer: string, devices: number) => {
+    for (let count = 0; count < devices; count++) polls.push(signIn.finishDevice((await signIn.beginDevice(peer)).handle, peer));
+  };
+  await poll(PEER, 5);
+  await eventually("the polls of one address", () => held.length === 2);
+  for (let client = 0; client < 20; client++) await poll(`198.51.100.${client}`, 2);
+  await eventually("the polls of all addresses", () => held.length === 8);
+  forging.answers.delete("/token");
+  t.match(await signInWith(opened), { user: { login: "anna" } });
+  t.equal(forging.requests.filter(({ path }) => path === "/token").length, 9, "no more polls than that are under way");
+  for (const answer of held) answer();
+  t.same(new Set(await Promise.all(polls)), new Set([undefined]), "those without a place poll again");
+});
+
 t.test("a provider without the device flow, or with a strange address for it, refuses command lines alone", async (t) => {
   const opened = await openSignIn(t);
   const { signIn, forging } = opened;
