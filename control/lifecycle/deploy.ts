@@ -16,6 +16,7 @@ import { describeTimeout, earlierStarts, expectedPorts, type StartSteps } from "
 import type { WatchListeners } from "./listener-watch.ts";
 import { containerKey } from "./work-queue.ts";
 
+type StartCheck = { row: Container; image: Image; author: string | undefined };
 type SpecParts = { row: Container; image: Image; packageName: string | undefined; plan: ReadinessPlan; env: Record<string, string> };
 
 /** Makes the row's service run and answer, whether or not it does already. Faults: those of the driver, START_TIMED_OUT. */
@@ -28,7 +29,7 @@ export type Deploy = (
 /** What a deploy needs besides the row. `owner`: the package. Undefined: it was removed. `wakes`: earlier starts. */
 export type DeployParts = {
   image: Image | undefined;
-  owner: Pick<Package, "name"> | undefined;
+  owner: Pick<Package, "name" | "authorId"> | undefined;
   wakes: readonly Pick<Wake, "phases">[];
 };
 
@@ -58,11 +59,11 @@ export type ContainerDeployDeps = {
   claimAddresses(row: Container, addresses: readonly OwnedAddress[], isNew: boolean): Promise<void>;
   inFlight: InFlightOperations;
   /** As `StartSlots`. */
-  slots: { leave(item: string): void };
+  slots: { enter(item: string, user: string, signal: AbortSignal): Promise<void>; leave(item: string): void };
   steps: StartSteps;
   source: SpecSource;
   /** Undefined: any image may run. */
-  imagePolicy?: Pick<ImagePolicy, "requireStart"> | undefined;
+  imagePolicy?: Pick<ImagePolicy, "requireStart" | "isRemembered"> | undefined;
   clock: Pick<Clock, "now">;
   epoch: () => number;
   limits: LifecycleLimits;
@@ -113,7 +114,7 @@ export function createDeploy({
     };
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.
-      await imagePolicy?.requireStart(image, stop);
+      if (imagePolicy) await requireStart(imagePolicy, { row, image, author: owner?.authorId }, stop);
       const own = (await source.renderEnv?.(row)) ?? row.env;
       const plan = planReadiness(row.config, image, driver);
       const sized = { ...row, config: { ...row.config, cpu: plan.cpu } };
@@ -177,6 +178,15 @@ export function createDeploy({
       });
     return { ...deployment, deployed };
   };
+
+  /** A start has no slot while berth waits for its image's registry, which may take long. */
+  async function requireStart(policy: NonNullable<typeof imagePolicy>, { row, image, author }: StartCheck, signal: AbortSignal): Promise<void> {
+    const { ref, digest } = image;
+    const isWaiting = row.state === "STARTING" && !policy.isRemembered(image);
+    if (isWaiting) slots.leave(row.id);
+    await policy.requireStart({ ref, digest, author }, signal);
+    if (isWaiting) await slots.enter(row.id, row.requestedBy ?? "", signal);
+  }
 
   function specOf({ environment, filesFolder, leaderEpoch }: SpecSource, { row, image, packageName, plan, env }: SpecParts): Spec {
     const { readiness, port } = plan;

@@ -1,7 +1,8 @@
 import type { ImageMeasures } from "../../drivers/driver.ts";
 import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Clock } from "../../lib/clock.ts";
-import { createFairSlots } from "../../lib/fair-queues.ts";
+import { openDeadline, withTimeout } from "../../lib/deadline.ts";
+import { createFairSlots, type FairSlots } from "../../lib/fair-queues.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Image } from "../model/entities.ts";
@@ -33,35 +34,51 @@ export type ImagePolicyDeps = {
   /** Whether one of the keys has signed it, and their names for users; undefined: no signature is needed. Faults: PROGRAM_UNUSABLE, REGISTRY_UNREACHABLE. */
   signatures: { keys: readonly string[]; verify(image: RegistryImage, signal: AbortSignal): Promise<boolean> } | undefined;
   metrics: Pick<Metrics, "imageRefusals">;
-  clock: Pick<Clock, "now">;
+  clock: Pick<Clock, "now" | "after" | "monotonic">;
 };
 
 /** An image that is being validated; `measures` are the engine's, for an image that no registry has. */
-export type CheckedImage = Pick<Image, "ref"> & { digest?: string | undefined; measures?: ImageMeasures };
+export type CheckedImage = Pick<Image, "ref"> & ImageOwner & { digest?: string | undefined; measures?: ImageMeasures };
+
+/** The id of the user whose turn a check takes: the package's author. Undefined: its package was removed. */
+type ImageOwner = { author: string | undefined };
 
 /** A package that is being published. `others`: what else its author has published, for the author's quota. */
 export type CheckedPackage = {
   name: string;
+  author: string;
   images: readonly { ref: string; /** For messages, such as `dockerfiles/app`. */ at: string }[];
   others(): Promise<readonly Pick<Image, "ref" | "digest">[]>;
 };
 
-/** The rules for images. Each refusal is one sentence: what is wrong, with which image, and what is allowed. It is fail-closed: what cannot be checked is refused. */
+/**
+ * The rules for images. Each refusal is one sentence: what is wrong, with which image, and what is allowed. It is fail-closed: what cannot be checked is refused.
+ * Authors take turns: their registries may be slow.
+ */
 export type ImagePolicy = {
   /** Sends no request. Faults: IMAGE_REFUSED. */
   requireName(ref: string): void;
   /** Before an image becomes READY. Faults: IMAGE_REFUSED, and those of registries where it could not be checked. */
   requireImage(image: CheckedImage, signal: AbortSignal): Promise<void>;
   /** Before a container starts from it: its name and its signature, which are remembered. Faults: as `requireImage`. */
-  requireStart(image: Pick<Image, "ref" | "digest">, signal: AbortSignal): Promise<void>;
-  /** Before a package is stored. What no registry has yet, or a registry does not answer for, is left to `requireImage`. Faults: PACKAGE_REFUSED. */
+  requireStart(image: Pick<Image, "ref" | "digest"> & ImageOwner, signal: AbortSignal): Promise<void>;
+  /** Whether `requireStart` sends no request. */
+  isRemembered(image: Pick<Image, "digest">): boolean;
+  /**
+   * Before a package is stored. What no registry has yet, or a registry does not answer for, is left to `requireImage`.
+   * Faults: PACKAGE_REFUSED, and REGISTRY_UNREACHABLE where it takes too long.
+   */
   requirePackage(published: CheckedPackage, signal: AbortSignal): Promise<void>;
 };
 
 /** Of digests; some bytes each. */
 const MAX_REMEMBERED = 20_000;
-/** Requests to registries and runs of cosign at the same time. */
-const SLOTS = { slots: 4, slotsPerUser: 4, waiting: 10_000, waitingPerUser: 10_000 };
+/** Requests to registries and runs of cosign at the same time: of publishes and validations, and as many of starts. */
+const SLOTS = { slots: 6, slotsPerUser: 2, waiting: 10_000, waitingPerUser: 2_000 };
+/** One request, or one run of cosign for each key, without the wait for its turn. */
+const CHECK_MS = 60_000;
+/** All images of a package that is being published. */
+const PACKAGE_MS = 60_000;
 const MEGABYTE = 1_000_000;
 const HUB = "docker.io";
 const DAY_MS = 24 * 3_600_000;
@@ -75,7 +92,9 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
   const measured = new BoundedMap<string, RegistryImage>(MAX_REMEMBERED);
   /** Digests that a key has signed. The keys are those of this process, so they are no part of it. */
   const signed = new BoundedMap<string, true>(MAX_REMEMBERED);
-  const slots = createFairSlots({ ...SLOTS, full: () => new Fault("REGISTRY_UNREACHABLE", "Too many images wait for their check; try again soon.") });
+  const full = () => new Fault("REGISTRY_UNREACHABLE", "Too many images wait for their check; try again soon.");
+  const checks = createFairSlots({ ...SLOTS, full });
+  const starts = createFairSlots({ ...SLOTS, full });
 
   const refuse = (reason: RefusalReason, message: string) => {
     metrics.imageRefusals.at(reason).add();
@@ -93,11 +112,20 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
     throw refuse("name", `The image ${ref} is not allowed on this server: BERTH_IMAGE_ALLOW allows ${listed(rules.allow)}.`);
   };
 
+  const inTurn = <R>(ref: string, { slots, author = "", signal }: CheckTurn, work: (signal: AbortSignal) => Promise<R>): Promise<R> => {
+    const overdue = () => new Fault("REGISTRY_UNREACHABLE", `The registry of the image ${ref} did not answer within ${CHECK_MS / 1_000} s.`);
+    return slots.run(author, signal, () => {
+      // The slot is free when the work has ended, such as a child process.
+      const deadline = openDeadline({ clock, ms: CHECK_MS, overdue, signal });
+      return work(deadline.signal).finally(deadline.close);
+    });
+  };
+
   /** What has a digest never changes, so one request is enough. */
-  const readOnce = async (ref: string, digest: string | undefined, signal: AbortSignal): Promise<RegistryImage | undefined> => {
+  const readOnce = async (ref: string, digest: string | undefined, turn: CheckTurn): Promise<RegistryImage | undefined> => {
     const cached = digest === undefined ? undefined : measured.get(`${parseReference(ref).name}@${digest}`);
     if (cached) return cached;
-    const image = await slots.run("", signal, () => read(ref, digest, signal));
+    const image = await inTurn(ref, turn, async (signal) => (turn.isNeeded?.() === false ? undefined : read(ref, digest, signal)));
     if (image) measured.set(`${parseReference(ref).name}@${image.digest}`, image);
     return image;
   };
@@ -124,8 +152,10 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
     );
   };
 
-  const requireSignature = async (ref: string, digest: string | undefined, image: RegistryImage | undefined, signal: AbortSignal) => {
-    if (!signatures || (digest !== undefined && signed.has(digest))) return;
+  const isRemembered = ({ digest }: Pick<Image, "digest">) => !signatures || (digest !== undefined && signed.has(digest));
+
+  const requireSignature = async (ref: string, digest: string | undefined, image: RegistryImage | undefined, turn: CheckTurn) => {
+    if (!signatures || isRemembered({ digest })) return;
     const needed = `BERTH_IMAGE_KEYS needs a signature of ${listed(signatures.keys)}`;
     if (!image)
       throw refuse(
@@ -138,7 +168,7 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
         "signature",
         `Signatures of the image ${ref} are not read, because no pattern of BERTH_IMAGE_ALLOW names its registry ${image.host}; ${needed}.`,
       );
-    if (await slots.run("", signal, () => signatures.verify(image, signal))) return void signed.set(image.digest, true);
+    if (await inTurn(ref, turn, (signal) => signatures.verify(image, signal))) return void signed.set(image.digest, true);
     throw refuse("signature", `The image ${ref} is not signed by an accepted key; ${needed}: sign it (cosign sign --key) and publish again.`);
   };
 
@@ -161,8 +191,8 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
   const hasQuota = [rules.userImages, rules.userMb, rules.packageImages, rules.packageMb].some((limit) => limit !== undefined);
   const hasSizeQuota = rules.userMb !== undefined || rules.packageMb !== undefined;
 
-  const requireQuota = async ({ name, images, others }: CheckedPackage, found: ReadonlyMap<string, RegistryImage>, signal: AbortSignal) => {
-    const own = [...new Set(images.map(({ ref }) => ref))].map((ref) => ({ ref, digest: found.get(ref)?.digest }));
+  const requireQuota = async ({ name, images, others }: CheckedPackage, measuredImages: ReadonlyMap<string, RegistryImage>, turn: CheckTurn) => {
+    const own = [...new Set(images.map(({ ref }) => ref))].map((ref) => ({ ref, digest: measuredImages.get(ref)?.digest }));
     const quotas = [
       { of: `The package ${name} has`, list: async () => own, most: rules.packageImages, mb: rules.packageMb, setting: "BERTH_IMAGE_PACKAGE_" },
       {
@@ -183,7 +213,7 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
       let bytes = 0;
       for (const { ref, digest } of distinct.values()) {
         // One that cannot be read any more must not keep its author from publishing.
-        const image = found.get(ref) ?? (await readOnce(ref, digest, signal).catch(() => signal.throwIfAborted()));
+        const image = measuredImages.get(ref) ?? (await readOnce(ref, digest, turn).catch(() => turn.signal.throwIfAborted()));
         bytes += image?.sizeBytes ?? 0;
       }
       if (bytes > mb * MEGABYTE)
@@ -191,62 +221,89 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
     }
   };
 
+  const requireAll = async (published: CheckedPackage, signal: AbortSignal) => {
+    const { images, author } = published;
+    for (const { ref } of images) requireName(ref);
+    const measuredImages = new Map<string, RegistryImage>();
+    const needsRegistry = signatures || hasMeasureRules || hasSizeQuota;
+    const refs = needsRegistry ? [...new Set(images.map(({ ref }) => ref))] : [];
+    /** Registries that did not answer: their other images are left to `requireImage` at once. */
+    const silent = new Set<string | undefined>();
+    const turn = { slots: checks, author, signal };
+    await Promise.all(
+      refs.map(async (ref) => {
+        const registry = registryOf(ref);
+        const later = laterIfFault(signal, () => silent.add(registry));
+        const image = await readOnce(ref, undefined, { ...turn, isNeeded: () => !silent.has(registry) }).catch(later);
+        if (!image) return;
+        measuredImages.set(ref, image);
+        requireMeasures(ref, image);
+        await requireSignature(ref, image.digest, image, turn).catch(later);
+      }),
+    );
+    if (hasQuota) await requireQuota(published, measuredImages, turn);
+  };
+
   return {
     requireName,
-    requireImage: async ({ ref, digest, measures = {} }, signal) => {
+    isRemembered,
+    requireImage: async ({ ref, digest, author, measures = {} }, signal) => {
       requireName(ref);
       if (!signatures && !hasMeasureRules) return;
+      const turn = { slots: checks, author, signal };
       await closed(ref, signal, async () => {
         const isLocal = digest === undefined;
         const image = isLocal
           ? undefined
-          : await readOnce(ref, digest, signal).catch((error: unknown) => {
+          : await readOnce(ref, digest, turn).catch((error: unknown) => {
               // The engine's answer is enough where only that is needed.
               if (signatures || signal.aborted || !(error instanceof Fault)) throw error;
               return undefined;
             });
         requireMeasures(ref, image ?? measures);
-        await requireSignature(ref, digest, image, signal);
+        await requireSignature(ref, digest, image, turn);
       });
     },
-    requireStart: async ({ ref, digest }, signal) => {
+    requireStart: async ({ ref, digest, author }, signal) => {
       requireName(ref);
-      if (!signatures || (digest !== undefined && signed.has(digest))) return;
+      if (isRemembered({ digest })) return;
+      const turn = { slots: starts, author, signal };
       await closed(ref, signal, async () => {
-        const image = digest === undefined ? undefined : await readOnce(ref, digest, signal);
-        await requireSignature(ref, digest, image, signal);
+        const image = digest === undefined ? undefined : await readOnce(ref, digest, turn);
+        await requireSignature(ref, digest, image, turn);
       });
     },
     requirePackage: async (published, signal) => {
-      try {
-        for (const { ref } of published.images) requireName(ref);
-        const measuredImages = new Map<string, RegistryImage>();
-        const needsRegistry = signatures || hasMeasureRules || hasSizeQuota;
-        const refs = needsRegistry ? [...new Set(published.images.map(({ ref }) => ref))] : [];
-        await Promise.all(
-          refs.map(async (ref) => {
-            const image = await readOnce(ref, undefined, signal).catch(laterIfFault(signal));
-            if (!image) return;
-            measuredImages.set(ref, image);
-            requireMeasures(ref, image);
-            await requireSignature(ref, image.digest, image, signal).catch(laterIfFault(signal));
-          }),
+      const { name, images } = published;
+      const overdue = () =>
+        new Fault(
+          "REGISTRY_UNREACHABLE",
+          `The images of the package ${name} were not checked within ${PACKAGE_MS / 1_000} s, because registries answer slowly: publish again later, or name images of fewer registries.`,
         );
-        if (hasQuota) await requireQuota(published, measuredImages, signal);
+      // After a refusal the checks that still wait must not take their author's turns.
+      const end = new AbortController();
+      try {
+        await withTimeout({ clock, ms: PACKAGE_MS, overdue, signal }, (own) => requireAll(published, AbortSignal.any([own, end.signal])));
       } catch (error) {
         if (!(error instanceof Fault) || error.code !== "IMAGE_REFUSED") throw error;
-        const at = published.images.find(({ ref }) => error.message.startsWith(`The image ${ref} `))?.at;
+        const at = images.find(({ ref }) => error.message.startsWith(`The image ${ref} `))?.at;
         throw new Fault("PACKAGE_REFUSED", `${at === undefined ? "" : `${at}: `}${error.message}`, { cause: error });
+      } finally {
+        end.abort(new Error("the check of the package has ended"));
       }
     },
   };
 }
 
+/** Whose turn a check takes, and among which. `isNeeded`: called when the turn comes. */
+type CheckTurn = { slots: FairSlots; author: string | undefined; signal: AbortSignal; isNeeded?: () => boolean };
+
 /** A registry that does not answer now gets another request when the image is validated. */
-function laterIfFault(signal: AbortSignal) {
+function laterIfFault(signal: AbortSignal, isSilent: () => void) {
   return (error: unknown): undefined => {
     signal.throwIfAborted();
     if (!(error instanceof Fault) || REFUSALS.has(error.code)) throw error;
+    if (error.code === "REGISTRY_UNREACHABLE") isSilent();
     return undefined;
   };
 }

@@ -107,7 +107,7 @@ async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: Val
     imagePolicy?.requireName(image.ref);
     const resolved = await resolve(deps, (await store.images.find(image.id)) ?? image, ids, own);
     const { id: resolvedId, digest, exposed, command, healthcheck } = resolved;
-    await imagePolicy?.requireImage({ ref: image.ref, digest, measures: resolved }, own);
+    if (imagePolicy) await imagePolicy.requireImage({ ref: image.ref, digest, measures: resolved, author: await store.images.author(image.id) }, own);
     await inState("VALIDATING", async (now) => {
       const lines = findings(resolved, await notesOf(deps, { ...now, exposed, command, healthcheck }), clock);
       const warnings = withPlatformWarning(now.warnings, resolved);

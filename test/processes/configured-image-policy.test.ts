@@ -30,7 +30,12 @@ async function openPolicy(t: Test, host: string, env: Record<string, string>, pr
   return { policy, written };
 }
 
-const packageOf = (...refs: string[]) => ({ name: "demo", images: refs.map((ref) => ({ ref, at: "dockerfiles/app" })), others: async () => [] });
+const packageOf = (...refs: string[]) => ({
+  name: "demo",
+  author: "ada",
+  images: refs.map((ref) => ({ ref, at: "dockerfiles/app" })),
+  others: async () => [],
+});
 
 t.test("without settings there are no rules", async (t) => {
   const { settings } = readSettings({ env: {} });
@@ -44,7 +49,7 @@ t.test("only an image that an accepted key has signed is used", async (t) => {
   const [first, second, other] = [createSigner(t), createSigner(t), createSigner(t)];
   const digests: Record<string, string> = {};
   for (const tag of ["first", "second", "other", "none"]) digests[tag] = await pushImage(host, { repository: "datagrok/app", tag });
-  const of = (tag: string) => ({ ref: `datagrok/app:${tag}`, digest: digests[tag] as string });
+  const of = (tag: string) => ({ author: "ada", ref: `datagrok/app:${tag}`, digest: digests[tag] as string });
   for (const [tag, signer] of [
     ["first", first],
     ["second", second],
@@ -65,7 +70,7 @@ t.test("only an image that an accepted key has signed is used", async (t) => {
     await t.rejects(policy.requireImage(of(tag), signal), { code: "IMAGE_REFUSED" });
     await t.rejects(policy.requireStart(of(tag), signal), { code: "IMAGE_REFUSED" });
   }
-  await t.rejects(policy.requireImage({ ref: "datagrok/local:1" }, signal), {
+  await t.rejects(policy.requireImage({ author: "ada", ref: "datagrok/local:1" }, signal), {
     code: "IMAGE_REFUSED",
     message: /No registry gave berth the digest of the image/,
   });
@@ -76,7 +81,7 @@ t.test("only an image that an accepted key has signed is used", async (t) => {
 
   // A moved tag is another digest.
   const moved = await pushImage(host, { repository: "datagrok/app", tag: "first", layerBytes: 2_048 });
-  await t.rejects(policy.requireImage({ ref: of("first").ref, digest: moved }, signal), { code: "IMAGE_REFUSED" });
+  await t.rejects(policy.requireImage({ author: "ada", ref: of("first").ref, digest: moved }, signal), { code: "IMAGE_REFUSED" });
 
   // What was verified stays so while the registry is away; what was not is refused.
   await registry.kill();
@@ -97,10 +102,10 @@ t.test("cosign signs in to the configured registry as berth does", async (t) => 
   signer.sign(host, "datagrok/app", digest, LOGIN);
   const env = { BERTH_IMAGE_KEYS: signer.publicKey, REGISTRY_USERNAME: LOGIN.username, REGISTRY_PASSWORD: LOGIN.password };
   const { policy } = await openPolicy(t, host, env);
-  await policy.requireImage({ ref: "datagrok/app:1", digest }, signal);
-  await t.rejects(policy.requireImage({ ref: "datagrok/app:2", digest: unsigned }, signal), { code: "IMAGE_REFUSED" });
+  await policy.requireImage({ author: "ada", ref: "datagrok/app:1", digest }, signal);
+  await t.rejects(policy.requireImage({ author: "ada", ref: "datagrok/app:2", digest: unsigned }, signal), { code: "IMAGE_REFUSED" });
   const { policy: wrong } = await openPolicy(t, host, { ...env, REGISTRY_PASSWORD: "wrong" });
-  const refused = await wrong.requireImage({ ref: "datagrok/app:1", digest }, signal).then(
+  const refused = await wrong.requireImage({ author: "ada", ref: "datagrok/app:1", digest }, signal).then(
     () => undefined,
     (error: Error & { code?: string }) => error,
   );
@@ -115,7 +120,7 @@ t.test("signatures of another registry are read where a pattern names it: cosign
   const digest = await pushImage(other, { repository: "acme/app", tag: "1" });
   signer.sign(other, "acme/app", digest);
   const env = { BERTH_IMAGE_KEYS: signer.publicKey, BERTH_REGISTRY_REDIRECT_HOSTS: other };
-  const image = { ref: `${other}/acme/app:1`, digest };
+  const image = { author: "ada", ref: `${other}/acme/app:1`, digest };
   const { policy: unnamed } = await openPolicy(t, host, env);
   await t.rejects(unnamed.requireImage(image, signal), {
     code: "IMAGE_REFUSED",
@@ -139,7 +144,7 @@ t.test("without cosign a server says so once and uses no image", async (t) => {
     /cosign, which verifies signatures of images, is not installed\. Install cosign, or set BERTH_IMAGE_COSIGN to its path\./,
   );
   t.equal(written.length, 1);
-  await t.rejects(policy.requireImage({ ref: "datagrok/app:1", digest }, signal), { code: "PROGRAM_UNUSABLE" });
+  await t.rejects(policy.requireImage({ author: "ada", ref: "datagrok/app:1", digest }, signal), { code: "PROGRAM_UNUSABLE" });
 });
 
 t.test("cosign gets no secret, is ended with its caller, and leaves nothing", async (t) => {
@@ -160,7 +165,7 @@ t.test("cosign gets no secret, is ended with its caller, and leaves nothing", as
     { PATH: process.env["PATH"], BERTH_ADMIN_KEY: "a-secret", HTTPS_PROXY: "http://proxy.example" },
   );
   const stop = new AbortController();
-  const check = policy.requireImage({ ref: "datagrok/app:1", digest }, stop.signal);
+  const check = policy.requireImage({ author: "ada", ref: "datagrok/app:1", digest }, stop.signal);
   await eventually("it runs", () => existsSync(join(folder, "args")));
   const env = readFileSync(join(folder, "env"), "utf8");
   t.notMatch(env, /a-secret/);
@@ -208,15 +213,15 @@ t.test("names, sizes, ages and quotas are limited, each with one sentence", asyn
     await refusal("datagrok/aged:1"),
     `dockerfiles/app: The image datagrok/aged:1 was built 100 days ago, on ${old.slice(0, 10)}; at most 90 days are allowed (BERTH_IMAGE_MAX_AGE_DAYS): build it again.`,
   );
-  await t.rejects(policy.requireImage({ ref: "datagrok/aged:1", digest: agedDigest }, signal), { code: "IMAGE_REFUSED" });
-  await policy.requireStart({ ref: "datagrok/aged:1", digest: agedDigest }, signal);
+  await t.rejects(policy.requireImage({ author: "ada", ref: "datagrok/aged:1", digest: agedDigest }, signal), { code: "IMAGE_REFUSED" });
+  await policy.requireStart({ author: "ada", ref: "datagrok/aged:1", digest: agedDigest }, signal);
   // An image of the engine alone: the engine's own answer counts.
   const measures = { sizeBytes: 1_000, createdOn: Date.now() };
-  await policy.requireImage({ ref: "datagrok/local:1", measures }, signal);
-  await t.rejects(policy.requireImage({ ref: "datagrok/local:1", measures: { ...measures, sizeBytes: 5_000_000 } }, signal), {
+  await policy.requireImage({ author: "ada", ref: "datagrok/local:1", measures }, signal);
+  await t.rejects(policy.requireImage({ author: "ada", ref: "datagrok/local:1", measures: { ...measures, sizeBytes: 5_000_000 } }, signal), {
     code: "IMAGE_REFUSED",
   });
-  await t.rejects(policy.requireImage({ ref: "datagrok/local:1" }, signal), { code: "IMAGE_REFUSED", message: /size .* is unknown/ });
+  await t.rejects(policy.requireImage({ author: "ada", ref: "datagrok/local:1" }, signal), { code: "IMAGE_REFUSED", message: /size .* is unknown/ });
 });
 
 t.test("an author's images are counted with those of other packages, one in several packages once", async (t) => {

@@ -48,7 +48,7 @@ export type RolledBack = { package: Package; restored: PackageVersion };
 export type Publisher = {
   /**
    * Stores a package, all of it or nothing, and tells the lifecycle. The credential is checked last in the transaction that stores it.
-   * Faults: PACKAGE_INVALID, PACKAGE_REFUSED, PACKAGE_TOO_LARGE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
+   * Faults: PACKAGE_INVALID, PACKAGE_REFUSED, PACKAGE_TOO_LARGE, REGISTRY_UNREACHABLE, UPLOADS_FULL, UPLOAD_TOO_SLOW, NOT_PERMITTED, STORE_FULL, STORE_READ_ONLY.
    */
   publish(publishing: Publishing): Promise<Published>;
   /**
@@ -62,12 +62,30 @@ export type Publisher = {
   save(changes: Saving): Promise<Container>;
 };
 
+/** A package that was unpacked and read, and is not stored yet. */
+type PreparedPackage = {
+  /** Of the upload. */
+  folder: string;
+  json: PackageJson;
+  /** The id of who publishes it, or did first. */
+  author: string;
+  definitions: readonly Definition[];
+  connections: readonly PublishedConnection[];
+  warnings: readonly string[];
+  unresolved: readonly string[];
+};
+
 /** The name of the upload in its incoming folder. */
 const ZIP = "package.zip";
 /** Packages that are being received: each takes disk for its ZIP. The bytes of those that wait stay in their sockets. */
 const UPLOADS = { slots: 32, slotsPerUser: 8, waiting: 64, waitingPerUser: 16 };
 /** Packages that are unpacked and recorded, once they were received: each takes disk and time of two cores. */
 const PUBLISHES = { slots: 4, slotsPerUser: 2, waiting: 64, waitingPerUser: 16 };
+/**
+ * Packages whose images are being checked by the rules for images: registries may be slow, so these have no publish slot. One of an author at a time, until it
+ * is recorded: else two could pass the author's quota together.
+ */
+const CHECKS = { slots: 16, slotsPerUser: 1, waiting: 64, waitingPerUser: 16 };
 /** A package that takes longer than this keeps the others of its author waiting. */
 const PUBLISH_MS = 120_000;
 const RETRY_MS = 10_000;
@@ -134,7 +152,7 @@ export async function openPublisher(parts: {
     });
   };
 
-  const publishFrom = async (folder: string, publishing: Publishing): Promise<Published> => {
+  const prepare = async (folder: string, publishing: Publishing): Promise<PreparedPackage> => {
     const { into, json } = await readPackage(folder, publishing);
     const { folders, warnings: skipped } = await findFolders(into, publishing.signal);
     const { connections, warnings: unread, bytes } = await findConnections(into, publishing.signal);
@@ -145,19 +163,21 @@ export async function openPublisher(parts: {
     const otherPackage = await findReferenced(store, author);
     const findUnresolved = unresolvedTemplates(json.name, connections, (name) => otherPackage(name) !== undefined);
     await inSlices(definitions, ({ name, container }) => void unresolved.push(...capWarnings(findUnresolved(name, container.env))), 1);
-    await parts.imagePolicy?.requirePackage(
-      {
-        name: json.name,
-        images: definitions.map(({ ref, folder: at }) => ({ ref, at: at === "" ? DOCKERFILES : `${DOCKERFILES}/${at}` })),
-        others: () => imagesOfAuthor(store, author, json.name),
-      },
-      publishing.signal,
-    );
+    return { folder, json, author, definitions, connections, warnings: [...skipped, ...warnings, ...unread], unresolved };
+  };
+
+  const requireImages = (policy: Pick<ImagePolicy, "requirePackage">, { json, author, definitions }: PreparedPackage, signal: AbortSignal) => {
+    const images = definitions.map(({ ref, folder: at }) => ({ ref, at: at === "" ? DOCKERFILES : `${DOCKERFILES}/${at}` }));
+    return policy.requirePackage({ name: json.name, author, images, others: () => imagesOfAuthor(store, author, json.name) }, signal);
+  };
+
+  const finish = async (prepared: PreparedPackage, publishing: Publishing): Promise<Published> => {
+    const { folder, json, definitions, connections, warnings, unresolved } = prepared;
     const staged = await stage(definitions, folder, files.copy);
     const { recorded, kept } = await locked(json.name, publishing.signal, () => place(publishing, json, definitions, connections, staged));
     const unheard = parts.hasTcpListeners ? [] : tcpWarnings(definitions);
     const optional = parts.gpuIsOptional ? gpuWarnings(definitions) : [];
-    const all = [...skipped, ...warnings, ...unread, ...kept, ...unresolved, ...unheard, ...optional];
+    const all = [...warnings, ...kept, ...unresolved, ...unheard, ...optional];
     return { ...recorded, warnings: capWarnings(all, MAX_WARNINGS_IN_ALL) };
   };
 
@@ -167,6 +187,7 @@ export async function openPublisher(parts: {
     });
   const uploads = createFairSlots({ ...UPLOADS, full: full("sending") });
   const publishes = createFairSlots({ ...PUBLISHES, full: full("publishing") });
+  const checks = createFairSlots({ ...CHECKS, full: full("publishing") });
 
   /** Replaces all that a published package defines by what `choose` returns. */
   const redefine = async <R extends { json: Omit<RecordedPackage, "name">; definitions: readonly Definition[] }>(
@@ -205,13 +226,23 @@ export async function openPublisher(parts: {
     try {
       // A publish slot is for work, not for waiting for a client's bytes.
       await uploads.run(user, signal, () => receiveUpload({ body, to: join(folder, ZIP), maxBytes: parts.maxPackageBytes, clock, signal }));
-      const published = await publishes.run(user, signal, async () => {
-        const overdue = () =>
-          new Fault("PACKAGE_TOO_LARGE", `The package was not unpacked within ${PUBLISH_MS / 1_000} s: publish fewer or smaller files.`);
-        // The folder is discarded after this, so it waits for the work to end.
-        const deadline = openDeadline({ clock, ms: PUBLISH_MS, overdue, signal });
-        return publishFrom(folder, { ...publishing, signal: deadline.signal }).finally(deadline.close);
-      });
+      const inSlot = <R>(work: (own: Publishing) => Promise<R>) =>
+        publishes.run(user, signal, () => {
+          const overdue = () =>
+            new Fault("PACKAGE_TOO_LARGE", `The package was not unpacked within ${PUBLISH_MS / 1_000} s: publish fewer or smaller files.`);
+          // The folder is discarded after this, so it waits for the work to end.
+          const deadline = openDeadline({ clock, ms: PUBLISH_MS, overdue, signal });
+          return work({ ...publishing, signal: deadline.signal }).finally(deadline.close);
+        });
+      const { imagePolicy } = parts;
+      const publishChecked = async (policy: NonNullable<typeof imagePolicy>): Promise<Published> => {
+        const prepared = await inSlot((own) => prepare(folder, own));
+        return checks.run(prepared.author, signal, async () => {
+          await requireImages(policy, prepared, signal);
+          return inSlot((own) => finish(prepared, own));
+        });
+      };
+      const published = await (imagePolicy ? publishChecked(imagePolicy) : inSlot(async (own) => finish(await prepare(folder, own), own)));
       await recorder.apply(published, publishing.user.id);
       return published;
     } finally {

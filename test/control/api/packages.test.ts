@@ -7,7 +7,8 @@ import { createImagePolicy } from "../../../control/lifecycle/image-policy.ts";
 import { openPackageFiles } from "../../../control/packages/publish/package-files.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
-import { createStillClock } from "../../fixtures/clock.ts";
+import { raceAbort } from "../../../lib/deadline.ts";
+import { createStillClock, turns } from "../../fixtures/clock.ts";
 import { makeZip, renamed } from "../packages/publish/fixtures/make-zip.ts";
 
 import { ADMIN_KEY, MAX_PACKAGE_BYTES, openApiFixture, type ApiFixture, isStoreShared } from "./fixtures/open-api-fixture.ts";
@@ -571,4 +572,66 @@ t.test("an author's images are counted over the author's packages, without what 
   t.equal((await publish("three", folders("a", "b"), { key })).status, 200, "another author has a quota of its own");
   t.equal((await get("/packages/published/one", { method: "DELETE" })).status, 200);
   t.equal((await publish("two", folders("a", "b"))).status, 200);
+});
+
+t.test("publishes of authors whose registries do not answer do not delay others", async (t) => {
+  const held: string[] = [];
+  let answer = () => {};
+  const answered = new Promise<void>((resolve) => void (answer = resolve));
+  const none = { userImages: undefined, userMb: undefined, packageImages: undefined, packageMb: undefined };
+  const policy = createImagePolicy({
+    rules: { allow: [], maxMb: 1, maxAgeDays: undefined, ...none },
+    read: async (ref, _digest, stop) => {
+      if (!ref.startsWith("slow.example/")) return undefined;
+      held.push(ref);
+      await raceAbort(answered, stop);
+      return undefined;
+    },
+    signatures: undefined,
+    metrics: openMetrics(),
+    clock: systemClock(),
+  });
+  const { publish, addUser } = await openApiFixture(t, {}, undefined, {}, policy);
+  const authors = [await addUser("mallory"), await addUser("oscar")];
+  const imageOf = (name: string) => ({ "dockerfiles/app/container.json": JSON.stringify({ image: `slow.example/${name}:1` }) });
+  // As many as may be published at a time.
+  const slow = authors.flatMap(({ user, key }) => [1, 2].map((number) => publish(`${user.login}${number}`, imageOf(user.login), { key })));
+  await eventually("they are being checked", () => new Set(held).size === authors.length);
+  const { key } = await addUser("ada");
+  const quick = publish("quick", { "dockerfiles/app/Dockerfile": DOCKERFILE }, { key });
+  const first = await Promise.race([quick, ...slow]);
+  t.match(first, { status: 200, json: { name: "quick" } });
+  answer();
+  t.same(
+    (await Promise.all(slow)).map(({ status }) => status),
+    [200, 200, 200, 200],
+  );
+});
+
+t.test("packages that an author publishes at once do not pass the author's quota together", async (t) => {
+  const limits = { maxMb: undefined, maxAgeDays: undefined, userImages: 3, userMb: undefined, packageImages: undefined, packageMb: undefined };
+  const policy = createImagePolicy({
+    rules: { allow: [], ...limits },
+    read: async () => undefined,
+    signatures: undefined,
+    metrics: openMetrics(),
+    clock: systemClock(),
+  });
+  const { publish } = await openApiFixture(
+    t,
+    {},
+    undefined,
+    {},
+    {
+      ...policy,
+      // Until the others are as far, if they may be.
+      requirePackage: async (published, stop) => {
+        await policy.requirePackage(published, stop);
+        await turns();
+      },
+    },
+  );
+  const folders = { "dockerfiles/a/Dockerfile": DOCKERFILE, "dockerfiles/b/Dockerfile": DOCKERFILE };
+  const all = await Promise.all(["one", "two", "three"].map((name) => publish(name, folders)));
+  t.equal(all.filter(({ status }) => status === 200).length, 1);
 });

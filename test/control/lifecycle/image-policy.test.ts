@@ -1,9 +1,11 @@
 import t, { type Test } from "tap";
 import { createImagePolicy, type ImagePolicyDeps, type ImageRules } from "../../../control/lifecycle/image-policy.ts";
+import { raceAbort } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
-import { openLifecycleFixture } from "./lifecycle-fixture.ts";
+import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
 const NO_RULES: ImageRules = {
   allow: [],
@@ -29,7 +31,7 @@ function createPolicy(rules: Partial<ImageRules>, deps: Partial<ImagePolicyDeps>
     },
     signatures: undefined,
     metrics,
-    clock: { now: () => 1_000 },
+    clock: createStillClock(1_000),
     ...deps,
   });
   return { policy, requests, metrics };
@@ -41,7 +43,7 @@ t.test("an image whose name is not allowed is neither resolved nor started, and 
   const { policy } = createPolicy({ allow: ["other/*"] });
   const stand = await openStand(t, policy);
   const { id, imageId } = await stand.publish({ config: { onDemand: true } });
-  await stand.lifecycle().requestStart(id, "22222222-2222-4222-8222-222222222222");
+  await stand.lifecycle().requestStart(id, USER);
   const { fault } = await stand.reaches(id, "ERROR");
   t.equal(fault?.code, "IMAGE_REFUSED");
   const { ref, fault: own } = stand.image(imageId);
@@ -63,7 +65,7 @@ t.test("a rule that cannot be checked refuses the image, and the next start chec
     driver: (driver) => ({ ...driver, resolve: async (image, call) => ({ ...(await driver.resolve(image, call)), digest: DIGEST }) }),
   });
   const { id, imageId } = await stand.publish({ config: { onDemand: true } });
-  await stand.lifecycle().requestStart(id, "22222222-2222-4222-8222-222222222222");
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "ERROR");
   t.match(stand.image(imageId).fault, {
     code: "REGISTRY_UNREACHABLE",
@@ -72,7 +74,7 @@ t.test("a rule that cannot be checked refuses the image, and the next start chec
   t.equal(metrics.imageRefusals.at("unchecked").value, 1);
   isAway = false;
   await stand.clock.advance(60_000);
-  await stand.lifecycle().requestStart(id, "22222222-2222-4222-8222-222222222222");
+  await stand.lifecycle().requestStart(id, USER);
   await stand.reaches(id, "STARTED");
 });
 
@@ -89,7 +91,7 @@ t.test("what was validated before its rule came is refused at its next start", a
   // As after a restart, with another key.
   isSigned = false;
   rules.requireStart = createPolicy({}, { signatures: { keys: ["b.pub"], verify: async () => isSigned } }).policy.requireStart;
-  await stand.lifecycle().requestStart(id, "22222222-2222-4222-8222-222222222222");
+  await stand.lifecycle().requestStart(id, USER);
   const { fault } = await stand.reaches(id, "ERROR");
   t.match(fault, { code: "IMAGE_REFUSED", message: /needs a signature of b\.pub/ });
   t.equal(stand.world.callCount(`deploy ${stand.row(id).service}`), 0);
@@ -98,13 +100,106 @@ t.test("what was validated before its rule came is refused at its next start", a
 t.test("a digest costs one request and one verification, however often it starts", async (t) => {
   let verified = 0;
   const { policy, requests } = createPolicy({ maxMb: 1 }, { signatures: { keys: ["a.pub"], verify: async () => ++verified > 0 } });
-  await policy.requirePackage({ name: "demo", images: [{ ref: "datagrok/x:1", at: "dockerfiles" }], others: async () => [] }, signal);
+  await policy.requirePackage({ name: "demo", author: USER, images: [{ ref: "datagrok/x:1", at: "dockerfiles" }], others: async () => [] }, signal);
   for (let round = 0; round < 3; round++) {
-    await policy.requireImage({ ref: "datagrok/x:1", digest: DIGEST }, signal);
-    await policy.requireStart({ ref: "datagrok/x:1", digest: DIGEST }, signal);
+    await policy.requireImage({ ref: "datagrok/x:1", digest: DIGEST, author: USER }, signal);
+    await policy.requireStart({ ref: "datagrok/x:1", digest: DIGEST, author: USER }, signal);
   }
   t.same(requests, ["datagrok/x:1"]);
   t.equal(verified, 1);
+});
+
+/** A registry that never answers, and one that does. */
+function createSlowRegistry() {
+  const held = new Set<string>();
+  const read: ImagePolicyDeps["read"] = async (ref, digest, stop) => {
+    if (ref.startsWith("slow.example/")) {
+      held.add(ref);
+      await raceAbort(new Promise(() => {}), stop);
+    }
+    const [host = "", repository = ""] = ref.split("/");
+    return { host, repository, isConfigured: true, digest: digest ?? `sha256:${ref}`, sizeBytes: 1_000, createdOn: 0 };
+  };
+  return { held, read };
+}
+
+const packageOf = (author: string, ...refs: string[]) => ({
+  name: `package-of-${author}`,
+  author,
+  images: refs.map((ref) => ({ ref, at: "dockerfiles" })),
+  others: async () => [],
+});
+const slowRefs = Array.from({ length: 100 }, (_, index) => `slow.example/x${index}:1`);
+
+t.test("a registry that does not answer delays its author's images only", async (t) => {
+  const { held, read } = createSlowRegistry();
+  const clock = createStillClock(1_000);
+  const { policy } = createPolicy({ maxMb: 1 }, { read, clock, signatures: { keys: ["a.pub"], verify: async () => true } });
+  const stop = new AbortController();
+  const slow = [
+    policy.requirePackage(packageOf("mallory", ...slowRefs), stop.signal),
+    ...slowRefs.map((ref) => policy.requireImage({ ref, digest: DIGEST, author: "mallory" }, stop.signal)),
+    ...slowRefs.map((ref) => policy.requireStart({ ref, digest: DIGEST, author: "mallory" }, stop.signal)),
+  ].map((check) => check.catch((error: unknown) => error));
+  await eventually("it is requested", () => held.size > 0);
+  await policy.requirePackage(packageOf("ada", "ok.example/a:1", "ok.example/b:1"), signal);
+  await policy.requireImage({ ref: "ok.example/c:1", digest: "sha256:c", author: "ada" }, signal);
+  await policy.requireStart({ ref: "ok.example/d:1", digest: "sha256:d", author: "ada" }, signal);
+  stop.abort(new Error("no longer needed"));
+  t.same([...new Set((await Promise.all(slow)).map(String))], ["Error: no longer needed"]);
+  t.ok(held.size <= 6, `${held.size} requests; the others were cancelled in their queue`);
+  await policy.requirePackage(packageOf("mallory", "ok.example/e:1"), signal);
+});
+
+t.test("a check has a limit, and a silent registry gets no more requests for the package's images", async (t) => {
+  const { held, read } = createSlowRegistry();
+  const clock = createStillClock(1_000);
+  const { policy } = createPolicy({ maxMb: 1 }, { read, clock });
+  const start = createPolicy({}, { read, clock, signatures: { keys: ["a.pub"], verify: async () => true } }).policy.requireStart;
+  const result = start({ ref: "slow.example/x:1", digest: DIGEST, author: USER }, signal).catch((error: unknown) => error);
+  await eventually("it is requested", () => held.size === 1);
+  await clock.advance(60_000);
+  t.match(await result, { code: "REGISTRY_UNREACHABLE", message: /slow\.example\/x:1 did not answer within 60 s\.$/ });
+  held.clear();
+  const many = policy.requirePackage(packageOf(USER, ...slowRefs), signal).catch((error: unknown) => error);
+  await eventually("it is requested", () => held.size > 0);
+  await clock.advance(60_000);
+  t.match(await many, { code: "REGISTRY_UNREACHABLE", message: /were not checked within 60 s, because registries answer slowly/ });
+  const silent: string[] = [];
+  const fails = createPolicy(
+    { maxMb: 1 },
+    {
+      read: async (ref) => {
+        silent.push(ref);
+        throw new Fault("REGISTRY_UNREACHABLE", "slow.example did not answer within 20 s.");
+      },
+    },
+  );
+  await fails.policy.requirePackage(packageOf(USER, ...slowRefs), signal);
+  t.ok(silent.length <= 4, `${silent.length} requests`);
+});
+
+t.test("a start whose image is being checked has no start slot", async (t) => {
+  const { held, read } = createSlowRegistry();
+  const slow = createPolicy({}, { read, signatures: { keys: ["a.pub"], verify: async () => true } }).policy;
+  let slowId = "";
+  const stand = await openLifecycleFixture(t, {
+    imagePolicy: {
+      ...slow,
+      requireImage: async () => {},
+      requireStart: (image, stop) => slow.requireStart(image.ref === slowId ? { ...image, ref: "slow.example/x:1" } : image, stop),
+    },
+    driver: (driver) => ({ ...driver, resolve: async (image, call) => ({ ...(await driver.resolve(image, call)), digest: DIGEST }) }),
+    limits: { startSlots: { total: 1, perUser: 1 } },
+  });
+  const first = await stand.publish({ name: "slow", config: { onDemand: true } });
+  const second = await stand.publish({ name: "quick", config: { onDemand: true } });
+  await eventually("both are ready", () => [first, second].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  slowId = stand.image(first.imageId).ref;
+  await stand.lifecycle().requestStart(first.id, USER);
+  await eventually("it is being checked", () => held.size === 1);
+  await stand.start(second.id);
+  t.equal(stand.row(first.id).state, "STARTING");
 });
 
 t.test("an image for another platform has a warning, until it is one for this", async (t) => {
