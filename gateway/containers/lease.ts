@@ -163,7 +163,12 @@ class OpenLease implements ContainerLease, ListedLease {
     const { view } = this.#request;
     const until = (this.#until ??= this.#context.clock.monotonic() + this.#context.holdMs);
     this.#setStreams(0);
-    await waitForPlace(this.#context, places, { user, name: view.name, until, signal: this.#waitSignal() });
+    watchPlaces(this.#context, this.#tally);
+    try {
+      await waitForPlace(this.#context, places, { user, name: view.name, until, signal: this.#waitSignal() });
+    } finally {
+      unwatchPlaces(this.#tally);
+    }
     if (this.#released) places.slots.leave(user);
     else this.#place = { places, user };
     this.#setStreams(isRunning(this.currentView()) ? 1 : 0);
@@ -420,6 +425,20 @@ function unwatchStop(tally: ContainerTally): void {
   if (--tally.sockets > 0) return;
   tally.unwatchStop?.();
   tally.unwatchStop = undefined;
+}
+
+/** A new lease applies the limit of its view. Without this watch, those who wait would not use new replicas until another request comes. */
+function watchPlaces({ directory, exchanges }: Pick<LeaseDeps, "directory" | "exchanges">, tally: ContainerTally): void {
+  tally.placeWaiters++;
+  tally.unwatchPlaces ??= directory.watch(tally.id, (view) => {
+    if (view !== undefined) exchanges.tally(view);
+  });
+}
+
+function unwatchPlaces(tally: ContainerTally): void {
+  if (--tally.placeWaiters > 0) return;
+  tally.unwatchPlaces?.();
+  tally.unwatchPlaces = undefined;
 }
 
 function reportBusyUntil(deps: Pick<LeaseDeps, "directory" | "clock">, tally: ContainerTally, now: number): void {

@@ -34,6 +34,9 @@ export type ContainerTally = ContainerUse &
     /** Its WebSockets: they end before it stops. */
     sockets: number;
     unwatchStop: (() => void) | undefined;
+    /** Its requests that wait for a place. */
+    placeWaiters: number;
+    unwatchPlaces: (() => void) | undefined;
     /** Hardly another container has it: they count up to `MAX_TALLIES`, and begin again. */
     number: number;
     reportedAt: number;
@@ -99,6 +102,8 @@ export function createOpenExchanges(): OpenExchanges {
         reportDue: false,
         sockets: 0,
         unwatchStop: undefined,
+        placeWaiters: 0,
+        unwatchPlaces: undefined,
         ...factsOf(view),
         busyUntil: 0,
         busyReported: false,

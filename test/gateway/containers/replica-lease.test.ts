@@ -1,0 +1,121 @@
+import t from "tap";
+import { createHold } from "../../../gateway/containers/hold.ts";
+import { createLeases } from "../../../gateway/containers/lease.ts";
+import { createOpenExchanges } from "../../../gateway/containers/open-exchanges.ts";
+import type { Caller, ContainerAddress, ContainerView, OpenExchange } from "../../../gateway/contract.ts";
+import type { ForwardTarget } from "../../../gateway/decision.ts";
+import { createStillClock, turns } from "../../fixtures/clock.ts";
+import { openTestDirectory } from "../../fixtures/directory.ts";
+
+const ID = "1b9f4f0c-5c8e-4c53-9a52-3f0b8e0f2d11";
+const CALLER: Caller = { token: "token", userId: "u", login: "ada", admin: false };
+
+/** Replica `number` at the port 8000 + `number`, or another one. */
+const replica = (number: number, port = 8000 + number): ContainerAddress => ({
+  host: "127.0.0.1",
+  port,
+  replica: number,
+  ...(number === 1 ? {} : { owner: `row-${number}` }),
+});
+
+type OpenRequest = { preferred?: number; kind?: OpenExchange["kind"] };
+
+function openReplicaFixture() {
+  const { directory, publish, reports, wakes, watchers } = openTestDirectory();
+  const clock = createStillClock();
+  const hold = createHold({ directory, clock, limit: 10, timeoutMs: 60_000, ofUser: { ofContainer: 10, ofAll: 10 } });
+  const leases = createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 1_000, holdMs: 60_000 });
+  return {
+    clock,
+    wakes,
+    watchers: () => watchers(ID),
+    /** `more`: further members of the view. */
+    serve: (addresses: readonly ContainerAddress[], more: Partial<ContainerView> = {}) =>
+      publish({ id: ID, name: "demo", availability: { kind: "awake", addresses }, replicas: {}, ...more }),
+    sleep: (more: Partial<ContainerView> = {}) => publish({ id: ID, name: "demo", availability: { kind: "asleep" }, replicas: {}, ...more }),
+    open: ({ preferred, kind = "http" }: OpenRequest = {}) => {
+      const view = directory.cached(ID, CALLER) as ContainerView;
+      const request = { signal: new AbortController().signal };
+      const lease = leases.open({ view, caller: CALLER, kind, replica: preferred, isProbe: false, until: undefined, request });
+      const exchange = { lease, target: undefined as ForwardTarget | undefined };
+      void Promise.resolve(lease.target()).then((target) => (exchange.target = target));
+      return exchange;
+    },
+    /** The last report of a replica's use. */
+    reported: (owner: string) => reports.findLast(({ id }) => id === owner),
+  };
+}
+
+const replicasOf = (exchanges: readonly { lease: { replica: number | undefined } }[]) => exchanges.map(({ lease }) => lease.replica);
+
+t.test("a request goes to the replica with the fewest open ones, and its use is reported with that replica", async (t) => {
+  const { serve, open, reported } = openReplicaFixture();
+  serve([replica(1), replica(2)]);
+  const requests = [open(), open(), open()];
+  await turns();
+  t.same(replicasOf(requests), [1, 2, 1]);
+  t.match(requests[1]?.target, { port: 8002 });
+  t.match(reported("row-2"), { open: 1, streams: 1 });
+  requests[1]?.lease.release();
+  t.match(reported("row-2"), { open: 0, streams: 0 });
+  const socket = open({ kind: "websocket" });
+  await turns();
+  t.equal(socket.lease.replica, 2);
+  t.match(reported("row-2"), { open: 0, streams: 1 }, "a WebSocket is a stream, and no open request");
+});
+
+t.test("a replica that drains gets no new request, and its open ones count until they end", async (t) => {
+  const { serve, open, reported } = openReplicaFixture();
+  serve([replica(1), replica(2)]);
+  const first = [open(), open()];
+  await turns();
+  serve([replica(1)]);
+  const later = [open(), open(), open({ preferred: 2 })];
+  await turns();
+  t.same(replicasOf(later), [1, 1, 1]);
+  t.match(reported("row-2"), { streams: 1 });
+  for (const { lease } of first) lease.release();
+  t.match(reported("row-2"), { streams: 0 });
+});
+
+t.test("a replica that refuses a connection is checked, and the request goes to another one", async (t) => {
+  const { serve, open, reported, wakes } = openReplicaFixture();
+  serve([replica(1), replica(2)]);
+  const request = open({ preferred: 2 });
+  await turns();
+  const next = await request.lease.replaceTarget(request.target as ForwardTarget);
+  t.match(next, { port: 8001 });
+  t.same(wakes, ["row-2"]);
+  t.equal(request.lease.replica, 1);
+  t.match(reported("row-2"), { open: 0, streams: 0 });
+});
+
+t.test("requests that wait for a place use new replicas, although no other request comes", async (t) => {
+  const { serve, open, watchers } = openReplicaFixture();
+  serve([replica(1)], { maxConcurrency: 1 });
+  const batch = [1, 2, 3, 4].map(() => open());
+  await turns();
+  t.same(replicasOf(batch), [1, undefined, undefined, undefined]);
+  serve([replica(1), replica(2), replica(3)], { maxConcurrency: 3 });
+  await turns();
+  t.same(replicasOf(batch).slice(0, 3).toSorted(), [1, 2, 3]);
+  t.equal(batch[3]?.lease.replica, undefined);
+  t.equal(watchers(), 1, "while one waits");
+  batch[0]?.lease.release();
+  await turns();
+  t.equal(batch[3]?.lease.replica, 1);
+  t.equal(watchers(), 0);
+});
+
+t.test("a batch that wakes its container is distributed over all replicas that start", async (t) => {
+  const { serve, sleep, open } = openReplicaFixture();
+  sleep({ maxConcurrency: 1 });
+  const batch = [1, 2, 3].map(() => open());
+  await turns();
+  serve([replica(1)], { maxConcurrency: 1 });
+  await turns();
+  t.same(replicasOf(batch), [1, undefined, undefined]);
+  serve([replica(1), replica(2), replica(3)], { maxConcurrency: 3 });
+  await turns();
+  t.same(replicasOf(batch).toSorted(), [1, 2, 3]);
+});
