@@ -74,6 +74,7 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
   const upstream = challengeUpstream(address, {
     login,
     loginSource: "the login in BERTH_REGISTRY_CACHE_LOGINS",
+    refusesByScope: true,
     http: openRegistryHttp({ clock }),
     file: undefined,
     clock,
@@ -131,7 +132,11 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
       reply = await request();
     } catch (error) {
       metrics.cacheUpstreamRequests.at(name, "failed").add();
-      if (closing.signal.aborted || !(error instanceof Fault) || !AWAY.has(error.code)) throw error;
+      // A refusal is about one repository, or about berth's login: a pause would be for all the others.
+      if (closing.signal.aborted || !(error instanceof Fault) || error.code !== "REGISTRY_UNREACHABLE") {
+        pauses.undecided(kind);
+        throw error;
+      }
       throw fail({ kind: "away", why: error.message.replace(/\.$/, "") }, error);
     }
     metrics.cacheUpstreamRequests.at(name, reply.status === 429 ? "429" : `${Math.floor(reply.status / 100)}xx`).add();
@@ -167,6 +172,7 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
         "REGISTRY_REFUSED",
         `${name} has no repository ${repository}, or refuses it ${login ? "to berth's login" : "without a login: BERTH_REGISTRY_CACHE_LOGINS"}.`,
       );
+    if (status >= 400) throw new Fault("REGISTRY_REFUSED", `${name} refuses ${what} of ${repository}: it answered ${status}.`);
     throw away(`it answered ${status}`);
   };
 
@@ -217,8 +223,8 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
       return await checkTag(repository, tag);
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
-      if (error.code === "STORED_IMAGE_NOT_FOUND") await store.removeTag(key);
-      // What the upstream refuses is not served from the cache either.
+      // What the upstream refuses is not served from the cache either, also not when it is away after that.
+      if (error.code === "STORED_IMAGE_NOT_FOUND" || error.code === "REGISTRY_REFUSED") await store.removeTag(key);
       if (stored === undefined || !STALE.has(error.code)) throw error;
       warnOfStale(repository, tag, error.code);
       return { ...stored, from: "hit", stale: error.code === "UPSTREAM_RATE_LIMITED" ? `${name} limits pulls` : `${name} is unavailable` };
@@ -320,8 +326,6 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
   };
 }
 
-/** Faults of requests that pause others. A token server that refuses berth's login is called as seldom. */
-const AWAY: ReadonlySet<FaultCode> = new Set(["REGISTRY_UNREACHABLE", "UPSTREAM_CREDENTIAL_FAILED"]);
 /** Faults after which the cached content counts. */
 const STALE: ReadonlySet<FaultCode> = new Set(["UPSTREAM_RATE_LIMITED", "REGISTRY_UNREACHABLE"]);
 const PLAIN_TYPE = "application/vnd.docker.distribution.manifest.v2+json";

@@ -40,6 +40,8 @@ export type UpstreamPauses = {
   check(kind: string): (UpstreamFailure & { leftMs: number }) | undefined;
   failed(kind: string, failure: UpstreamFailure): void;
   succeeded(kind: string): void;
+  /** The request says nothing of the upstream: if it was the trial after a pause, the next one is. */
+  undecided(kind: string): void;
 };
 
 export function createUpstreamPauses(clock: { monotonic(): number }): UpstreamPauses {
@@ -59,5 +61,9 @@ export function createUpstreamPauses(clock: { monotonic(): number }): UpstreamPa
       pauses.set(kind, { until: clock.monotonic() + delayMs, failures, failure });
     },
     succeeded: (kind) => void pauses.delete(kind),
+    undecided: (kind) => {
+      const pause = pauses.get(kind);
+      if (pause) pauses.set(kind, { ...pause, until: Math.min(pause.until, clock.monotonic()) });
+    },
   };
 }

@@ -38,17 +38,48 @@ export type BearerTokenDeps = {
   http: HttpClient;
   file: TokenFile | undefined;
   counts?: RefreshCounts | undefined;
+  /**
+   * A token server may refuse one scope and no other: REGISTRY_REFUSED then, REGISTRY_UNREACHABLE if it is away, and UPSTREAM_CREDENTIAL_FAILED if it refuses
+   * the login itself. Default: UPSTREAM_CREDENTIAL_FAILED for all.
+   */
+  refusesByScope?: boolean | undefined;
   clock: Clock;
 };
 
+/** A refused login is not sent again so soon for other scopes, if the token server never accepted it: some lock the account. */
+const REFUSED_LOGIN_MS = 15_000;
+
 /** The tokens of one token server. Simultaneous calls for one token share one request. */
 export function openBearerTokens(server: RegistryTokenServer, parts: BearerTokenDeps): BearerTokens {
-  const { login, loginSource, http, file, counts, clock } = parts;
+  const { login, file, counts, clock } = parts;
   const tokens = new BoundedMap<string, RefreshingValue<string>>(MOST_TOKENS);
   /** Tokens that the registry has not accepted yet, by `Authorization`: tokens for invented names must not fill the file. */
   const untried = new BoundedMap<string, { scopes: string; until: number }>(MOST_TOKENS);
   const overdue = () =>
-    new Fault("UPSTREAM_CREDENTIAL_FAILED", `The registry's token server ${server.realm.host} did not answer within ${REQUEST_MS / 1_000} s.`);
+    new Fault(
+      parts.refusesByScope ? "REGISTRY_UNREACHABLE" : "UPSTREAM_CREDENTIAL_FAILED",
+      `The registry's token server ${server.realm.host} did not answer within ${REQUEST_MS / 1_000} s.`,
+    );
+  let hasToken = false;
+  let refusedLogin: { fault: Fault; until: number } | undefined;
+
+  const load = async (wanted: readonly string[], signal: AbortSignal): Promise<BearerToken> => {
+    if (refusedLogin && clock.monotonic() < refusedLogin.until) throw refusedLogin.fault;
+    const request = (scopes: readonly string[]) => requestToken(server, scopes, { ...parts, signal });
+    try {
+      const token = await request(wanted);
+      hasToken = true;
+      return token;
+    } catch (error) {
+      if (!login || !(error instanceof Fault) || error.code !== "REGISTRY_REFUSED") throw error;
+      // Only a token without a scope tells whether the login is refused.
+      const failed = wanted.length === 0 ? error : await request([]).then(() => undefined, toFault);
+      if (failed?.code !== "REGISTRY_REFUSED") throw failed ?? error;
+      const fault = new Fault("UPSTREAM_CREDENTIAL_FAILED", failed.message);
+      if (!hasToken) refusedLogin = { fault, until: clock.monotonic() + REFUSED_LOGIN_MS };
+      throw fault;
+    }
+  };
 
   const tokenFor = (scopes: string): RefreshingValue<string> => {
     const existing = tokens.get(scopes);
@@ -57,7 +88,7 @@ export function openBearerTokens(server: RegistryTokenServer, parts: BearerToken
     const made = openRefreshingValue({
       load: async (closing) => {
         const limit = { clock, ms: REQUEST_MS, overdue, signal: closing };
-        const token = await withTimeout(limit, (signal) => requestToken(server, wanted, { login, loginSource, http, clock, signal }));
+        const token = await withTimeout(limit, (signal) => load(wanted, signal));
         if (file) untried.set(token.value, { scopes, until: clock.monotonic() + token.lifeMs });
         return token;
       },
@@ -93,7 +124,7 @@ type BearerToken = LoadedValue<string> & { lifeMs: number };
 
 /**
  * Requests a token with these scopes from a registry's token server: `GET realm?service=…&scope=…`, with the name and password if there is a login.
- * Tries three times if the server is away or overloaded. Faults: UPSTREAM_CREDENTIAL_FAILED.
+ * Tries three times if the server is away or overloaded. Faults: UPSTREAM_CREDENTIAL_FAILED; with `refusesByScope` REGISTRY_REFUSED and REGISTRY_UNREACHABLE.
  */
 export async function requestToken(
   server: RegistryTokenServer,
@@ -101,10 +132,11 @@ export async function requestToken(
   {
     login,
     loginSource = LOGIN_SOURCE,
+    refusesByScope = false,
     http,
     clock,
     signal,
-  }: Pick<BearerTokenDeps, "login" | "loginSource" | "http" | "clock"> & { signal: AbortSignal },
+  }: Pick<BearerTokenDeps, "login" | "loginSource" | "refusesByScope" | "http" | "clock"> & { signal: AbortSignal },
 ): Promise<BearerToken> {
   const url = tokenUrl(server, scopes, { client_id: "berth", ...(login && { account: login.username }) });
   const headers = { accept: "application/json", ...(login ? { authorization: basicAuthorization(login) } : {}) };
@@ -115,7 +147,7 @@ export async function requestToken(
     });
     if (!(reply instanceof Fault) && reply.status === 200) return readToken(reply, url.host);
     const passing = reply instanceof Fault || reply.status === 429 || reply.status >= 500;
-    if (!passing || tries === TRIES) throw failure(reply, url.host, login, loginSource);
+    if (!passing || tries === TRIES) throw failure(reply, { server: url.host, hasScope: scopes.length > 0, login, loginSource, refusesByScope });
     const pauseMs = backoffDelay(RETRY, tries);
     await clock.sleep(reply instanceof Fault ? pauseMs : Math.min(Math.max(pauseMs, retryAfterMs(reply)), RETRY.longestMs), signal);
   }
@@ -134,16 +166,41 @@ function readToken(reply: HttpReply, server: string): BearerToken {
   return { value: `Bearer ${token}`, lifeMs: lifeMs * 0.9, freshMs: lifeMs * 0.75 };
 }
 
-function failure(reply: HttpReply | Fault, server: string, login: RegistryLogin | undefined, loginSource: string): Fault {
-  const sentence =
-    reply instanceof Fault
-      ? `The registry's token server cannot be reached: ${reply.message}`
-      : reply.status !== 401 && reply.status !== 403
-        ? `The registry's token server ${server} answered ${reply.status}.`
-        : login
-          ? `The registry's token server ${server} refuses ${loginSource} (${reply.status}).`
-          : `The registry's token server ${server} wants a login (${reply.status}): set ${loginSource}.`;
-  return new Fault("UPSTREAM_CREDENTIAL_FAILED", sentence, reply instanceof Fault ? { cause: reply } : {});
+function failure(
+  reply: HttpReply | Fault,
+  {
+    server,
+    hasScope,
+    login,
+    loginSource,
+    refusesByScope,
+  }: { server: string; hasScope: boolean; loginSource: string } & Pick<BearerTokenDeps, "login" | "refusesByScope">,
+): Fault {
+  if (reply instanceof Fault)
+    return new Fault(
+      refusesByScope ? "REGISTRY_UNREACHABLE" : "UPSTREAM_CREDENTIAL_FAILED",
+      `The registry's token server cannot be reached: ${reply.message}`,
+      { cause: reply },
+    );
+  const { status } = reply;
+  if (status !== 401 && status !== 403) {
+    const code = !refusesByScope ? "UPSTREAM_CREDENTIAL_FAILED" : status === 429 || status >= 500 ? "REGISTRY_UNREACHABLE" : "REGISTRY_REFUSED";
+    return new Fault(code, `The registry's token server ${server} answered ${status}.`);
+  }
+  if (refusesByScope && hasScope)
+    return new Fault(
+      "REGISTRY_REFUSED",
+      `The registry has no such repository, or its token server ${server} refuses it ${login ? "to berth's login" : `without a login: set ${loginSource}`} (${status}).`,
+    );
+  const sentence = login
+    ? `The registry's token server ${server} refuses ${loginSource} (${status}).`
+    : `The registry's token server ${server} wants a login (${status}): set ${loginSource}.`;
+  return new Fault(refusesByScope ? "REGISTRY_REFUSED" : "UPSTREAM_CREDENTIAL_FAILED", sentence);
+}
+
+function toFault(error: unknown): Fault {
+  if (error instanceof Fault) return error;
+  throw error;
 }
 
 function retryAfterMs(reply: HttpReply): number {

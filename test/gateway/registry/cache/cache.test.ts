@@ -178,6 +178,40 @@ t.test("the login goes to the token server, and a wrong one is reported without 
   t.notMatch(text, /wr0ng/);
 });
 
+t.test("a repository that the token server refuses is refused alone: others are pulled", async (t) => {
+  for (const password of ["s3cr3t", undefined])
+    for (const status of [401, 403]) {
+      const hub = await openHub(t, password);
+      await hub.push("library/app", "1", "layer one");
+      hub.refused.set("no/such", status);
+      const { call, manifest } = await openCached(t, hub, password === undefined ? {} : { login: { username: "me", password } });
+      const none = await call("/v2/docker.io/no/such/manifests/1", { scopes: ["repository:docker.io/no/such:pull"], headers: ACCEPT });
+      t.match(
+        { status: none.status, body: await none.json() },
+        { status: 403, body: { errors: [{ code: "DENIED", message: /no such repository/ }] } },
+      );
+      t.equal((await manifest("1")).status, 200, "another repository, at once");
+    }
+});
+
+t.test("a copy is not served as stale of what its registry refuses, also not when it is away after that", async (t) => {
+  const hub = await openHub(t);
+  await hub.push("library/app", "1", "layer one");
+  // A token is valid for minutes: here the registry itself refuses.
+  const { manifest } = await openCached(t, hub);
+  t.equal((await manifest("1")).status, 200);
+  for (const status of [401, 403, 451]) {
+    hub.denies = status;
+    const refused = await manifest("1");
+    t.match({ status: refused.status, body: await refused.json() }, { status: 403, body: { errors: [{ code: "DENIED" }] } }, String(status));
+    hub.denies = undefined;
+    hub.isAway = true;
+    t.equal((await manifest("1")).status, 502);
+    hub.isAway = false;
+    await eventually("the end of the pause", async () => (await manifest("1")).status === 200);
+  }
+});
+
 t.test("a client names the registry in the repository, as containerd in the query, or by the host of a mirror", async (t) => {
   const hub = await openHub(t);
   await hub.push("library/app", "1", "layer one");

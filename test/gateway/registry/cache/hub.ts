@@ -14,6 +14,10 @@ export type Hub = {
   remaining: number;
   /** It answers nothing: every connection is closed. */
   isAway: boolean;
+  /** Repositories to which the token server gives no token, with a status. */
+  refused: Map<string, number>;
+  /** The registry answers all with this status. */
+  denies: number | undefined;
   /** Layers whose client left before the end. */
   left: number;
   /** Each layer waits for this before its last byte. */
@@ -39,6 +43,9 @@ export async function openHub(t: Test, password?: string): Promise<Hub> {
         .split(":");
       hub.logins.push(user);
       if (password !== undefined && given !== password) return refuse(response, 401, "UNAUTHORIZED", "incorrect username or password");
+      const [, repository = ""] = (new URL(url, "http://hub").searchParams.get("scope") ?? "").split(":");
+      const status = hub.refused.get(repository);
+      if (status !== undefined) return refuse(response, status, "DENIED", "requested access to the resource is denied");
       return void response.end(JSON.stringify({ token: TOKEN, expires_in: 300 }));
     }
     // Where it redirects to there is no token, as at the store of a cloud.
@@ -48,6 +55,7 @@ export async function openHub(t: Test, password?: string): Promise<Hub> {
       return refuse(response, 401, "UNAUTHORIZED", "authentication required");
     }
     hub.requests.push(`${method} ${url}`);
+    if (hub.denies !== undefined) return refuse(response, hub.denies, "DENIED", "requested access to the resource is denied");
     if (url.includes("/blobs/")) return void response.writeHead(307, { Location: `/store${url}` }).end();
     if (url.includes("/manifests/")) {
       if (method === "GET" && hub.remaining === 0)
@@ -87,6 +95,8 @@ export async function openHub(t: Test, password?: string): Promise<Hub> {
     logins: [],
     remaining: LIMIT,
     isAway: false,
+    refused: new Map(),
+    denies: undefined,
     left: 0,
     hold: undefined,
     push: async (repository, tag, layer) => {
