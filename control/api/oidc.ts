@@ -87,10 +87,10 @@ export function requireProvider(oidc: OidcSignIn | undefined): OidcSignIn {
 export async function recordOidcSignIn(
   { authorization, auditRecorder }: Pick<RouteDeps, "authorization" | "auditRecorder">,
   request: RouteRequest<RouteSchema>,
-  { user, isNew }: OidcSession,
+  { user, changes }: OidcSession,
 ): Promise<void> {
   authorization.recordSignIn(request, { userId: user.id, login: user.login, by: "oidc" });
   const entry = { target: user.login, status: 200, requestId: request.id };
-  if (isNew) await auditRecorder.append(request, { ...entry, action: "userAdded" });
+  for (const { action, detail } of changes) await auditRecorder.append(request, { ...entry, action, target: `${user.login}: ${detail}` });
   await auditRecorder.append(request, { ...entry, action: "signedIn" });
 }

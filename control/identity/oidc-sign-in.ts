@@ -24,8 +24,11 @@ export type OidcRules = {
   sessionMs: number;
 };
 
+/** What a sign-in changed about a user, for the audit log. */
+export type OidcUserChange = { action: "userAdded" | "userLinked" | "userChanged"; detail: string };
+
 /** `isNew`: the sign-in created the user. */
-export type OidcSession = { token: string; user: User; isNew: boolean; expiresOn: number };
+export type OidcSession = { token: string; user: User; isNew: boolean; changes: OidcUserChange[]; expiresOn: number };
 
 export type OidcDeviceStart = {
   /** Sealed; only berth can read it. */
@@ -135,13 +138,18 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
 
   const openSession = async (claims: OidcUserClaims, kind: SessionKind, peer: string | undefined): Promise<OidcSession> => {
     const mapped = await mapOrEnd(claims);
-    const { user, isNew } = await store.transaction(() => findOrCreate(mapped));
-    if (user.blockedOn !== undefined) throw blocked(user);
-    const current = await applyRights(user, mapped);
     const expiresOn = clock.now() + rules.sessionMs;
-    const token = await identity.openSession(user.id, rules.sessionMs, kind, peer);
-    log.info({ login: current.login, isNew }, "signed in at the provider");
-    return { token, user: current, isNew, expiresOn };
+    // In one transaction: a session that is opened while an administrator blocks or unlinks the user would be valid again after an unblock.
+    const session = await store.transaction(async () => {
+      const { user, change } = await findOrCreate(mapped);
+      if (user.blockedOn !== undefined) throw blocked(user);
+      const current = await applyRights(user, mapped);
+      const token = await identity.openSession(user.id, rules.sessionMs, kind, peer);
+      const changes = [change, current.change].filter((one) => one !== undefined);
+      return { token, user: current.user, isNew: change?.action === "userAdded", changes, expiresOn };
+    });
+    log.info({ login: session.user.login, isNew: session.isNew }, "signed in at the provider");
+    return session;
   };
 
   /** If the provider no longer allows a user, the open sessions end too. */
@@ -155,9 +163,9 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
     }
   };
 
-  const findOrCreate = async ({ issuer, subject, login, friendlyName }: MappedUser): Promise<{ user: User; isNew: boolean }> => {
+  const findOrCreate = async ({ issuer, subject, login, friendlyName }: MappedUser): Promise<{ user: User; change?: OidcUserChange }> => {
     const linked = await store.users.bySubject(issuer, subject);
-    if (linked) return { user: linked, isNew: false };
+    if (linked) return { user: linked };
     const link = { oidcIssuer: issuer, oidcSubject: subject };
     const taken = (await store.users.all()).find((user) => user.login.toLowerCase() === login.toLowerCase());
     if (taken !== undefined) {
@@ -166,7 +174,7 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
           "SIGN_IN_REFUSED",
           `${name} calls you ${login}, and berth has a user ${taken.login} who is not linked to you there. If that is you, an administrator runs: berth users link ${taken.login} ${JSON.stringify(subject)}.`,
         );
-      return { user: (await store.users.update(taken.id, link)) ?? taken, isNew: false };
+      return { user: (await store.users.update(taken.id, link)) ?? taken, change: { action: "userLinked", detail: subject } };
     }
     if (!rules.createUsers)
       throw new Fault(
@@ -174,16 +182,19 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
         `${name} calls you ${login}, and berth has no such user. An administrator adds you with berth users add, and links you.`,
       );
     const { user } = await identity.users.add(login, { friendlyName });
-    return { user: (await store.users.update(user.id, link)) ?? user, isNew: true };
+    return { user: (await store.users.update(user.id, link)) ?? user, change: { action: "userAdded", detail: subject } };
   };
 
   /** The provider decides at each sign-in what the settings leave to it. */
-  const applyRights = async (user: User, mapped: MappedUser): Promise<User> => {
+  const applyRights = async (user: User, mapped: MappedUser): Promise<{ user: User; change?: OidcUserChange }> => {
     const before = await store.groups.ofUser(user.id);
     const groups = mapped.groups === undefined ? before : desiredGroups(rules.groups, before, mapped.groups);
     const admin = user.login === ADMIN_LOGIN ? user.admin : (mapped.admin ?? user.admin);
-    const isSame = admin === user.admin && groups.length === before.length && groups.every((group) => before.includes(group));
-    return isSame ? user : (await identity.users.change(user.login, { admin, groups })).user;
+    const added = groups.filter((group) => !before.includes(group)).map((group) => `group +${group}`);
+    const removed = before.filter((group) => !groups.includes(group)).map((group) => `group -${group}`);
+    const detail = [...(admin === user.admin ? [] : [`administrator: ${admin ? "yes" : "no"}`]), ...added, ...removed].join(", ");
+    if (detail === "") return { user };
+    return { user: (await identity.users.change(user.login, { admin, groups })).user, change: { action: "userChanged", detail } };
   };
 
   return {

@@ -29,7 +29,7 @@ export type UserAccounts = {
   /** Ends all sessions of the user; no key of the user is valid until `unblock`. `by`: the administrator. Faults: REQUEST_INVALID. */
   block(login: string, by: Pick<User, "id">): Promise<UserAccount>;
   unblock(login: string): Promise<UserAccount>;
-  /** Who at the sign-in provider signs in as this user; undefined: no one. Faults: LOGIN_TAKEN if another user is linked to the subject, REQUEST_INVALID. */
+  /** Who at the sign-in provider signs in as this user; undefined: no one. If it was another one, all sessions of the user end. Faults: LOGIN_TAKEN if another user is linked to the subject, REQUEST_INVALID. */
   link(login: string, provided: { issuer: string; subject: string } | undefined): Promise<UserAccount>;
   /**
    * Ends the user's keys and sessions with the user. The packages of the user become those of `heir`, so every package has
@@ -113,8 +113,8 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
         if (groups) await store.groups.put(user.id, groups);
         return person((await store.users.update(user.id, changes)) ?? user);
       });
-      // Rights may be fewer now: cached callers, and those with open requests, are verified again.
-      if (groups !== undefined || changes.admin === false) signedOut();
+      // Rights may be fewer now: cached callers, and those with open requests, are verified again. The caller may have a transaction of its own.
+      if (groups !== undefined || changes.admin === false) store.afterCommit(signedOut);
       return changed;
     },
     block: async (login, by) => {
@@ -141,6 +141,12 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
         if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user signs in by its key alone: link another administrator.");
         const holder = provided && (await store.users.bySubject(provided.issuer, provided.subject));
         if (holder && holder.id !== user.id) throw new Fault("LOGIN_TAKEN", `This subject signs in as ${holder.login}: unlink that user first.`);
+        const isSame = user.oidcIssuer === provided?.issuer && user.oidcSubject === provided?.subject;
+        if (user.oidcSubject !== undefined && !isSame) {
+          // The subject before may be another person, who may have created keys too: a key's sessions end with the others.
+          await store.containers.endStartsOfSessions(user.id, undefined);
+          await store.sessions.removeAllOf(user.id, undefined);
+        }
         return person((await store.users.update(user.id, { oidcIssuer: provided?.issuer, oidcSubject: provided?.subject })) ?? user);
       });
       signedOut();

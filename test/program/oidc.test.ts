@@ -59,6 +59,7 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
     const entries = await stand.json<{ action: string; login: string; via: string }[]>("/admin/audit?login=anna");
     t.match(entries, [
       { action: "signedIn", via: "oidc" },
+      { action: "userChanged", target: "anna: administrator: yes, group +lab", via: "oidc" },
       { action: "userAdded", via: "oidc" },
     ]);
   });

@@ -6,7 +6,7 @@ import { openLog } from "../../../lib/log.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
-import { openApiDeps } from "../api/fixtures/open-api-fixture.ts";
+import { openApiDeps, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
 import { FORGED_CLIENT, FORGED_SECRET, type ForgingProvider, startForgingProvider, type TokenChanges } from "./fixtures/forging-provider.ts";
 
 const RULES: OidcRules = {
@@ -298,7 +298,7 @@ t.test("a first sign-in takes over no user of the same login", async (t) => {
   await t.rejects(signInWith(linking), { code: "SIGN_IN_REFUSED" }, "an administrator is never linked by name");
   await t.rejects(signInWith(linking, { claims: { sub: "x", preferred_username: "admin" } }), { code: "SIGN_IN_REFUSED" });
   await identity.users.change("Anna", { admin: false });
-  t.match(await signInWith(linking), { user: { login: "Anna" }, isNew: false });
+  t.match(await signInWith(linking), { user: { login: "Anna" }, isNew: false, changes: [{ action: "userLinked", detail: "id-of-anna" }] });
   await t.rejects(signInWith(linking, { claims: { sub: "id-of-another-anna" } }), { code: "SIGN_IN_REFUSED" }, "the login is linked already");
   t.match(await signInWith(opened, { claims: { preferred_username: "renamed" } }), { user: { login: "Anna" } }, "the subject counts, not the name");
   await t.rejects(signInWith({ forging, signIn: open({ createUsers: false }) }, { claims: { sub: "new", preferred_username: "new" } }), {
@@ -318,6 +318,10 @@ t.test("each sign-in sets what the settings leave to the provider, and refusal e
   const { identity, store } = opened;
   const first = await signInWith(opened, { claims: { groups: ["/lab", "/admins", "other"] } });
   t.match(first.user, { login: "anna", admin: true });
+  t.same(first.changes, [
+    { action: "userAdded", detail: "id-of-anna" },
+    { action: "userChanged", detail: "administrator: yes, group +lab" },
+  ]);
   t.match(await identity.who(first.token, "console"), { admin: true });
   await identity.users.joinGroup("anna", "own");
   await identity.users.joinGroup("anna", "chess");
@@ -325,6 +329,7 @@ t.test("each sign-in sets what the settings leave to the provider, and refusal e
 
   const second = await signInWith(opened, { claims: { groups: ["lab"] } });
   t.match(second.user, { admin: false });
+  t.same(second.changes, [{ action: "userChanged", detail: "administrator: no, group -chess" }]);
   t.match(await identity.who(first.token, "console"), { admin: false }, "in open sessions too");
   t.same(await store.groups.ofUser(first.user.id), ["lab", "own"]);
 
@@ -353,6 +358,70 @@ t.test("a blocked user has no session, no key and no sign-in until an administra
   await t.rejects(identity.users.block("admin", by), { code: "REQUEST_INVALID" });
   const anna = await store.users.byLogin("anna");
   await t.rejects(identity.users.block("anna", { id: anna?.id ?? "" }), { code: "REQUEST_INVALID" });
+});
+
+t.test("the audit log has what a sign-in changed about its user", async (t) => {
+  const { provider, forging } = await openSignIn(t);
+  const log = openLog({ level: "silent", name: "test" });
+  const { call, store } = await openApiFixture(t, {}, undefined, (own) => ({
+    oidc: createOidcSignIn({ ...own, provider, rules: { ...RULES, adminGroups: ["admins"] }, log }),
+  }));
+  const post = (path: string, body: object) =>
+    call(`/users/login/${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+  const { handle } = (await post("device", {})).json;
+  forging.state({ claims: { groups: ["admins"] } });
+  t.equal((await post("device/token", { handle })).json["login"], "anna");
+  t.match(
+    (await store.audit.list({ limit: 9 })).map(({ action, target, login, via }) => [action, target, login, via]),
+    [
+      ["signedIn", "anna", "anna", "oidc"],
+      ["userChanged", "anna: administrator: yes", "anna", "oidc"],
+      ["userAdded", "anna: id-of-anna", "anna", "oidc"],
+    ],
+  );
+});
+
+t.test("with another link, or none, the sessions of the subject before end", async (t) => {
+  const opened = await openSignIn(t);
+  const { identity, forging } = opened;
+  const issuer = forging.issuer;
+  const link = (subject: string | undefined) => identity.users.link("anna", subject === undefined ? undefined : { issuer, subject });
+  const isOpen = async ({ token }: { token: string }) => (await identity.who(token, "console")) !== undefined;
+  const first = await signInWith(opened);
+  await link("id-of-anna");
+  t.ok(await isOpen(first), "the same link changes nothing");
+  await link("id-of-another-anna");
+  t.notOk(await isOpen(first));
+  const second = await signInWith(opened, { claims: { sub: "id-of-another-anna" } });
+  const derived = await identity.openSession(second.user.id);
+  await link(undefined);
+  t.notOk(await isOpen(second));
+  t.equal(await identity.who(derived), undefined);
+  const unlinked = await identity.openSession(second.user.id);
+  await link("id-of-anna");
+  t.ok(await identity.who(unlinked), "a first link ends none");
+});
+
+t.test("a sign-in that is under way when its user is blocked opens no session, also none for the time after", async (t) => {
+  const opened = await openSignIn(t);
+  const { identity, store } = opened;
+  const { user } = await signInWith(opened);
+  const openSession = identity.openSession;
+  const stored = Promise.withResolvers<void>();
+  // Begun here, so that it is no part of the sign-in's transaction.
+  const blocking = stored.promise.then(() => identity.users.block("anna", { id: "admin" }));
+  identity.openSession = async (...session) => {
+    stored.resolve();
+    const turns = (async () => {
+      for (let count = 0; count < 100; count++) await new Promise(setImmediate);
+    })();
+    await Promise.race([blocking, turns]);
+    return openSession(...session);
+  };
+  await signInWith(opened);
+  const { user: account } = await blocking;
+  t.ok(account.blockedOn);
+  t.equal(await store.sessions.count({ now: 0, userId: user.id }), 0, "no session is left");
 });
 
 t.test("claims become a user by the settings", async (t) => {
