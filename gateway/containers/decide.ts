@@ -246,9 +246,12 @@ const REMOVED_WITH_BUSY = [...ORIGIN_WIDE_HEADERS, BUSY_HEADER];
 /** Of a container that keeps a browser at one replica. `replica`: the one that its cookie names. */
 type Affinity = { id: string; replica: number | undefined; tls: boolean };
 
-/** Undefined: the browser has the right one. */
+/** Undefined: the browser has the right one. One that had no place for this request stays the right one. */
 function cookieOf({ id, replica, tls }: Affinity, lease: ContainerLease): HeaderLine | undefined {
-  return lease.replica === undefined || lease.replica === replica ? undefined : replicaCookie(id, lease.replica, tls);
+  if (lease.replica === undefined || lease.replica === replica) return undefined;
+  const { availability } = lease.currentView();
+  const isThere = replica !== undefined && availability.kind === "awake" && availability.addresses.some((address) => address.replica === replica);
+  return isThere ? undefined : replicaCookie(id, lease.replica, tls);
 }
 
 /** Created for every request: an object of a class costs less than one with its own functions. */

@@ -331,9 +331,17 @@ class OpenLease implements ContainerLease, ListedLease {
     if (addresses.length === 1 && tally.replicas === undefined) return first;
     const others = refused === undefined ? addresses : addresses.filter((address) => keyOfTarget(address) !== refused);
     if (tally.replicas === undefined) return others[tally.turn++ % others.length] ?? first;
-    const target = leastLoaded(tally.replicas, others, { preferred: this.#request.replica, turn: tally.turn++ }) ?? first;
+    const { replica: preferred } = this.#request;
+    const limit = preferred === undefined ? Infinity : this.#replicaLimit(addresses.length);
+    const target = leastLoaded(tally.replicas, others, { preferred, limit, turn: tally.turn++ }) ?? first;
     this.#enterReplica(replicaUseAt(tally.replicas, target), target);
     return target;
+  }
+
+  /** The places of a container are those of its replicas together. Without this limit, one browser's requests would fill all of them at its replica. */
+  #replicaLimit(replicas: number): number {
+    const { maxConcurrency } = this.currentView();
+    return maxConcurrency === undefined || this.#request.kind === "tcp" ? Infinity : Math.ceil(maxConcurrency / replicas);
   }
 
   /** Its stop waits until no exchange is there. */

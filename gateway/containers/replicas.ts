@@ -21,19 +21,19 @@ export function replicaUseAt(uses: ReplicaUses, address: ContainerAddress): Repl
   return made;
 }
 
-/** The address of the replica with this number if it is there, else the one with the fewest exchanges; of equals, they take turns. */
+/** The address of the replica that is preferred if it is there and has fewer exchanges than `limit`, else the one with the fewest; of equals, they take turns. */
 export function leastLoaded(
   uses: ReplicaUses,
   addresses: readonly ContainerAddress[],
-  { preferred, turn }: { preferred: number | undefined; turn: number },
+  { preferred, limit, turn }: { preferred: number | undefined; limit: number; turn: number },
 ): ContainerAddress | undefined {
   let best: ContainerAddress | undefined;
   let least = Infinity;
   for (let step = 0; step < addresses.length; step++) {
     const address = addresses[(turn + step) % addresses.length];
     if (address === undefined) continue;
-    if (preferred !== undefined && address.replica === preferred) return address;
     const open = uses.get(keyOfTarget(address))?.open ?? 0;
+    if (preferred !== undefined && address.replica === preferred && open < limit) return address;
     if (open >= least) continue;
     best = address;
     least = open;

@@ -90,6 +90,22 @@ t.test("a replica that refuses a connection is checked, and the request goes to 
   t.match(reported("row-2"), { open: 0, streams: 0 });
 });
 
+t.test("a browser whose replica has no place for a request goes to another one", async (t) => {
+  const { serve, open } = openReplicaFixture();
+  const all = [1, 2, 3, 4].map((number) => replica(number));
+  serve(all, { maxConcurrency: 4, replicas: { affinity: "cookie" } });
+  const browser = [1, 2, 3, 4].map(() => open({ preferred: 2 }));
+  await turns();
+  t.same(replicasOf(browser).toSorted(), [1, 2, 3, 4]);
+  t.equal(browser[0]?.lease.replica, 2);
+  for (const { lease } of browser) lease.release();
+  serve(all, { maxConcurrency: 8, replicas: { affinity: "cookie" } });
+  const pair = [1, 2, 3].map(() => open({ preferred: 2 }));
+  await turns();
+  t.same(replicasOf(pair).slice(0, 2), [2, 2], "each has two places");
+  t.not(pair[2]?.lease.replica, 2);
+});
+
 t.test("requests that wait for a place use new replicas, although no other request comes", async (t) => {
   const { serve, open, watchers } = openReplicaFixture();
   serve([replica(1)], { maxConcurrency: 1 });

@@ -11,7 +11,7 @@ const ADDRESSES: readonly ContainerAddress[] = [
 
 t.test("the replica with the fewest exchanges is chosen, and equals take turns", async (t) => {
   const uses: ReplicaUses = new Map();
-  const choose = (turn: number, preferred?: number) => leastLoaded(uses, ADDRESSES, { preferred, turn })?.replica;
+  const choose = (turn: number, preferred?: number) => leastLoaded(uses, ADDRESSES, { preferred, limit: 3, turn })?.replica;
   t.same(
     [0, 1, 2, 3].map((turn) => choose(turn)),
     [1, 2, 3, 1],
@@ -23,6 +23,8 @@ t.test("the replica with the fewest exchanges is chosen, and equals take turns",
   );
   t.equal(choose(0, 3), 3, "but a browser goes where it was");
   t.equal(choose(0, 7), 2, "as long as that one is there");
+  replicaUseAt(uses, ADDRESSES[2] as ContainerAddress).open = 3;
+  t.equal(choose(0, 3), 2, "and has a place");
 });
 
 t.test("an address that another replica has now is counted anew", async (t) => {
