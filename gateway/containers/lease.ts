@@ -8,7 +8,7 @@ import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange }
 import { asleepFault, type RequestHold } from "./hold.ts";
 import { type ContainerPlaces, notePlaceUser, waitForPlace } from "./places.ts";
 import { addLease, type ContainerTally, isRunning, type ListedLease, oldestLeases, type OpenExchanges, removeLease } from "./open-exchanges.ts";
-import { leastLoaded, OpenLoad, type ReplicaUse, replicaUseAt } from "./replicas.ts";
+import { createReplicaUses, leastLoaded, OpenLoad, type ReplicaUse, replicaUseAt } from "./replicas.ts";
 
 type LeaseRequest = {
   view: ContainerView;
@@ -92,7 +92,7 @@ export function createLeases(deps: LeaseDeps): Leases {
 
 /** From now on. */
 function countReplicas(tally: ContainerTally, monotonic: () => number): void {
-  tally.replicas = new Map();
+  tally.replicas = createReplicaUses();
   tally.load = new OpenLoad(monotonic);
   tally.load.change(tally.size);
 }

@@ -3,21 +3,35 @@ import { mapCookies } from "../../lib/cookies.ts";
 import { type HeaderLine, keyOfTarget } from "../decision.ts";
 
 /** The exchanges of this gateway at one address of a container with replicas. `use`: of a further replica, which is reported by itself. */
-export type ReplicaUse = { open: number; use: (ContainerUse & { reportDue: boolean; replica: true }) | undefined };
+export type ReplicaUse = { open: number; use: FurtherReplicaUse | undefined };
 
-/** By `keyOfTarget` of their addresses. */
-export type ReplicaUses = Map<string, ReplicaUse>;
+type FurtherReplicaUse = ContainerUse & { reportDue: boolean; replica: true };
+
+/** `at`: by `keyOfTarget` of their addresses. `further`: by the ids of their owners. */
+export type ReplicaUses = { at: Map<string, ReplicaUse>; further: Map<string, FurtherReplicaUse> };
+
+export function createReplicaUses(): ReplicaUses {
+  return { at: new Map(), further: new Map() };
+}
 
 export function replicaUseAt(uses: ReplicaUses, address: ContainerAddress): ReplicaUse {
   const key = keyOfTarget(address);
-  const existing = uses.get(key);
+  const existing = uses.at.get(key);
   // The same address of another replica: the earlier one has gone.
   if (existing !== undefined && existing.use?.id === address.owner) return existing;
-  for (const [other, { open }] of uses) if (open === 0) uses.delete(other);
-  const use =
-    address.owner === undefined ? undefined : { id: address.owner, open: 0, streams: 0, lastActive: 0, reportDue: false, replica: true as const };
-  const made = { open: 0, use };
-  uses.set(key, made);
+  for (const [other, { open }] of uses.at) if (open === 0) uses.at.delete(other);
+  for (const [owner, { streams }] of uses.further) if (streams === 0) uses.further.delete(owner);
+  const made = { open: 0, use: address.owner === undefined ? undefined : useOf(uses, address.owner) };
+  uses.at.set(key, made);
+  return made;
+}
+
+/** One for each replica, although exchanges may be open at an earlier address of it: a report has one number for each id. */
+function useOf({ further }: ReplicaUses, owner: string): FurtherReplicaUse {
+  const existing = further.get(owner);
+  if (existing !== undefined) return existing;
+  const made: FurtherReplicaUse = { id: owner, open: 0, streams: 0, lastActive: 0, reportDue: false, replica: true };
+  further.set(owner, made);
   return made;
 }
 
@@ -32,7 +46,7 @@ export function leastLoaded(
   for (let step = 0; step < addresses.length; step++) {
     const address = addresses[(turn + step) % addresses.length];
     if (address === undefined) continue;
-    const open = uses.get(keyOfTarget(address))?.open ?? 0;
+    const open = uses.at.get(keyOfTarget(address))?.open ?? 0;
     if (preferred !== undefined && address.replica === preferred && open < limit) return address;
     if (open >= least) continue;
     best = address;

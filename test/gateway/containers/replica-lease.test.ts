@@ -135,3 +135,18 @@ t.test("a batch that wakes its container is distributed over all replicas that s
   await turns();
   t.same(replicasOf(batch).toSorted(), [1, 2, 3]);
 });
+
+t.test("a replica at a new address has one use, while an exchange is open at its old one", async (t) => {
+  const { serve, open, reported } = openReplicaFixture();
+  serve([replica(2)]);
+  const before = open();
+  await turns();
+  serve([replica(2, 9002)]);
+  const after = [open(), open()];
+  await turns();
+  t.match(reported("row-2"), { open: 3, streams: 3 });
+  before.lease.release();
+  t.match(reported("row-2"), { open: 2, streams: 2 });
+  for (const { lease } of after) lease.release();
+  t.match(reported("row-2"), { open: 0, streams: 0 });
+});

@@ -1,6 +1,6 @@
 import t from "tap";
 import type { ContainerAddress } from "../../../gateway/contract.ts";
-import { leastLoaded, OpenLoad, preferredReplica, type ReplicaUses, replicaCookie, replicaUseAt } from "../../../gateway/containers/replicas.ts";
+import { createReplicaUses, leastLoaded, OpenLoad, preferredReplica, replicaCookie, replicaUseAt } from "../../../gateway/containers/replicas.ts";
 
 const ID = "3f1c9a52-7b0e-4d16-9a41-0123456789ab";
 const ADDRESSES: readonly ContainerAddress[] = [
@@ -10,7 +10,7 @@ const ADDRESSES: readonly ContainerAddress[] = [
 ];
 
 t.test("the replica with the fewest exchanges is chosen, and equals take turns", async (t) => {
-  const uses: ReplicaUses = new Map();
+  const uses = createReplicaUses();
   const choose = (turn: number, preferred?: number) => leastLoaded(uses, ADDRESSES, { preferred, limit: 3, turn })?.replica;
   t.same(
     [0, 1, 2, 3].map((turn) => choose(turn)),
@@ -28,7 +28,7 @@ t.test("the replica with the fewest exchanges is chosen, and equals take turns",
 });
 
 t.test("an address that another replica has now is counted anew", async (t) => {
-  const uses: ReplicaUses = new Map();
+  const uses = createReplicaUses();
   const before = replicaUseAt(uses, { host: "10.0.0.2", port: 80, replica: 2, owner: "second" });
   before.open = 1;
   const now = replicaUseAt(uses, { host: "10.0.0.2", port: 80, replica: 4, owner: "fourth" });
