@@ -1,8 +1,8 @@
 import { Fault } from "../../lib/fault.ts";
 import { createManageCheck } from "../identity/rights.ts";
-import { LEARNED_WEEKS, USUAL_WEEKS } from "../model/usual-hours.ts";
+import { LEARNED_WEEKS, MOST_MISSES, USUAL_WEEKS } from "../model/usual-hours.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../model/warm-hours.ts";
-import { isSuggested, type WarmUpAdvice } from "../lifecycle/warm-up.ts";
+import { isPaused, isSuggested, isUndecided, type WarmUpAdvice, warmMemoryMb } from "../lifecycle/warm-up.ts";
 import { isoDate, requireContainer } from "./entities.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
@@ -22,11 +22,12 @@ export function warmUpRoutes({ store, lifecycle, warmUps, clock, authorization }
     const advice = await warmUps.adviceOn(id);
     if (!advice) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
     const { warmUp } = advice.container;
+    const isChosen = warmUp !== undefined && !isPaused(advice.container);
     const logins = await store.users.logins([warmUp?.userId]);
     return {
       mode,
       zone,
-      chosen: warmUp ? { hours: [...warmUp.hours], by: warmUp.by, login: logins.get(warmUp.userId) ?? null, since: isoDate(warmUp.since) } : null,
+      chosen: isChosen ? { hours: [...warmUp.hours], by: warmUp.by, login: logins.get(warmUp.userId) ?? null, since: isoDate(warmUp.since) } : null,
       usual: usualHoursToJson(advice),
       isSuggested: mode !== "off" && isSuggested(advice),
       says: describe(advice, mode),
@@ -85,7 +86,7 @@ export function warmUpRoutes({ store, lifecycle, warmUps, clock, authorization }
           if (listed.length === LISTED) break;
           // Since the last hour, a user may have decided, or removed it.
           const [now] = await store.containers.toWarm([advice.container.id]);
-          if (!now || now.warmUp !== undefined || !(await mayManage(now.packageId))) continue;
+          if (!now || !isUndecided(now) || !(await mayManage(now.packageId))) continue;
           listed.push({ id: now.id, name: now.name, usual: usualHoursToJson(advice), says: describe(advice, mode) });
         }
         return listed;
@@ -102,7 +103,7 @@ function usualHoursToJson({ container, learned }: WarmUpAdvice): UsualHoursJson 
     starts: learned.starts,
     waitSeconds: rounded(learned.waitMs / 1_000),
     extraHours: rounded(hours),
-    memoryHours: rounded((hours * container.config.memoryMb) / MEBIBYTES),
+    memoryHours: rounded((hours * warmMemoryMb(container)) / MEBIBYTES),
     misses: learned.misses,
   };
 }
@@ -120,8 +121,16 @@ function describe(advice: WarmUpAdvice, mode: string): string {
       learned.misses === 0 ? "" : ` Its last ${learned.misses === 1 ? "usual period" : `${learned.misses} usual periods`} passed without use.`;
     return `${used}${missed}`;
   }
+  const pause = mode === "auto" && isPaused(container) ? pauseText(advice) : undefined;
+  if (pause !== undefined) return `${used} BERTH_WARM_UP=auto does not keep it warm now: ${pause}.`;
   const starts = `${usual.starts} ${usual.starts === 1 ? "cold start" : "cold starts"}`;
   return `${used} Kept warm then, it would have saved ${starts} (requests waited ${Math.round(usual.waitSeconds)} s), and run ${hoursText(usual.extraHours)} longer (${shortNumber(usual.memoryHours)} GiB-hours of memory) in these weeks.`;
+}
+
+function pauseText({ container, learned }: WarmUpAdvice): string {
+  if (container.state === "ERROR") return "its last start failed, until a request has started it again";
+  if (learned.misses >= MOST_MISSES) return `its last ${learned.misses} usual periods passed without use, until it is used in one again`;
+  return "others fill the places or the memory, or the next hour has not begun";
 }
 
 function hoursText(hours: number): string {

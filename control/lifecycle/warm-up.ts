@@ -115,15 +115,15 @@ export function createWarmUps(deps: WarmUpDeps): WarmUps {
     learnUsualHours(use, { calendar: calendarNow(), zone: options.zone, since: createdOn });
 
   const learnAll = async () => {
-    // What `auto` chose under another setting does not stay.
+    // What `auto` chose is not kept warm under another setting, and is again when the setting is back.
     if (options.mode !== "auto")
-      for (const { id, warmUp } of await store.containers.warmed()) if (warmUp?.by === "auto") await deps.lifecycle.setWarmUp(id, undefined, "auto");
+      for (const container of await store.containers.warmed()) if (container.warmUp?.by === "auto") await pause(deps, container);
     if (options.mode === "off") return;
     await store.useWeeks.removeBefore(firstLearnedWeek(clock.now()));
     let best: WarmUpAdvice[] = [];
     const warm = new Map<string, WarmUpAdvice>();
     await learnEach((advice) => {
-      if (advice.container.warmUp?.by === "auto") warm.set(advice.container.id, advice);
+      if (options.mode === "auto" && advice.container.warmUp?.by === "auto") warm.set(advice.container.id, advice);
       else if (isSuggested(advice)) best = byBenefit([...best, advice]).slice(0, MOST_SUGGESTIONS);
     });
     if (isClosed) return;
@@ -183,7 +183,22 @@ export function createWarmUps(deps: WarmUpDeps): WarmUps {
 
 /** Whether to suggest hours to a user: not for one that berth keeps warm already, or for which a user has decided. */
 export function isSuggested({ container, learned }: WarmUpAdvice): boolean {
-  return container.warmUp === undefined && mayBeWarmed(container) && isWorthwhile(learned);
+  return isUndecided(container) && mayBeWarmed(container) && isWorthwhile(learned);
+}
+
+/** Neither a user has decided, nor does `auto` keep it warm now. */
+export function isUndecided({ warmUp }: Pick<Container, "warmUp">): boolean {
+  return warmUp === undefined || isPaused({ warmUp });
+}
+
+/** `auto` has kept it warm, and does not now. Warm, it had no cold starts, so that it need not be worth a suggestion. */
+export function isPaused({ warmUp }: Pick<Container, "warmUp">): boolean {
+  return warmUp?.by === "auto" && warmUp.hours.length === 0;
+}
+
+/** What it takes while it is warm, with its least replicas. */
+export function warmMemoryMb({ config: { memoryMb, replicas } }: Pick<Container, "config">): number {
+  return memoryMb * Math.max(1, replicas?.min ?? 1);
 }
 
 /** Only one that is stopped for idleness has cold starts. */
@@ -193,28 +208,27 @@ function mayBeWarmed({ config }: Pick<Container, "config">): boolean {
 
 /** The most saved waiting for each hour of memory first. */
 function byBenefit(all: readonly WarmUpAdvice[]): WarmUpAdvice[] {
-  const benefit = ({ container, learned }: WarmUpAdvice) => learned.waitMs / Math.max(1, learned.extraMs * container.config.memoryMb);
+  const benefit = ({ container, learned }: WarmUpAdvice) => learned.waitMs / Math.max(1, learned.extraMs * warmMemoryMb(container));
   return all.toSorted((one, other) => benefit(other) - benefit(one));
 }
 
 /**
- * Chooses which containers `auto` keeps warm: those that it does already, then the best suggestions, within the bounds. One that failed, or was not used in its last usual
- * periods, is no longer kept warm; the author's own keep_warm counts for more.
+ * Chooses which containers `auto` keeps warm: those that it does already, then those that it did, then the best suggestions, within the bounds. One that failed, or
+ * was not used in its last usual periods, pauses; the author's own keep_warm counts for more.
  */
-async function choose(
-  { lifecycle, driver, clock, options, log }: WarmUpDeps,
-  warm: ReadonlyMap<string, WarmUpAdvice>,
-  best: readonly WarmUpAdvice[],
-) {
+async function choose(deps: WarmUpDeps, warm: ReadonlyMap<string, WarmUpAdvice>, best: readonly WarmUpAdvice[]) {
+  const { lifecycle, driver, clock, options, log } = deps;
   let memoryMb = await memoryBound(driver, clock, options.memoryPercent);
   let places = options.containers;
   const chosen = new Set<string>();
-  for (const { container, learned } of [...byBenefit([...warm.values()]), ...best]) {
+  const before = byBenefit([...warm.values()]).toSorted((one, other) => Number(isPaused(one.container)) - Number(isPaused(other.container)));
+  for (const { container, learned } of [...before, ...best]) {
     const { id, config, state } = container;
     const isHabit = learned.hours.length > 0 && learned.misses < MOST_MISSES;
-    if (!isHabit || state === "ERROR" || config.keepWarm || !mayBeWarmed(container) || places === 0 || config.memoryMb > memoryMb) continue;
+    const neededMb = warmMemoryMb(container);
+    if (!isHabit || state === "ERROR" || config.keepWarm || !mayBeWarmed(container) || places === 0 || neededMb > memoryMb) continue;
     places--;
-    memoryMb -= config.memoryMb;
+    memoryMb -= neededMb;
     chosen.add(id);
     if (container.warmUp?.hours.join() === learned.hours.join()) continue;
     const warmUp: WarmUp = { hours: learned.hours, by: "auto", since: Math.trunc(clock.now()) };
@@ -222,9 +236,17 @@ async function choose(
   }
   for (const [id, { container, learned }] of warm) {
     if (chosen.has(id)) continue;
-    await lifecycle.setWarmUp(id, undefined, "auto");
+    const mayReturn = learned.hours.length > 0 && !container.config.keepWarm && mayBeWarmed(container);
+    if (!mayReturn) await lifecycle.setWarmUp(id, undefined, "auto");
+    else if (!(await pause(deps, container))) continue;
     log.info({ container: id, name: container.name, misses: learned.misses }, "usual hours ended");
   }
+}
+
+/** Whether it was kept warm until now. */
+async function pause({ lifecycle, clock }: Pick<WarmUpDeps, "lifecycle" | "clock">, { id, warmUp }: ContainerToWarm): Promise<boolean> {
+  if (isPaused({ warmUp })) return false;
+  return lifecycle.setWarmUp(id, { hours: [], by: "auto", since: Math.trunc(clock.now()) }, "auto");
 }
 
 /** In MB; without a limit where the driver reports no capacity. */

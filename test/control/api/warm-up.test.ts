@@ -56,6 +56,8 @@ t.test("a manager sees the usual hours of a container with what they would have 
   t.match((await store.containers.find(own.id))?.warmUp, { hours: suggested.usual.hours, by: "user" });
   t.match((await put(own.id, { hours: [] })).json, { chosen: { hours: [] }, isSuggested: false });
   t.match((await put(own.id, { hours: null })).json, { chosen: null, isSuggested: true });
+  await store.containers.update(own.id, { warmUp: { hours: [], by: "auto", since: 1 } });
+  t.match((await asAnna(at)).json, { chosen: null, isSuggested: true }, "BERTH_WARM_UP=auto kept it warm before");
   const audited = (await get("/admin/audit?action=warmUpChosen")).json as unknown as { login: string; target: string }[];
   t.match(audited, [{ login: "anna", target: `annas (${own.id})` }, {}, {}]);
 

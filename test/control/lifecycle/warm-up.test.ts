@@ -79,24 +79,66 @@ t.test("auto starts a container when its usual hours begin, says why, keeps it f
   t.match(await stand.store().wakes.of(id), [{ startReason: "usualHours", byUser: undefined, outcome: "answered" }]);
 });
 
-t.test("after three usual periods without use auto stops warming, and begins again when it is used in one", async (t) => {
-  const { stand, id } = await opened(t);
+/** `auto` has kept it warm for four weeks: nothing started cold. */
+async function keptWarm(t: Test) {
+  const stand = await openLifecycleFixture(t);
+  const { id } = await publish(stand, "web");
+  await storeWeeksOfUse(stand.store(), id, stand.clock.now(), isNightJob, true);
+  await stand.lifecycle().setWarmUp(id, { hours: ["Mon-Sun 23:00-24:00 UTC"], by: "auto", since: 1 }, "auto");
+  const isWarm = () => (stand.row(id).warmUp?.hours.length ?? 0) > 0;
   const warmUps = warmUpsOf(stand);
   await warmUps.learn();
-  for (const [days, isWarm] of [
-    [1, true],
-    [1, true],
-    [1, false],
-    [1, false],
-  ] as const) {
-    stand.clock.jump(days * DAY);
+  t.ok(isWarm(), "without cold starts it stays warm");
+  return { stand, id, warmUps, isWarm };
+}
+
+t.test("after three usual periods without use auto stops warming, and begins again when it is used in one", async (t) => {
+  const { stand, id, warmUps, isWarm } = await keptWarm(t);
+  for (const stays of [true, true, false, false]) {
+    stand.clock.jump(DAY);
     await warmUps.learn();
-    t.equal(stand.row(id).warmUp !== undefined, isWarm, new Date(stand.clock.now()).toISOString());
+    t.equal(isWarm(), stays, new Date(stand.clock.now()).toISOString());
   }
+  t.match(stand.row(id).warmUp, { hours: [], by: "auto" });
   const lastPeriod = hourOf(stand.clock.now()) - 23;
   await stand.store().useWeeks.add(lastPeriod, new Map([[id, { used: true, starts: 1, waitMs: 9_000, runMs: 60_000 }]]));
   await warmUps.learn();
-  t.match(stand.row(id).warmUp, { by: "auto" });
+  t.ok(isWarm(), "one use is enough");
+});
+
+t.test("auto keeps a container that failed warm again once a request has started it", async (t) => {
+  const { stand, id, warmUps, isWarm } = await keptWarm(t);
+  const { containers } = stand.store();
+  await containers.move(id, "SYSTEM_STOPPED", "ERROR", {});
+  await warmUps.learn();
+  t.notOk(isWarm());
+  t.match(stand.row(id).warmUp, { hours: [], by: "auto" });
+  await containers.move(id, "ERROR", "STARTED", {});
+  await warmUps.learn();
+  t.ok(isWarm());
+});
+
+t.test("auto goes on after a time under another setting, in which a user may decide", async (t) => {
+  const { stand, id, warmUps, isWarm } = await keptWarm(t);
+  for (const mode of ["off", "suggest"] as const) {
+    await warmUpsOf(stand, { mode }).learn();
+    t.notOk(isWarm(), mode);
+    await warmUps.learn();
+    t.ok(isWarm(), `after ${mode}`);
+  }
+  const suggesting = warmUpsOf(stand, { mode: "suggest" });
+  await suggesting.learn();
+  t.strictSame(suggesting.suggestions(), [], "nothing started cold");
+  await storeWeeksOfUse(stand.store(), id, stand.clock.now(), isNightJob);
+  await suggesting.learn();
+  t.match(suggesting.suggestions(), [{ container: { id } }], "it sleeps, and starts cold again");
+});
+
+t.test("auto forgets a container without usual hours, or with a keep_warm of its own", async (t) => {
+  const { stand, id, warmUps } = await keptWarm(t);
+  await stand.store().containers.update(id, { config: { ...stand.row(id).config, keepWarm: ["Sun 01:00-02:00"] } });
+  await warmUps.learn();
+  t.equal(stand.row(id).warmUp, undefined);
 });
 
 t.test("auto stays within its bounds of containers and memory, and leaves failed ones and the author's keep_warm alone", async (t) => {
@@ -115,12 +157,18 @@ t.test("auto stays within its bounds of containers and memory, and leaves failed
     await storeWeeksOfUse(stand.store(), id, stand.clock.now(), isOfficeHour);
   }
   await stand.store().containers.move(named.get("failed") ?? "", "SYSTEM_STOPPED", "ERROR", {});
-  const warm = () => [...named].filter(([, id]) => stand.row(id).warmUp !== undefined).map(([name]) => name);
+  const warm = () => [...named].filter(([, id]) => (stand.row(id).warmUp?.hours.length ?? 0) > 0).map(([name]) => name);
   await warmUpsOf(stand, { containers: 1 }).learn();
   t.strictSame(warm(), ["small"], "the most saved waiting for its memory comes first");
   const driver = { capacity: async () => ({ machines: 1, cpu: 4, memoryMb: 4_000 }) };
   await warmUpsOf(stand, {}, driver).learn();
   t.strictSame(warm(), ["small", "middle"], "a quarter of 4,000 MB");
+  const { config } = stand.row(named.get("middle") ?? "");
+  const replicas = { min: 5, max: 5, targetConcurrency: 10, windowSeconds: 60 };
+  await stand.store().containers.update(named.get("middle") ?? "", { config: { ...config, replicas } });
+  await warmUpsOf(stand, {}, driver).learn();
+  t.strictSame(warm(), ["small"], "five replicas of 200 MB would be warm");
+  await stand.store().containers.update(named.get("middle") ?? "", { config });
   await warmUpsOf(stand).learn();
   t.strictSame(warm(), ["small", "middle", "large"], "the driver reports no capacity");
   await stand.store().containers.move(named.get("small") ?? "", "SYSTEM_STOPPED", "ERROR", {});
