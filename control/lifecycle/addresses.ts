@@ -146,7 +146,8 @@ export function createTcpPorts({ options, store, changes, log }: TcpPortsDeps): 
     return images.some(({ name, port }) => (config.port ?? port) === port && names.includes(repositoryOf(name)));
   };
   const assign: TcpPorts["assign"] = async (row) => {
-    const isNeeded = await isTcp(row);
+    // Connections cannot be distributed: a further replica has no listener.
+    const isNeeded = row.replicaOf === undefined && (await isTcp(row));
     if (isNeeded ? isListener(row.tcpPort) : row.tcpPort === undefined) return row;
     const tcpPort = isNeeded ? freePort(await store.containers.tcpPorts(), ports) : undefined;
     if (isNeeded && tcpPort === undefined) log.error({ container: row.name, ...ports }, "no TCP port left: extend BERTH_TCP_PORTS");

@@ -194,7 +194,8 @@ export function currentView(deps: ViewDeps, container: ContainerToView): Contain
 function withReplicas({ replicas }: Pick<ViewDeps, "replicas">, container: ContainerToView, view: ContainerView): ContainerView {
   const { replicas: config, protocol } = container.config;
   const set = config === undefined ? undefined : replicas.of(container.id);
-  if (config === undefined || set === undefined || container.deployed?.worker) return view;
+  // Replicas of a server for TCP would each have a state of their own, and its clients would reach any of them.
+  if (config === undefined || set === undefined || container.deployed?.worker || container.tcpPort !== undefined) return view;
   const own = view.availability.kind === "awake" ? view.availability.addresses.map((one) => ({ ...one, replica: 1 })) : [];
   const others = servingReplicas(container, set).flatMap(({ id, replica = 0, addresses }) =>
     addresses.map(({ host, port }) => ({ host, port, ...(protocol === "h2c" ? { h2c: true as const } : {}), replica, owner: id })),

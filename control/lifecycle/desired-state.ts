@@ -159,7 +159,10 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         const row = await find(id);
         if (!RUNNING.includes(row.state)) throw new Fault("CONTAINER_STOPPED", `The container ${row.name} does not run.`);
         const busyUntil = ms <= 0 ? 0 : Math.trunc(clock.now() + Math.min(ms, limits.busyMs));
-        return reconcile((await moves.update(row.id, { busyUntil })) ?? row);
+        const busy = reconcile((await moves.update(row.id, { busyUntil })) ?? row);
+        // All replicas sleep at once, when the container does.
+        if (row.replicaOf !== undefined) reconcile(await find(row.replicaOf));
+        return busy;
       }),
     setWarmUp: (id, warmUp, by) =>
       store.transaction(async () => {

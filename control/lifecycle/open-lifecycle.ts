@@ -22,7 +22,7 @@ import { createMoves } from "./moves.ts";
 import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, removeOrphan, sweep } from "./observe-engine.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { createReplicaLoads } from "./replica-loads.ts";
-import { createReplicaSets, type ReplicaStatus, replicaStatusOf, servingReplicas } from "./replica-sets.ts";
+import { createReplicaSets, type ReplicaStatus, replicaStatusOf, servingReplicas, withReplicasBusy } from "./replica-sets.ts";
 import { adjustReplicas } from "./replicas.ts";
 import { handlePushedImage, prefetchImage, type PushedImage, reconcileImage, retryMissingImage } from "./reconcile-image.ts";
 import { createStartSlots } from "./start-container.ts";
@@ -150,7 +150,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
   const activity = createWorkerActivity({ store, engine, usage, clock, limits });
   const situationOf: ReadSituation = async (row, observed, image) => ({
-    row,
+    row: withReplicasBusy(row, replicas.of(row.id)),
     image: image?.id === row.imageId ? image : await store.images.find(row.imageId),
     dependencies: row.state === "PENDING_START" ? await dependencies.of(row) : [],
     observed,

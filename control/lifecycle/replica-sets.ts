@@ -75,6 +75,13 @@ export function servingReplicas(
   );
 }
 
+/** A container is busy for as long as one of its replicas is. */
+export function withReplicasBusy(row: Container, set: ReplicaSet | undefined): Container {
+  if (set === undefined) return row;
+  const busyUntil = Math.max(row.busyUntil, ...[...set.others.values()].map((one) => one.busyUntil));
+  return busyUntil === row.busyUntil ? row : { ...row, busyUntil };
+}
+
 /** How many replicas serve, and how many are to run; 0: the container is stopped. `says`: the same, and why, for users. */
 export type ReplicaStatus = { ready: number; wanted: number; min: number; max: number; says: string };
 
@@ -98,6 +105,7 @@ function reasonOf(
   const failed = [...others.values()].find((one) => one.desiredInstances === 1 && one.fault !== undefined);
   const failure = failed?.fault === undefined ? "" : ` Replica ${failed.replica} is tried again: ${failed.fault.message}`;
   if (container.deployed?.worker) return "It is a queue worker: it has one replica.";
+  if (container.tcpPort !== undefined) return "It has a TCP listener: it has one replica, because berth distributes HTTP requests only.";
   if (need === undefined) return `The number of requests is not known yet.${failure}`;
   const average = Math.round(need.average * 10) / 10;
   const load = `${average} requests and WebSockets were open on average over ${config.windowSeconds} s; each replica is to have ${config.targetConcurrency}.`;

@@ -51,7 +51,8 @@ export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<voi
   const needed = await wantedReplicas(deps, row, config, kept);
   // A driver that is still to be chosen can nothing yet: what runs goes on.
   const wanted = driver.replicas === true ? needed : Math.min(needed, 1 + kept.filter((one) => one.desiredInstances === 1).length);
-  await setDesired(deps, row, kept, Math.max(0, wanted - 1));
+  const busyForMs = await setDesired(deps, row, kept, Math.max(0, wanted - 1));
+  if (busyForMs !== undefined) queue.addAfter(replicasKey(id), busyForMs);
   const retryMs = await retryFailed(deps, row, kept);
   if (retryMs !== undefined) queue.addAfter(replicasKey(id), Math.max(1, retryMs));
   if (row.desiredInstances === 1 && (wanted > Math.max(1, config.min) || deps.loads.isUsed(id))) queue.addAfter(replicasKey(id), TICK_MS);
@@ -90,7 +91,7 @@ async function wantedReplicas(deps: ReplicaDeps, row: Container, config: Replica
     return 0;
   }
   // Without an address there is nothing that a request could choose between.
-  if (row.deployed?.worker || (row.state === "STARTED" && row.addresses.length === 0)) return 1;
+  if (row.deployed?.worker || row.tcpPort !== undefined || (row.state === "STARTED" && row.addresses.length === 0)) return 1;
   const set = replicas.of(row.id);
   const serving = set === undefined ? 0 : servingReplicas(row, set).length;
   const ready = serving + (row.state === "STARTED" ? 1 : 0);
@@ -108,18 +109,21 @@ async function wantedReplicas(deps: ReplicaDeps, row: Container, config: Replica
   return busyMs(row, clock.now(), limits) > 0 ? Math.max(bounded, Math.min(desired, config.max)) : bounded;
 }
 
-async function setDesired(deps: ReplicaDeps, row: Container, others: readonly Container[], wanted: number): Promise<void> {
-  const { usage } = deps;
+/** Returns when one that is not needed any more, but has reported that it is busy, is to be looked at again. */
+async function setDesired(deps: ReplicaDeps, row: Container, others: readonly Container[], wanted: number): Promise<number | undefined> {
+  const { usage, clock, limits } = deps;
   const desired = others.filter((one) => one.desiredInstances === 1);
   const numberOf = ({ replica = 0 }: Container) => replica;
   if (desired.length > wanted) {
     const openAt = ({ id }: Container) => usage.open(id) + usage.sockets(id);
     const servesNow = ({ state }: Container) => (state === "STARTED" ? 1 : 0);
-    const victims = desired.toSorted(
-      (one, other) => servesNow(one) - servesNow(other) || openAt(one) - openAt(other) || numberOf(other) - numberOf(one),
-    );
+    const busyFor = (one: Container) => (row.desiredInstances === 0 ? 0 : busyMs(one, clock.now(), limits));
+    const victims = desired
+      .filter((one) => busyFor(one) === 0)
+      .toSorted((one, other) => servesNow(one) - servesNow(other) || openAt(one) - openAt(other) || numberOf(other) - numberOf(one));
     for (const one of victims.slice(0, desired.length - wanted)) await stopReplica(deps, row, one.id);
-    return;
+    if (victims.length >= desired.length - wanted) return undefined;
+    return Math.max(TICK_MS, Math.min(...desired.map(busyFor).filter((ms) => ms > 0)));
   }
   const isStopping = ({ state }: Container) => (state.endsWith("_STOPPED") ? 0 : 1);
   const spare = others.filter((one) => one.desiredInstances === 0);
@@ -129,6 +133,7 @@ async function setDesired(deps: ReplicaDeps, row: Container, others: readonly Co
   const taken = new Set(others.map(numberOf));
   for (let number = 2; chosen.length < wanted - desired.length; number++) if (!taken.has(number)) chosen.push(await insertReplica(deps, row, number));
   for (const one of chosen) await startReplica(deps, row, one.id);
+  return undefined;
 }
 
 function insertReplica({ store, changes, environment, clock }: ReplicaDeps, row: Container, replica: number): Promise<Container> {

@@ -252,3 +252,38 @@ t.test("max_concurrency is that of each replica that is ready", async (t) => {
   await stand.world.kill(stand.row(second).service);
   await eventually("its places to be gone", () => limits.includes(4));
 });
+
+t.test("a container with a TCP listener has one replica and one port, whatever its container.json says", async (t) => {
+  const tcp = { ports: { first: 7000, last: 7010 }, host: "gateway", images: [{ name: "postgres", port: 5432 }] };
+  const stand = await openLifecycleFixture(t, { tcp });
+  const config = { replicas: { ...REPLICAS, min: 3 } };
+  const database = await stand.publish({ dockerfile: "FROM postgres:16\nEXPOSE 5432\n", config });
+  await stand.start(database.id);
+  await gatewayOf(stand)(database.id, 40);
+  await pass(stand, 7, () => turns());
+  t.equal(stand.world.running().length, 1);
+  t.equal(addressesOf(stand, database).length, 1);
+  t.match(viewOf(stand, database), { tcp: { port: 7000 } });
+  t.match(stand.lifecycle().replicasOf(database.id)?.says, /has one replica, because berth distributes HTTP requests only/);
+  t.same(await stand.store().containers.tcpPorts(), [7000]);
+});
+
+t.test("a replica that reports that it is busy keeps the container awake, and is not the one that scale-in stops", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const config = { onDemand: true, shutdownTimeoutMinutes: 1, replicas: { ...REPLICAS, max: 3, windowSeconds: 6 } };
+  const web = await stand.publish({ config });
+  await stand.wake(web.id);
+  const report = gatewayOf(stand);
+  await pass(stand, 7, () => report(web.id, 30));
+  await serves(stand, web, [1, 2, 3]);
+  // The one with the largest number is stopped first, where nothing else decides.
+  const third = addressesOf(stand, web).find(({ replica }) => replica === 3)?.owner ?? "";
+  await stand.lifecycle().setBusy(third, 600 * SECOND_MS);
+  await pass(stand, 120, () => report(web.id, 0));
+  await serves(stand, web, [1, 3]);
+  t.match(JSON.stringify(await stand.lifecycle().explain(web.id, new AbortController().signal)), /has reported that it is busy/);
+  await stand.lifecycle().setBusy(third, 0);
+  await stand.clock.advance(61 * SECOND_MS);
+  await pass(stand, 3, () => report(web.id, 0));
+  t.match(viewOf(stand, web).availability, { kind: "asleep" });
+});
