@@ -60,7 +60,7 @@ export async function openCache(options: CacheOptions): Promise<RegistryCache & 
     try {
       switch (v2.kind) {
         case "manifest": {
-          const manifest = await upstream.manifest(repository, v2.reference, signal);
+          const manifest = await upstream.manifest(repository, manifestReference(v2.reference), signal);
           count(manifest.stale ? "stale" : manifest.from);
           response.writeHead(200, {
             ...VERSION,
@@ -138,7 +138,7 @@ async function answerBlob(
   repository: string,
   { request, response, signal, count }: BlobExchange,
 ): Promise<void> {
-  const digest = decodeURIComponent(reference);
+  const digest = decodePart(reference);
   if (!DIGEST.test(digest)) throw new Fault("STORED_IMAGE_NOT_FOUND", `${digest} is no digest of a layer`);
   const head = { ...VERSION, "Content-Type": "application/octet-stream", "Docker-Content-Digest": digest, "Accept-Ranges": "bytes" };
   if (request.method === "HEAD") {
@@ -166,6 +166,23 @@ async function answerBlob(
   await pipeline(bytes, response);
 }
 
+/** A tag or a digest: both become names of files. Faults: STORED_IMAGE_NOT_FOUND. */
+function manifestReference(part: string): string {
+  const reference = decodePart(part);
+  if ((reference.includes(":") ? DIGEST : TAG).test(reference)) return reference;
+  throw new Fault("STORED_IMAGE_NOT_FOUND", `${reference} is neither a tag nor a digest`);
+}
+
+/** What is no escaped text stays as it is. */
+function decodePart(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+const TAG = /^\w[\w.-]{0,127}$/;
 const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
 /** One range from `start` to before `end`, as clients send it to continue a layer. Undefined: the whole layer. */

@@ -212,6 +212,17 @@ t.test("a copy is not served as stale of what its registry refuses, also not whe
   }
 });
 
+t.test("a manifest is named by a tag or a digest; other names are not found, and reach neither the disk nor the registry", async (t) => {
+  const hub = await openHub(t);
+  const digest = await hub.push("library/app", "1", "layer one");
+  const { manifest, blob } = await openCached(t, hub);
+  for (const reference of ["..:..x", "foo:bar", "foo%3Abar", "sha256:abc", `md5:${"a".repeat(32)}`, "%E0%A4%A", "a".repeat(129)])
+    t.equal((await manifest(reference)).status, 404, reference);
+  t.equal((await blob("%E0%A4%A")).status, 404);
+  t.same(hub.requests, []);
+  t.equal((await manifest(digest.replace(":", "%3A"))).status, 200);
+});
+
 t.test("a client names the registry in the repository, as containerd in the query, or by the host of a mirror", async (t) => {
   const hub = await openHub(t);
   await hub.push("library/app", "1", "layer one");
