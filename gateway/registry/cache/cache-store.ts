@@ -2,6 +2,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 
 /** What a tag pointed to when the upstream was last queried, at `checkedAt` in epoch ms. */
@@ -22,6 +23,11 @@ export type CacheStore = {
   blob(digest: string): Promise<{ file: string; size: number } | undefined>;
   /** A file to write a blob to, and to read it from meanwhile. */
   draft(): Promise<{ file: string; handle: FileHandle }>;
+  /**
+   * Space for `size` bytes of a draft in all, within the size limit, until it is kept or discarded. What was not used for longest is removed for it. Faults:
+   * REGISTRY_REFUSED for a blob that is too large for this cache, REGISTRY_UNREACHABLE while others arrive.
+   */
+  reserve(file: string, size: number): Promise<void>;
   /** Moves a complete draft to its place. Removes what was not used for longest, if the cache is then too large. */
   keep(file: string, digest: string, size: number): Promise<void>;
   discard(file: string): Promise<void>;
@@ -39,12 +45,16 @@ const LEFT_MS = 24 * 3_600_000;
 const USED_MS = 600_000;
 /** Cleaning leaves some space, so that not every new layer begins another one. */
 const LEFT_FULL = 0.9;
+/** The part of the size limit that one blob may have. */
+const LARGEST_PART = 0.5;
 
 export async function openCacheStore(options: { folder: string; maxBytes: number; unusedMs: number; clock: Clock; log: Log }): Promise<CacheStore> {
   const { folder, maxBytes, unusedMs, clock, log } = options;
   const drafts = join(folder, "drafts");
   await mkdir(drafts, { recursive: true, mode: 0o700 });
   let bytes = 0;
+  const reserved = new Map<string, number>();
+  const reservedBytes = () => [...reserved.values()].reduce((sum, size) => sum + size, 0);
   let cleaning: Promise<void> | undefined;
   let cancel: (() => void) | undefined;
   let isClosed = false;
@@ -89,11 +99,12 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
     const files = (await Promise.all(["blobs", "manifests", "tags"].map((kind) => filesIn(join(folder, kind))))).flat();
     files.sort((one, other) => one.usedAt - other.usedAt);
     let left = files.reduce((sum, { size }) => sum + size, 0);
-    const isFull = left > maxBytes;
+    const arriving = reservedBytes();
+    const isFull = left + arriving > maxBytes;
     let removed = 0;
     for (const { file, size, usedAt } of files) {
       const isOverdue = now - usedAt > unusedMs;
-      if (!isOverdue && !(isFull && left > maxBytes * LEFT_FULL)) break;
+      if (!isOverdue && !(isFull && left + arriving > maxBytes * LEFT_FULL)) break;
       await rm(file, { force: true });
       left -= size;
       removed++;
@@ -135,12 +146,34 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
       await mkdir(drafts, { recursive: true, mode: 0o700 });
       return { file, handle: await open(file, "wx+", 0o600) };
     },
+    reserve: async (file, size) => {
+      if (size > maxBytes * LARGEST_PART)
+        throw new Fault(
+          "REGISTRY_REFUSED",
+          `A layer has ${size} bytes, and the cache takes layers of at most half of BERTH_REGISTRY_CACHE_MAX_GB (${maxBytes} bytes): raise it.`,
+        );
+      const before = reserved.get(file) ?? 0;
+      if (reservedBytes() - before + size > maxBytes)
+        throw new Fault(
+          "REGISTRY_UNREACHABLE",
+          "The layers that arrive at this moment fill the cache: try again later, or raise BERTH_REGISTRY_CACHE_MAX_GB.",
+        );
+      reserved.set(file, size);
+      if (bytes + reservedBytes() <= maxBytes) return;
+      // One that runs may have counted before.
+      await cleaning;
+      if (bytes + reservedBytes() > maxBytes) await cleanOnce();
+    },
     keep: async (draft, digest, size) => {
       await moveTo(draft, fileOf("blobs", digest));
+      reserved.delete(draft);
       bytes += size;
       if (bytes > maxBytes) void cleanOnce();
     },
-    discard: async (file) => rm(file, { force: true }),
+    discard: async (file) => {
+      await rm(file, { force: true });
+      reserved.delete(file);
+    },
     bytes: () => bytes,
     clean: () => cleanOnce(),
     close: async () => {

@@ -356,6 +356,8 @@ type BlobDownload = {
 };
 
 const PIECE = 65_536;
+/** Space for a layer whose size the upstream does not say. */
+const RESERVED_STEP = 64 * 1_048_576;
 
 /** Writes the body to the cache and checks its digest, while clients read what is written. `over` ends the transfer. */
 async function receiveBlob(parts: { reply: HttpStream; digest: string; store: CacheStore; over: AbortController }): Promise<BlobDownload> {
@@ -363,6 +365,15 @@ async function receiveBlob(parts: { reply: HttpStream; digest: string; store: Ca
   const size = lengthOf(reply);
   const algorithm = digest.slice(0, digest.indexOf(":"));
   const { file, handle } = await store.draft();
+  let space = size ?? RESERVED_STEP;
+  try {
+    await store.reserve(file, space);
+  } catch (error) {
+    reply.stream.destroy();
+    await handle.close();
+    await store.discard(file);
+    throw error;
+  }
   let written = 0;
   let readers = 0;
   let ended: "complete" | Error | undefined;
@@ -378,6 +389,8 @@ async function receiveBlob(parts: { reply: HttpStream; digest: string; store: Ca
     const hash = createHash(algorithm);
     for await (const piece of reply.stream as AsyncIterable<Buffer>) {
       hash.update(piece);
+      if (size !== undefined && written + piece.length > size) throw new Error(`the upstream sends more than ${size} bytes`);
+      if (written + piece.length > space) await store.reserve(file, (space += RESERVED_STEP));
       for (let at = 0; at < piece.length;) at += (await handle.write(piece, at, piece.length - at, written + at)).bytesWritten;
       written += piece.length;
       notify();

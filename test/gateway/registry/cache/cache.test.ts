@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openCache, type CacheOptions } from "../../../../gateway/registry/cache/open-cache.ts";
@@ -239,6 +239,29 @@ t.test("a client names the registry in the repository, as containerd in the quer
   const page = await call("/v2/library/app/tags/list?ns=docker.io&n=1");
   t.same(((await page.json()) as { tags: string[] }).tags.toSorted(), ["1", "2"]);
   t.match(page.headers.get("link"), /^<\/v2\/library\/app\/tags\/list\?.*last=1/);
+});
+
+t.test("layers that arrive have their space within the size limit before the first byte, and a layer beyond half of it is refused", async (t) => {
+  const hub = await openHub(t);
+  const layers = ["a", "b", "c"].map((letter) => letter.repeat(1_000_000));
+  const large = "x".repeat(1_300_000);
+  for (const layer of [...layers, large]) await hub.push("library/app", layer.slice(0, 1), layer);
+  const folder = tempFolder(t);
+  const { blob } = await openCached(t, hub, { folder, maxBytes: 2_500_000 });
+  const refused = await blob(digestOf(large));
+  t.match({ status: refused.status, text: await refused.text() }, { status: 403, text: /DENIED.*1300000 bytes.*BERTH_REGISTRY_CACHE_MAX_GB/ });
+  const release = Promise.withResolvers<void>();
+  hub.hold = release.promise;
+  const [one, other] = await Promise.all(layers.slice(0, 2).map((layer) => blob(digestOf(layer))));
+  t.match([one?.status, other?.status], [200, 200]);
+  const third = await blob(digestOf(layers[2] ?? ""));
+  t.match({ status: third.status, text: await third.text() }, { status: 502, text: /fill the cache/ });
+  t.equal(readdirSync(join(folder, "drafts")).length, 2, "nothing is left of those refused");
+  release.resolve();
+  t.equal(await one?.text(), layers[0]);
+  t.equal(await other?.text(), layers[1]);
+  hub.hold = undefined;
+  t.equal(await (await blob(digestOf(layers[2] ?? ""))).text(), layers[2], "the space is free again");
 });
 
 t.test("what was not pulled for longest goes when the cache is full, and after its time", async (t) => {
