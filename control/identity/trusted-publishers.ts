@@ -233,6 +233,8 @@ function requireNarrow(publisher: Omit<TrustedPublisher, "userId" | "createdOn">
     if (!VALUE.test(value)) refuse(`The value of ${claim} must have 1 to 255 printable characters.`);
     const before = value.slice(0, Math.max(value.indexOf("*"), 0));
     if (!value.includes("*")) continue;
+    // A part of a number is no group of owners: 1* is about a tenth of all.
+    if (/(?:^|_)id$/i.test(claim)) refuse(`${claim}=${value} is too broad: an id must be exact, without *.`);
     if (before === "" || value.split("*").length - 1 > MOST_STARS)
       refuse(`${claim}=${value} is too broad: begin with a character other than *, and use at most ${MOST_STARS} of them.`);
     if (OWNED_CLAIMS.includes(claim) && !before.includes("/")) refuse(`${claim}=${value} is too broad: name the owner, as in acme/*.`);

@@ -376,6 +376,8 @@ t.test("a trusted publisher is as narrow as it must be", async (t) => {
     [{ claims: { sub: "repo:*" } }, /too broad/],
     [{ claims: { project_path: "ac*/plugins" } }, /too broad/],
     [{ claims: { repository: "acme/*" } }, /At least one claim must be exact/],
+    [{ issuer: github, claims: { repository_owner_id: "1*" } }, /repository_owner_id=1\* is too broad: an id must be exact/],
+    [{ issuer: "https://gitlab.com", claims: { project_path: "acme/plugins", namespace_id: "4*2" } }, /an id must be exact/],
     [{ claims: { iss: "x" } }, /cannot be a condition/],
     [{ claims: { repository: "" } }, /1 to 255/],
     [{ issuer: github, claims: { ref: "refs/heads/main" } }, /Jobs of all users/],
