@@ -43,8 +43,11 @@ export type ContainerView = {
   maxConcurrency?: number;
   /** The container is about to stop, and why: its WebSockets are closed with this reason. */
   stopReason?: string;
-  /** It has replicas: requests go to the one with the fewest open ones. `affinity`: a browser goes to the same one again, by a cookie. */
-  replicas?: { affinity?: "cookie" };
+  /**
+   * It has replicas: requests go to the one with the fewest open ones. `affinity`: a browser goes to the same one again, by a cookie. `stopping`: those that
+   * are about to stop while others serve: their WebSockets are closed with this reason.
+   */
+  replicas?: { affinity?: "cookie"; stopping?: readonly { replica: number; reason: string }[] };
   /** Gateways accept TCP connections for it on this port: it speaks a protocol of its own, not HTTP. */
   tcp?: { port: number };
 };

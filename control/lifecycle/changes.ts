@@ -202,7 +202,17 @@ function withReplicas({ replicas }: Pick<ViewDeps, "replicas">, container: Conta
   );
   const addresses = [...own, ...others];
   const availability = addresses.length === 0 ? view.availability : ({ kind: "awake", addresses } as const);
-  return { ...view, availability, replicas: config.affinity === undefined ? {} : { affinity: config.affinity } };
+  const stopping = [...set.others.values()]
+    .filter(({ state }) => STOPPING.has(state))
+    .map((one) => ({ replica: one.replica ?? 0, reason: replicaStopReason(one) }));
+  const affinity = config.affinity === undefined ? {} : { affinity: config.affinity };
+  return { ...view, availability, replicas: { ...affinity, ...(stopping.length === 0 ? {} : { stopping }) } };
+}
+
+/** A further replica is never stopped for want of traffic: the container is, and all replicas with it. */
+function replicaStopReason(row: ContainerToView): string {
+  const isScaleIn = row.desiredInstances === 0 && row.stopFor === "system" && !isExpiredStop(row);
+  return isScaleIn ? "The container needs fewer replicas: connect again" : stopReasonOf(row);
 }
 
 function progressOf(step: StartStep, now: number): Pick<Extract<Availability, { kind: "coming" }>, "phase" | "pull"> {

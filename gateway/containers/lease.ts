@@ -252,9 +252,9 @@ class OpenLease implements ContainerLease, ListedLease {
     this.#request = { ...this.#request, request: SETTLED };
     if (this.#released || this.#request.kind !== "websocket") return;
     this.#isSocket = true;
-    const { stopReason } = this.currentView();
+    const reason = stopReasonAt(this.currentView(), this.#replicaNumber);
     watchStop(this.#context.directory, this.#tally);
-    if (stopReason !== undefined) this.onContainerStop(stopReason);
+    if (reason !== undefined) this.onContainerStop(reason);
   }
 
   onContainerStop(reason: string): void {
@@ -423,10 +423,19 @@ class OpenLease implements ContainerLease, ListedLease {
 function watchStop(directory: Directory, tally: ContainerTally): void {
   tally.sockets++;
   tally.unwatchStop ??= directory.watch(tally.id, (view) => {
-    const reason = view === undefined ? "The container was removed" : view.stopReason;
+    if (view !== undefined && view.stopReason === undefined && view.replicas?.stopping === undefined) return;
     // Each may leave the list by that.
-    if (reason !== undefined) for (const lease of oldestLeases(tally, tally.size)) lease.onContainerStop(reason);
+    for (const lease of oldestLeases(tally, tally.size)) {
+      const reason = stopReasonAt(view, lease.replica);
+      if (reason !== undefined) lease.onContainerStop(reason);
+    }
   });
+}
+
+/** Why what `replica` serves ends. A replica that only left the addresses may come back: its address is checked. */
+function stopReasonAt(view: ContainerView | undefined, replica: number | undefined): string | undefined {
+  if (view === undefined) return "The container was removed";
+  return view.stopReason ?? view.replicas?.stopping?.find((one) => one.replica === replica)?.reason;
 }
 
 function unwatchStop(tally: ContainerTally): void {

@@ -12,6 +12,8 @@ export type ListedLease = RevocableLease & {
   before: ListedLease | undefined;
   after: ListedLease | undefined;
   describe(): OpenExchange;
+  /** The number of the replica that it reached. */
+  readonly replica: number | undefined;
   onContainerStop(reason: string): void;
 };
 

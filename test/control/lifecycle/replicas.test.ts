@@ -108,12 +108,15 @@ t.test("a replica that is to go gets nothing new, and stops when its last exchan
   const streams = { [owner]: 1 };
   for (let second = 0; second < 130 && addressesOf(stand, web).length === 2; second++) await pass(stand, 1, () => report(web.id, 1, { streams }));
   await serves(stand, web, [1]);
+  const reason = "The container needs fewer replicas: connect again";
+  t.match(viewOf(stand, web), { stopReason: undefined, replicas: { stopping: [{ replica: 2, reason }] } }, "its WebSockets are closed");
   await pass(stand, 30, () => report(web.id, 1, { streams }));
   t.equal(stand.world.running().length, 2, "its exchange is open");
   t.equal(stand.row(owner).state, "PENDING_SYSTEM_STOP");
   await report(web.id, 1);
   await stand.reaches(owner, "SYSTEM_STOPPED");
   t.equal(stand.world.running().length, 1);
+  t.same(viewOf(stand, web).replicas, {});
 });
 
 t.test("an exchange that does not end is waited for no longer than a minute", async (t) => {

@@ -37,7 +37,8 @@ function openReplicaFixture() {
       const view = directory.cached(ID, CALLER) as ContainerView;
       const request = { signal: new AbortController().signal };
       const lease = leases.open({ view, caller: CALLER, kind, replica: preferred, isProbe: false, until: undefined, request });
-      const exchange = { lease, target: undefined as ForwardTarget | undefined };
+      const exchange = { lease, target: undefined as ForwardTarget | undefined, stopReasons: [] as string[] };
+      lease.setHolder?.({ revoke: () => undefined, onContainerStop: (reason) => void exchange.stopReasons.push(reason) });
       void Promise.resolve(lease.target()).then((target) => (exchange.target = target));
       return exchange;
     },
@@ -149,4 +150,30 @@ t.test("a replica at a new address has one use, while an exchange is open at its
   t.match(reported("row-2"), { open: 2, streams: 2 });
   for (const { lease } of after) lease.release();
   t.match(reported("row-2"), { open: 0, streams: 0 });
+});
+
+t.test("the WebSockets of a replica that stops get its reason, and those of the others go on", async (t) => {
+  const { serve, sleep, open } = openReplicaFixture();
+  serve([replica(1), replica(2), replica(3)]);
+  const sockets = [1, 2, 3].map(() => open({ kind: "websocket" }));
+  const request = open({ preferred: 2 });
+  await turns();
+  for (const { lease } of sockets) lease.settle?.();
+  t.same(replicasOf(sockets), [1, 2, 3]);
+  serve([replica(1), replica(2)]);
+  t.same(sockets[2]?.stopReasons, [], "one that is checked is not about to stop");
+  serve([replica(1), replica(3)], { replicas: { stopping: [{ replica: 2, reason: "fewer" }] } });
+  t.same(
+    sockets.map(({ stopReasons }) => stopReasons),
+    [[], ["fewer"], []],
+  );
+  t.same(request.stopReasons, [], "a request may end");
+  serve([replica(1), replica(2), replica(3)]);
+  const late = open({ kind: "websocket", preferred: 2 });
+  await turns();
+  serve([replica(1), replica(3)], { replicas: { stopping: [{ replica: 2, reason: "fewer" }] } });
+  late.lease.settle?.();
+  t.same(late.stopReasons, ["fewer"], "also one that connects meanwhile");
+  sleep({ stopReason: "idle" });
+  t.same(sockets[0]?.stopReasons, ["idle"], "all of a container that stops");
 });

@@ -492,6 +492,35 @@ t.test(
   },
 );
 
+t.test("a replica that stops closes its own WebSockets alone", async (t) => {
+  const stand = await openStand(t);
+  const [own, further] = [await openEcho(t), await openEcho(t)];
+  const addresses = [
+    { ...own, replica: 1 },
+    { ...further, replica: 2, owner: "second" },
+  ];
+  const serve = (count: number, stopping?: { replica: number; reason: string }[]) =>
+    stand.publish({
+      id: ID,
+      name: "demo",
+      availability: { kind: "awake", addresses: addresses.slice(0, count) },
+      replicas: stopping === undefined ? {} : { stopping },
+    });
+  serve(2);
+  const first = open(stand);
+  await connected(first);
+  const second = open(stand);
+  await connected(second);
+  const reason = "The container needs fewer replicas: connect again";
+  serve(1, [{ replica: 2, reason }]);
+  await eventually("it is closed", () => second.closed !== undefined);
+  t.same(second.closed, { code: 1001, reason });
+  await eventually("the stop need not wait for it", () => stand.uses.get("second")?.streams === 0);
+  const again = open(stand);
+  await connected(again);
+  t.same([first.closed, again.closed], [undefined, undefined]);
+});
+
 t.test("a WebSocket that connects while its container is about to stop is closed at once", async (t) => {
   const stand = await openStand(t);
   const address = await openRawContainer(t, (socket) =>
