@@ -44,7 +44,7 @@ export type Webhook = Sealed & {
   createdOn: number;
   /** Failed attempts since the last that succeeded. */
   failures: number;
-  /** Events that were not stored, because the queue was full or the receiver gone. */
+  /** Events that are not sent, because the queue was full, the receiver gone, or the webhook paused for too long. */
   dropped: number;
   /** Undefined: it receives events. */
   stoppedOn: number | undefined;
@@ -85,7 +85,7 @@ export const WEBHOOK_LIMITS = {
   webhooks: 50,
   /** Waiting events of one webhook. */
   waiting: 1_000,
-  /** Waiting events of all webhooks. */
+  /** Waiting events of all webhooks, which have equal parts of it. */
   waitingInAll: 10_000,
   /** Events that ended, of one webhook. */
   ended: 50,
@@ -95,7 +95,7 @@ export const WEBHOOK_LIMITS = {
   /** Of a response. */
   maxBytes: 1_024,
   attempts: 20,
-  /** From the event to the last attempt. */
+  /** From the event to the last attempt. A paused webhook's events are dropped then. */
   lifetimeMs: 24 * 3_600_000,
   /** Of one event, between attempts. */
   retry: { firstMs: 5_000, longestMs: 2 * 3_600_000 },

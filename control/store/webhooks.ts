@@ -92,6 +92,13 @@ export function createWebhooks(queries: Queries, storeId: string) {
   const removeWaiting = run((values: { webhookId: string }) =>
     builder.deleteFrom("webhook_deliveries").where("webhook_id", "=", values.webhookId).where("ended_on", "is", null),
   );
+  const removeOlder = run((values: { webhookId: string; before: number }) =>
+    builder
+      .deleteFrom("webhook_deliveries")
+      .where("webhook_id", "=", values.webhookId)
+      .where("ended_on", "is", null)
+      .where("queued_on", "<", values.before),
+  );
   /** Rows of a webhook that was removed while the transaction of a change was under way: no key keeps that change from being stored. */
   const removeUnowned = run(() =>
     builder.deleteFrom("webhook_deliveries").where("webhook_id", "not in", builder.selectFrom("webhooks").select("id")),
@@ -185,9 +192,10 @@ export function createWebhooks(queries: Queries, storeId: string) {
       seq = Math.max(seq + 1, now);
       const eventId = randomUUID();
       const event = cloudEvent({ id: eventId, storeId, type, subject, at: now, seq, data: await data(name) });
-      let inAll = [...outbox.waiting.values()].reduce((sum, count) => sum + count, 0);
+      // Equal parts, so that webhooks whose receivers are away do not take the place of others' events.
+      const most = Math.min(MOST_WAITING, Math.floor(MOST_IN_ALL / outbox.webhooks.filter(({ stopReason }) => stopReason !== "gone").length));
       for (const { id: webhookId } of receivers) {
-        if ((outbox.waiting.get(webhookId) ?? 0) >= MOST_WAITING || inAll++ >= MOST_IN_ALL) {
+        if ((outbox.waiting.get(webhookId) ?? 0) >= most) {
           await drop(webhookId, 1);
           continue;
         }
@@ -246,6 +254,14 @@ export function createWebhooks(queries: Queries, storeId: string) {
           await webhooks.update(webhook.id, { failures: 0 });
           database.afterCommit(() => void (webhook.failures = 0));
         } else if (attempt) await countFailure(webhook, at, stop);
+      }),
+    /** Drops the waiting events that are older. Returns since when the oldest of the others waits: epoch ms; undefined if there are none. */
+    dropOlder: (id: string, before: number): Promise<number | undefined> =>
+      database.transaction(async () => {
+        const count = await removeOlder({ webhookId: id, before: Math.trunc(before) });
+        if (count > 0) waits(id, -count);
+        await drop(id, count);
+        return (await oldest({})).find(({ webhookId }) => webhookId === id)?.at;
       }),
     /** Its receiver wants no more: the events that wait are dropped. */
     markGone: (webhook: Webhook, row: WebhookDelivery, attempt: AttemptResult, at: number) =>

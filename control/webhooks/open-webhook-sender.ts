@@ -31,8 +31,8 @@ export type WebhookSenderDeps = {
   random?: () => number;
 };
 
-/** The subjects of its requests, and from when the next one is sent; epoch ms. */
-type WebhookQueue = { busy: Set<string>; notBefore: number };
+/** The subjects of its requests, from when the next one is sent, and while it is paused, when its oldest event is dropped; epoch ms. */
+type WebhookQueue = { busy: Set<string>; notBefore: number; expiresOn: number };
 
 type AttemptOutcome = AttemptResult & { isDelivered: boolean; isGone: boolean; retryAfterMs: number };
 
@@ -144,13 +144,26 @@ export function openWebhookSender({ store, vault, metrics, clock, log, random }:
     }
   };
 
+  /** Of a paused webhook. Returns when the next event is to be dropped. */
+  const dropExpired = async ({ id }: Webhook, queue: WebhookQueue): Promise<number> => {
+    if (queue.busy.size > 0) return Infinity;
+    if (queue.expiresOn <= clock.now()) {
+      const oldestOn = await webhooks.dropOlder(id, clock.now() - LIMITS.lifetimeMs);
+      if (oldestOn === undefined) return Infinity;
+      // No event is older than this, whatever is stored meanwhile.
+      queue.expiresOn = oldestOn + LIMITS.lifetimeMs + 1;
+    }
+    return queue.expiresOn;
+  };
+
   /** Sends what is due to one webhook. Returns when the next event may be due: epoch ms, or Infinity. */
   const pumpOne = async (webhook: Webhook, waiting: number): Promise<number> => {
-    const queue = queues.get(webhook.id) ?? { busy: new Set(), notBefore: 0 };
+    const queue = queues.get(webhook.id) ?? { busy: new Set<string>(), notBefore: 0, expiresOn: 0 };
     queues.set(webhook.id, queue);
     const concurrency = webhook.failures >= LIMITS.failuresUntilProbes ? 1 : LIMITS.concurrency;
     // A request that ends sends what follows.
-    if (queue.busy.size >= concurrency || webhook.stopReason !== undefined) return Infinity;
+    if (queue.busy.size >= concurrency) return Infinity;
+    if (webhook.stopReason !== undefined) return dropExpired(webhook, queue);
     if (queue.notBefore > clock.now()) return queue.notBefore;
     const heads = await webhooks.heads(webhook.id, [...queue.busy], concurrency - queue.busy.size + 1);
     if (heads.length === 0 && queue.busy.size === 0 && waiting > 0) webhooks.recount();

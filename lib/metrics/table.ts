@@ -173,7 +173,11 @@ export const METRICS = {
 
   // Webhooks
   webhookAttempts: counter("berth_webhook_attempts_total", ["outcome"], "Events sent to webhooks: `delivered`, or `failed`, which is tried again"),
-  webhookDropped: counter("berth_webhook_dropped_total", [], "Events that a webhook did not get, because its queue was full or its receiver gone"),
+  webhookDropped: counter(
+    "berth_webhook_dropped_total",
+    [],
+    "Events that a webhook did not get, because its queue was full, its receiver gone, or the webhook paused for a day",
+  ),
   webhookQueue: gauge("berth_webhook_queue", ["webhook"], "Events that wait for a webhook, by its id"),
   webhookOldestSeconds: gauge("berth_webhook_oldest_seconds", ["webhook"], "How long the oldest event of a webhook waits"),
 

@@ -51,10 +51,14 @@ async function openOutbox(t: Test, database: StoreDatabase = { postgres: undefin
       sender = open();
       sender.start();
     },
-    add: async (url: string, { eventTypes = [], packageName }: { eventTypes?: string[]; packageName?: string } = {}) => {
+    add: async (
+      url: string,
+      { eventTypes = [], packageName, isPaused = false }: { eventTypes?: string[]; packageName?: string; isPaused?: boolean } = {},
+    ) => {
       const id = randomUUID();
       const sealed = await vault.seal(webhookContext(id), JSON.stringify({ url, secret }));
-      const counters = { failures: 0, dropped: 0, stoppedOn: undefined, stopReason: undefined };
+      const stopped = isPaused ? ({ stoppedOn: 1, stopReason: "failures" } as const) : { stoppedOn: undefined, stopReason: undefined };
+      const counters = { failures: 0, dropped: 0, ...stopped };
       await store.webhooks.insert({ ...sealed, ...counters, id, url: url.split("?", 1)[0] ?? "", eventTypes, packageName, createdOn: clock.now() });
       return id;
     },
@@ -187,6 +191,44 @@ for (const kind of storeKinds(t)) {
     await outbox.change("containers/more");
     t.equal(await outbox.waiting(id), WEBHOOK_LIMITS.waiting);
     t.equal((await outbox.store.webhooks.find(id))?.dropped, 2);
+  });
+
+  t.test(`${kind.name}: events of a paused webhook are dropped after a day and counted; resumed, it gets the younger ones`, async (t) => {
+    const outbox = await openOutbox(t, await kind.fresh());
+    const receiver = await openReceiver(t);
+    const id = await outbox.add(receiver.url, { isPaused: true });
+    outbox.sender().start();
+    await outbox.change("containers/a", { n: 1 });
+    await outbox.change("containers/b", { n: 2 });
+    await outbox.clock.advance(DAY_MS / 2);
+    await outbox.change("containers/a", { n: 3 });
+    await eventually("the older ones are dropped", async () => {
+      await outbox.clock.advance(DAY_MS / 16);
+      return (await outbox.waiting(id)) === 1;
+    });
+    t.equal((await outbox.store.webhooks.find(id))?.dropped, 2);
+    t.strictSame(await outbox.metric("berth_webhook_dropped_total"), [2]);
+    await outbox.store.webhooks.resume(id);
+    await receiver.count(1);
+    t.equal(receiver.received[0]?.event.data?.["n"], 3);
+  });
+
+  t.test(`${kind.name}: webhooks whose events wait do not take the place of another's`, async (t) => {
+    const outbox = await openOutbox(t, await kind.fresh());
+    const most = WEBHOOK_LIMITS.waitingInAll / WEBHOOK_LIMITS.waiting;
+    for (let n = 0; n < most; n++) await outbox.add("http://127.0.0.1:9/", { isPaused: true });
+    await outbox.store.transaction(async () => {
+      for (let n = 0; n < WEBHOOK_LIMITS.waiting; n++) await outbox.change(`containers/${n}`);
+    });
+    const receiver = await openReceiver(t);
+    const id = await outbox.add(receiver.url);
+    outbox.sender().start();
+    await outbox.change("containers/a", { n: 7 });
+    await receiver.count(1);
+    t.equal(receiver.received[0]?.event.data?.["n"], 7);
+    t.equal((await outbox.store.webhooks.find(id))?.dropped, 0);
+    const waiting = [...(await outbox.store.webhooks.waiting()).values()].reduce((sum, count) => sum + count, 0);
+    t.ok(waiting <= WEBHOOK_LIMITS.waitingInAll + 1, `${waiting}`);
   });
 
   t.test(`${kind.name}: events are filtered by type and package`, async (t) => {
