@@ -117,6 +117,6 @@ function imageReader(settings: Settings, { registry, clock, placeOf, readImageCo
       throw new Fault("REGISTRY_UNREACHABLE", `The registry ${place.host} does not say which digest ${wanted} has.`);
     if (digest !== undefined && own !== digest)
       throw new Fault("REGISTRY_UNREACHABLE", `The registry ${place.host} has another image under ${wanted}.`);
-    return { ...place, isConfigured: !isForeign, digest: own, sizeBytes: image.sizeBytes, createdOn: image.createdOn };
+    return { ...place, isConfigured: !isForeign, digest: own, sizeBytes: image.sizeBytes, createdOn: image.createdOn, platform: image.platform };
   };
 }

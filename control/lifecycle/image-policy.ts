@@ -260,7 +260,7 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
               if (signatures || signal.aborted || !(error instanceof Fault)) throw error;
               return undefined;
             });
-        requireMeasures(ref, image ?? measures);
+        requireMeasures(ref, image && isSamePlatform(image, measures) ? image : measures);
         await requireSignature(ref, digest, image, turn);
       });
     },
@@ -293,6 +293,11 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
       }
     },
   };
+}
+
+/** Registries are read for linux/amd64; an engine of another architecture runs another image of the same name. */
+function isSamePlatform(image: ImageMeasures, ofEngine: ImageMeasures): boolean {
+  return !image.platform || !ofEngine.platform || image.platform.image === ofEngine.platform.image;
 }
 
 /** Whose turn a check takes, and among which. `isNeeded`: called when the turn comes. */

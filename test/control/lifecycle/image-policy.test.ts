@@ -202,6 +202,27 @@ t.test("a start whose image is being checked has no start slot", async (t) => {
   t.equal(stand.row(first.id).state, "STARTING");
 });
 
+t.test("where the registry measures another platform's image than the engine has, the engine's numbers count", async (t) => {
+  const read: ImagePolicyDeps["read"] = async () => ({
+    host: "registry.example",
+    repository: "x",
+    isConfigured: true,
+    digest: DIGEST,
+    sizeBytes: 1_000,
+    createdOn: 1_000,
+    platform: { image: "linux/amd64", machine: "linux/amd64" },
+  });
+  const { policy } = createPolicy({ maxMb: 1 }, { read });
+  const check = (image: string, sizeBytes: number) => {
+    const measures = { sizeBytes, createdOn: 1_000, platform: { image, machine: image } };
+    return policy.requireImage({ ref: "datagrok/x:1", digest: DIGEST, author: USER, measures }, signal);
+  };
+  await t.rejects(check("linux/arm64", 5_000_000), { code: "IMAGE_REFUSED", message: /has 5\.00 MB/ });
+  await check("linux/arm64", 500_000);
+  // Of the same one, the registry's compressed size counts.
+  await check("linux/amd64", 5_000_000);
+});
+
 t.test("an image for another platform has a warning, until it is one for this", async (t) => {
   let image = "linux/arm64";
   const stand = await openLifecycleFixture(t, {
