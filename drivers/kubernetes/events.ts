@@ -1,6 +1,7 @@
 import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
 import { createBackoff } from "../../lib/backoff.ts";
+import { raceAbort } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { jsonLines } from "../../lib/lines.ts";
 import type { Log } from "../../lib/log.ts";
@@ -140,6 +141,16 @@ function refused({ namespace }: KubernetesApi, { code = 500, reason = "", messag
   return refusedFault(new Refusal(code, reason, message), { doing: DOING, verb: "watch", resource: "pods", namespace });
 }
 
+/** Ends by the signal's reason even where the stream, once in a while on a busy machine, does not notice the end of its connection. */
+async function* readUntil(stream: IncomingMessage, signal: AbortSignal): AsyncGenerator<Buffer> {
+  const chunks = stream[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  for (;;) {
+    const { done, value } = await raceAbort(chunks.next(), signal);
+    if (done === true) return;
+    yield value;
+  }
+}
+
 async function* watchFrom(cluster: KubernetesApi, labelSelector: string, version: string, signal: AbortSignal): AsyncGenerator<WatchLine> {
   const query = {
     watch: "true",
@@ -157,7 +168,7 @@ async function* watchFrom(cluster: KubernetesApi, labelSelector: string, version
     const either = AbortSignal.any([signal, late.signal]);
     stream = await cluster.open({ doing: DOING, verb: "watch", resource: "pods", query, signal: either });
     yield { type: "OPENED" };
-    yield* jsonLines<WatchEvent>(stream);
+    yield* jsonLines<WatchEvent>(readUntil(stream, either));
   } catch (error) {
     signal.throwIfAborted();
     throw late.signal.aborted
