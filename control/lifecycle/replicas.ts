@@ -44,7 +44,10 @@ export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<voi
   const [row, others] = await Promise.all([store.containers.find(id), store.containers.replicasOf(id)]);
   const config = row?.config.replicas;
   const max = config?.max ?? 1;
-  for (const one of others) if ((one.replica ?? 0) > max) await requests.remove(one.id);
+  for (const one of others) {
+    if (row === undefined) await requests.remove(one.id);
+    else if ((one.replica ?? 0) > max) await removeSurplus(deps, row, one);
+  }
   if (row === undefined || config === undefined || max === 1) return deps.loads.forget(id);
   const kept = others.filter((one) => (one.replica ?? 0) <= max);
   for (const one of kept) if (isOutdated(one, row)) await redefineReplica(deps, one, row);
@@ -56,6 +59,12 @@ export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<voi
   const retryMs = await retryFailed(deps, row, kept);
   if (retryMs !== undefined) queue.addAfter(replicasKey(id), Math.max(1, retryMs));
   if (row.desiredInstances === 1 && (wanted > Math.max(1, config.min) || deps.loads.isUsed(id))) queue.addAfter(replicasKey(id), TICK_MS);
+}
+
+/** Its open exchanges end first, as when fewer are needed. */
+async function removeSurplus(deps: ReplicaDeps, row: Container, one: Container): Promise<void> {
+  if (one.desiredInstances === 0 && one.state.endsWith("_STOPPED")) return deps.requests.remove(one.id);
+  await stopReplica(deps, row, one.id);
 }
 
 /** A plain container: it runs while it is desired to, whatever its traffic. */
@@ -114,6 +123,8 @@ async function setDesired(deps: ReplicaDeps, row: Container, others: readonly Co
   const { usage, clock, limits } = deps;
   const desired = others.filter((one) => one.desiredInstances === 1);
   const numberOf = ({ replica = 0 }: Container) => replica;
+  if (row.desiredInstances === 0 && row.stopFor === "user")
+    for (const one of others) if (one.desiredInstances === 0 && one.state === "PENDING_SYSTEM_STOP") await stopReplica(deps, row, one.id);
   if (desired.length > wanted) {
     const openAt = ({ id }: Container) => usage.open(id) + usage.sockets(id);
     const servesNow = ({ state }: Container) => (state === "STARTED" ? 1 : 0);
@@ -125,13 +136,17 @@ async function setDesired(deps: ReplicaDeps, row: Container, others: readonly Co
     if (victims.length >= desired.length - wanted) return undefined;
     return Math.max(TICK_MS, Math.min(...desired.map(busyFor).filter((ms) => ms > 0)));
   }
-  const isStopping = ({ state }: Container) => (state.endsWith("_STOPPED") ? 0 : 1);
+  const missing = wanted - desired.length;
   const spare = others.filter((one) => one.desiredInstances === 0);
-  const chosen = spare
-    .toSorted((one, other) => isStopping(one) - isStopping(other) || numberOf(one) - numberOf(other))
-    .slice(0, wanted - desired.length);
+  const byNumber = spare.toSorted((one, other) => numberOf(one) - numberOf(other));
+  const isStopped = ({ state }: Container) => state.endsWith("_STOPPED");
+  const chosen = byNumber.filter(isStopped).slice(0, missing);
+  // What still stops can start only after that, which may take a minute: a new one starts at once.
   const taken = new Set(others.map(numberOf));
-  for (let number = 2; chosen.length < wanted - desired.length; number++) if (!taken.has(number)) chosen.push(await insertReplica(deps, row, number));
+  const max = row.config.replicas?.max ?? 1;
+  for (let number = 2; number <= max && chosen.length < missing; number++)
+    if (!taken.has(number)) chosen.push(await insertReplica(deps, row, number));
+  chosen.push(...byNumber.filter((one) => !isStopped(one)).slice(0, missing - chosen.length));
   for (const one of chosen) await startReplica(deps, row, one.id);
   return undefined;
 }
@@ -178,7 +193,10 @@ async function stopReplica(
   const stopFor = desiredInstances === 0 && reason === "user" ? "user" : "system";
   await store.transaction(async () => {
     const now = await store.containers.find(id);
-    if (now === undefined || now.desiredInstances === 0) return;
+    if (now === undefined) return;
+    // One that drains ends sooner for a user, who waits for it.
+    const isHurried = stopFor === "user" && now.state === "PENDING_SYSTEM_STOP" && now.stopFor === "system";
+    if (now.desiredInstances === 0 && !isHurried) return;
     const patch = { desiredInstances: 0, stopFor } as const;
     const event = now.state === "STARTED" && stopFor === "system" ? "idled" : "stopWished";
     const moved = await moves.container(now, event, patch, { isCurrent: true });

@@ -290,3 +290,55 @@ t.test("a replica that reports that it is busy keeps the container awake, and is
   await pass(stand, 3, () => report(web.id, 0));
   t.match(viewOf(stand, web).availability, { kind: "asleep" });
 });
+
+/** A container whose second replica drains, with one open exchange: `report` continues that. */
+async function withDrainingReplica(stand: LifecycleFixture, max: number) {
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, max, windowSeconds: 6 } } });
+  await stand.start(web.id);
+  const report = gatewayOf(stand);
+  await pass(stand, 7, () => report(web.id, 20));
+  await serves(stand, web, [1, 2]);
+  const second = addressesOf(stand, web).find(({ replica }) => replica === 2)?.owner ?? "";
+  const streams = { [second]: 1 };
+  for (let passed = 0; passed < 30 && addressesOf(stand, web).length === 2; passed++) await pass(stand, 1, () => report(web.id, 1, { streams }));
+  await stand.reaches(second, "PENDING_SYSTEM_STOP");
+  return { web, second, report: (open: number) => report(web.id, open, { streams }) };
+}
+
+t.test("where one still drains, another starts at once", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { web, second, report } = await withDrainingReplica(stand, 3);
+  await pass(stand, 5, () => report(20));
+  await serves(stand, web, [1, 3]);
+  t.equal(stand.row(second).state, "PENDING_SYSTEM_STOP");
+});
+
+t.test("a user's stop ends also a replica that drains", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { web, second, report } = await withDrainingReplica(stand, 2);
+  await stand.lifecycle().requestStop(web.id, USER);
+  await pass(stand, 5, () => report(0));
+  await stand.reaches(second, "USER_STOPPED");
+  t.equal(stand.world.running().length, 0);
+});
+
+t.test("a smaller maximum lets exchanges at the surplus end", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 3 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2, 3]);
+  const report = gatewayOf(stand);
+  const third = addressesOf(stand, web).find(({ replica }) => replica === 3)?.owner ?? "";
+  const streams = { [third]: 1 };
+  await report(web.id, 1, { streams });
+  const { config } = stand.row(web.id);
+  await stand.store().containers.update(web.id, { config: { ...config, replicas: { ...REPLICAS, min: 2, max: 2 } } });
+  await stand.lifecycle().definitionChanged(web.id, USER);
+  await serves(stand, web, [1, 2]);
+  await pass(stand, 30, () => report(web.id, 1, { streams }));
+  t.equal(stand.row(third).state, "PENDING_SYSTEM_STOP");
+  t.equal(stand.world.running().length, 3);
+  await report(web.id, 1);
+  await eventually("it to be removed", async () => (await stand.store().containers.replicasOf(web.id)).length === 1);
+  t.equal(stand.world.running().length, 2);
+});
