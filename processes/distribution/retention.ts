@@ -3,6 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import {
   loadReferencedDigests,
   loadStoredImages,
+  loadTags,
   type ReferencedDigests,
   type StoredRepository,
   type StoredRevision,
@@ -178,7 +179,8 @@ type RetentionRun = Retention & { failures: { repository: string; why: string }[
 
 /**
  * Applies rules to the images of a folder; `remove` is called for each image that goes, unless it is a dry run. Images of one repository are judged
- * apart from the others, so that what one user pushed does not end the run. Faults: those of `remove`.
+ * apart from the others, so that what one user pushed does not end the run. An image that was pushed again meanwhile stays. After a failed `remove` the
+ * rest of its repository stays too.
  */
 export async function retainImages(
   storage: string,
@@ -191,12 +193,23 @@ export async function retainImages(
       const names = await loadReferencedDigests(storage, repository);
       const { kept, removable } = retainIn(repository, { ...policy, used: used(repository.name), names });
       for (const image of kept) run.kept.push(image);
-      for (const image of removable) run.removable.push(image);
+      for (const image of removable) {
+        if (!dryRun) {
+          if (await wasPushedSince(storage, repository, image.digest)) continue;
+          await remove(repository.name, image.digest);
+        }
+        run.removable.push(image);
+      }
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
       run.failures.push({ repository: repository.name, why: error.message });
     }
   }
-  if (!dryRun) for (const { repository, digest } of run.removable) await remove(repository, digest);
   return run;
+}
+
+/** A deletion takes all tags of an image, also one that was pushed after the image was judged. */
+async function wasPushedSince(storage: string, { name, tags }: StoredRepository, digest: string): Promise<boolean> {
+  const judged = new Map(tags.map(({ tag, pushedAt }) => [tag, pushedAt]));
+  return (await loadTags(storage, name)).some((tag) => tag.digest === digest && judged.get(tag.tag) !== tag.pushedAt);
 }

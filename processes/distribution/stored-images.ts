@@ -40,6 +40,11 @@ export async function loadStoredImages(storage: string): Promise<StoredRepositor
   return repositories.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** The tags of a repository now. Its name is a valid one. */
+export function loadTags(storage: string, repository: string): Promise<StoredTag[]> {
+  return tagsIn(join(storage, ROOT, "repositories", repository, "_manifests/tags"));
+}
+
 /** When a tag was pushed last, epoch ms; undefined where there is no such tag. Both names are valid ones, as the registry itself lists them. */
 export async function tagPushedAt(storage: string, repository: string, tag: string): Promise<number | undefined> {
   const link = join(storage, ROOT, "repositories", repository, "_manifests/tags", tag, "current/link");

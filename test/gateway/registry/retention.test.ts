@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
+import { Fault } from "../../../lib/fault.ts";
 import { parseTagRule, retain, retainImages, type RetentionPolicy } from "../../../processes/distribution/retention.ts";
 import { blobFile, type StoredTag } from "../../../processes/distribution/stored-images.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
@@ -184,4 +185,25 @@ t.test("a manifest of other types, or beyond the limits, ends no run: at most it
   t.equal(removable.filter(({ repository }) => repository === "good").length, 1);
   t.equal(removable.filter(({ repository }) => repository === "large").length, 0);
   t.match(failures, [{ repository: "large", why: /large .*4194304 bytes/ }]);
+});
+
+t.test("what is pushed again during a run stays, and an image that cannot be removed ends no more than its repository", async (t) => {
+  const { push, retained } = openStorage(t);
+  push("a", "old-1", { a: 1 });
+  const again = push("a", "old-2", { a: 2 });
+  push("b", "old", {});
+  const removed: string[] = [];
+  const run = await retained({
+    remove: async (repository, digest) => {
+      if (repository === "b") throw new Fault("REGISTRY_FAILED", "The registry answered 500.");
+      removed.push(digest);
+      push("a", "new", { a: digest === again ? 1 : 2 });
+    },
+  });
+  t.equal(removed.length, 1, "the other one has a tag that no rule has seen");
+  t.same(
+    run.removable.map(({ digest }) => digest),
+    removed,
+  );
+  t.match(run.failures, [{ repository: "b", why: /answered 500/ }]);
 });
