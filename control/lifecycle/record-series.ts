@@ -112,6 +112,8 @@ export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, l
       counted.set(id, point);
       addResources(point, row, samples.get(row.id), ms);
       if (row.replicaOf !== undefined) continue;
+      point.runMs = Math.round(ms);
+      point.runMbSeconds = Math.round((row.config.memoryMb * ms) / 1_000);
       point.connections = lifecycle.connections(row.id);
       hours?.ran(row.id, ms, end - STEP_MS);
     }
@@ -207,6 +209,4 @@ function addResources(point: SeriesPoint, { config }: RunningContainer, sample: 
   point.reservedBytes += config.memoryMb * MEBIBYTE;
   if (sample?.cpuShare !== undefined) point.cpuMs = (point.cpuMs ?? 0) + Math.round(sample.cpuShare * ms);
   if (sample?.memoryBytes !== undefined) point.memoryBytes = (point.memoryBytes ?? 0) + sample.memoryBytes;
-  point.runMs = Math.round(ms);
-  point.runMbSeconds += Math.round((config.memoryMb * ms) / 1_000);
 }

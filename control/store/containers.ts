@@ -165,13 +165,16 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     const begin = sql`(case when created_on > ${from} then created_on else ${from} end)`;
     const end = sql`(case when state in ('USER_STOPPED', 'ERROR') and since < ${to} then since else ${to} end)`;
     const ms = sql<number>`(case when ${end} > ${begin} then ${end} - ${begin} else 0 end)`;
-    return builder
-      .selectFrom("containers")
-      .select([
-        sql<number | null>`cast(sum(${ms}) as bigint)`.as("ms"),
-        sql<number | null>`cast(sum(${ms} / 1000.0 * ${dialect.numericMember("config", "memoryMb")}) as bigint)`.as("mbSeconds"),
-      ])
-      .where(LIVE);
+    return (
+      builder
+        .selectFrom("containers")
+        .select([
+          sql<number | null>`cast(sum(${ms}) as bigint)`.as("ms"),
+          sql<number | null>`cast(sum(${ms} / 1000.0 * ${dialect.numericMember("config", "memoryMb")}) as bigint)`.as("mbSeconds"),
+        ])
+        // A further replica starts and sleeps by load: that is no sleep of its container.
+        .where(LISTED)
+    );
   };
   const lived = select((values: { from: number; to: number }) => lifeOf(values));
   const livedOf = select((values: { from: number; to: number; ids: string }) => lifeOf(values).where("id", "in", dialect.elements(values.ids)));

@@ -1,4 +1,5 @@
 import t, { type Test } from "tap";
+import { createSeriesRecorder } from "../../../control/lifecycle/record-series.ts";
 import { createWarmUps, type WarmUpOptions } from "../../../control/lifecycle/warm-up.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { hourOf } from "../../../control/model/usual-hours.ts";
@@ -202,6 +203,27 @@ t.test("a start for usual hours that fails is not repeated until a request comes
   await pass(stand, 2 * HOUR);
   const deploys = stand.world.callCount(`deploy ${service}`);
   t.ok(deploys >= 1 && deploys <= 3, `${deploys} starts`);
+});
+
+t.test("of a container whose replicas run all the time, sleeping saved nothing", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { id } = await stand.publish({ config: { replicas: { min: 3, max: 3, targetConcurrency: 10, windowSeconds: 60 } } });
+  await stand.start(id);
+  await eventually("three run", () => stand.world.running().length === 3);
+  const recorder = createSeriesRecorder({ store: stand.store(), lifecycle: stand.lifecycle(), driver: {}, clock: stand.clock, log });
+  const from = stand.clock.now();
+  recorder.start();
+  const { series, containers } = stand.store();
+  const begins = { from: from - MINUTE, to: from + MINUTE };
+  await stand.clock.advance(10_000);
+  await eventually("an interval is stored", async () => (await series.sums(begins)).length > 0);
+  await recorder.close();
+  const ran = (await series.sums(begins)).find((one) => one.series === id);
+  const { memoryMb } = stand.row(id).config;
+  t.equal(ran?.runMbSeconds, ((ran?.runMs ?? 0) / 1_000) * memoryMb, "one container, and not its replicas");
+  const hour = { from: from + MINUTE, to: from + MINUTE + HOUR };
+  t.strictSame(await containers.lived(hour), { ms: HOUR, mbSeconds: 3_600 * memoryMb });
+  t.strictSame(await containers.lived({ ...hour, ids: [id] }), await containers.lived(hour));
 });
 
 t.test("use is counted by the hour: requests and waits, cold starts and run time; what berth starts is no use", async (t) => {
