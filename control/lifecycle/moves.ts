@@ -76,8 +76,9 @@ export function createMoves({ store, changes, queue, ends, clock, logs, steps }:
         const now = isCurrent ? row : found;
         if (given.length > 0 && !isSameDecision(row, now, isFact)) return undefined;
         const taken = await takeAddresses(store, row.id, { addresses: given, holders, at });
-        // After an address was suspect, the same instance goes on.
-        const begun = to === "STARTED" && (event === "answered" || (now ?? row).runningSince === undefined) ? { runningSince: at } : {};
+        // After an address was suspect, the same instance goes on. A later time is from before the clock was set back.
+        const { runningSince = Infinity } = now ?? row;
+        const begun = to === "STARTED" && (event === "answered" || runningSince > at) ? { runningSince: at } : {};
         const values = { since: at, ...begun, ...patch, ...fault };
         const basis = now ? { current: now } : isFact ? undefined : row;
         const moved = await store.containers.move(row.id, row.state, to, values, { at, event, byUser }, basis);

@@ -167,10 +167,14 @@ async function repairClockSkew({ store, moves, queue, clock, limits }: ClockSkew
       await store.images.update(id, { since: now });
       look(imageKey(id));
     }
-    for (const { id, state, since, notBefore } of await store.containers.ofTheFuture(now, latest)) {
+    for (const { id, state, since, notBefore, runningSince = 0 } of await store.containers.ofTheFuture(now, latest)) {
       const waits = since > now && (isPassing(state) || state === "STARTED");
       if (!waits && notBefore <= latest) continue;
-      await moves.update(id, { ...(waits ? { since: now } : {}), ...(notBefore > latest ? { notBefore: now } : {}) });
+      await moves.update(id, {
+        ...(waits ? { since: now } : {}),
+        ...(runningSince > now ? { runningSince: now } : {}),
+        ...(notBefore > latest ? { notBefore: now } : {}),
+      });
       look(containerKey(id));
     }
   });

@@ -10,7 +10,7 @@ type Running = Pick<Container, "config" | "since" | "runningSince">;
 
 /**
  * How long a container that runs may go on, in milliseconds; 0 or less: it has run for its `max_minutes`. Undefined: it has none. After the clock was set
- * back, no longer than a whole lifetime. `now`: epoch ms.
+ * back, a whole lifetime, until `runningSince` is repaired. `now`: epoch ms.
  */
 export function lifetimeLeftMs({ config: { maxMinutes }, since, runningSince = since }: Running, now: number): number | undefined {
   if (maxMinutes === undefined) return undefined;

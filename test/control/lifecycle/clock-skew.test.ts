@@ -51,6 +51,28 @@ t.test("set back by an hour, an idle container sleeps when it has been idle from
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
+t.test("set back by an hour, a container runs for its max_minutes from then on", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { id } = await stand.publish({ config: { onDemand: true, maxMinutes: 1 } });
+  await stand.wake(id);
+  stand.clock.jump(-HOUR_MS);
+  await stand.clock.advance(SWEEP_MS + 61_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
+t.test("set back by an hour just before its address is verified, a container runs for its max_minutes from then on", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { id } = await stand.publish({ config: { onDemand: true, maxMinutes: 1 } });
+  await stand.wake(id);
+  stand.clock.jump(-HOUR_MS);
+  const moved = await stand.store().containers.move(id, "STARTED", "CHECKING", { since: stand.clock.now() });
+  t.equal(moved?.state, "CHECKING");
+  await stand.lifecycle().definitionChanged(id);
+  await stand.clock.advance(SWEEP_MS);
+  await stand.clock.advance(61_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
 t.test("set on by an hour, nothing times out, and nothing falls asleep that was just used", async (t) => {
   const stand = await openLifecycleFixture(t);
   const used = await stand.publish({ name: "used", config: { shutdownTimeoutMinutes: 30 } });
