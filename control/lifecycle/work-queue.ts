@@ -31,8 +31,11 @@ export type WorkQueue = {
   close(): Promise<void>;
 };
 
-/** `lane`: the one that it has a worker of. `leaveLane`: gives that worker to another key; this one's work goes on, and is still its only one. */
+/** `lane`: the one that it has a worker of. `leaveLane`: gives that worker to another key, if fewer than `MOST_OUTSIDE` have done so; this one's work goes on, and is still its only one. */
 export type WorkOptions = { lane: Lane; pending: PendingStart | undefined; leaveLane: () => void };
+
+/** So much work may be outside its lane at a time: with an engine that hangs, every stop leaves it. */
+export const MOST_OUTSIDE = 64;
 
 type Entry = {
   /** Where it waits for a worker. */
@@ -64,6 +67,7 @@ export function openWorkQueue(options: {
   const stop = new AbortController();
   const pumping = new Set<Lane>();
   let placing: Promise<void> | undefined;
+  let outside = 0;
 
   const entryOf = (key: string): Entry => {
     const entry = entries.get(key);
@@ -126,14 +130,17 @@ export function openWorkQueue(options: {
     if (next === undefined) return;
     let inLane = true;
     const leaveLane = () => {
-      if (!inLane) return;
+      if (!inLane || outside >= MOST_OUTSIDE) return;
       inLane = false;
+      outside++;
       turns?.end(next.user);
       pump(lane);
     };
     const run = work(next.item, lane, leaveLane).finally(() => {
       running.delete(run);
-      leaveLane();
+      if (!inLane) return void outside--;
+      turns?.end(next.user);
+      pump(lane);
     });
     running.add(run);
     pumping.add(lane);

@@ -1,6 +1,6 @@
 import t, { type Test } from "tap";
 import { LIFECYCLE_LIMITS } from "../../../control/lifecycle/limits.ts";
-import { type LanePlace, openWorkQueue } from "../../../control/lifecycle/work-queue.ts";
+import { type LanePlace, MOST_OUTSIDE, openWorkQueue } from "../../../control/lifecycle/work-queue.ts";
 import { createStillClock, turns } from "../../fixtures/clock.ts";
 
 /** A queue whose work a test ends by hand. */
@@ -174,6 +174,19 @@ t.test("the earliest of several times counts", async (t) => {
   t.same(began, []);
   await clock.advance(1);
   t.same(began, ["a"]);
+});
+
+t.test("only so much work is outside its lane at a time: then it keeps its place", async (t) => {
+  const { queue, began, end, leave } = openTestQueue(t, { concurrency: 1 });
+  const keys = Array.from({ length: MOST_OUTSIDE + 3 }, (_, index) => `key ${index}`);
+  for (const key of keys) queue.add(key);
+  await turns();
+  for (const key of keys) await leave(key);
+  t.equal(began.length, MOST_OUTSIDE + 1);
+  await end("key 0");
+  t.equal(began.length, MOST_OUTSIDE + 1, "it had left its place before");
+  await leave(`key ${MOST_OUTSIDE}`);
+  t.equal(began.length, MOST_OUTSIDE + 2);
 });
 
 t.test("closed, it ends what runs and begins nothing more", async (t) => {
