@@ -238,8 +238,11 @@ export type Driver = {
   /** The orchestrator may give a container's address away without control. An address is valid only from `connected` to `disconnected`. */
   readonly watchedAddresses?: true;
 
-  /** Several services of one specification run beside each other, each at addresses of its own, and are stopped one by one: a container may have replicas. */
-  readonly replicas?: true | undefined;
+  /**
+   * Several services of one specification run beside each other, each at addresses of its own, and are stopped one by one: a container may have replicas.
+   * `mostInPackage`: so many of all containers of a package together, whose network has no more addresses.
+   */
+  readonly replicas?: { mostInPackage?: number | undefined } | undefined;
 
   /** It runs an image's own `HEALTHCHECK` and reports the result: `Readiness` of kind `healthcheck`. */
   readonly healthchecks?: true | undefined;

@@ -25,7 +25,7 @@ export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { a
     // No `pulls`: the engine that resolves an image need not be the one that runs it.
     name: cvm.name,
     ...(cvm.healthchecks && datagrok.healthchecks ? { healthchecks: true } : {}),
-    ...(cvm.replicas && datagrok.replicas ? { replicas: true } : {}),
+    ...(cvm.replicas && datagrok.replicas ? { replicas: cvm.replicas } : {}),
     ...(cvm.watchedAddresses || datagrok.watchedAddresses ? { watchedAddresses: true } : {}),
     resolve: (image, call) => cvm.resolve(image, call),
     deploy: async (spec, call) => {

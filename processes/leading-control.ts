@@ -186,7 +186,7 @@ export async function openLeadingControl(
     environment: settings.environment,
     hasTcpListeners: settings.tcp.ports !== undefined,
     keepVersions: settings.keepVersions,
-    hasReplicas: () => driver.replicas === true,
+    replicas: () => driver.replicas,
     gpuIsOptional: settings.gpuPolicy === "prefer",
     imagePolicy,
     maxPackageBytes: settings.maxPackageMb * MEGABYTE,

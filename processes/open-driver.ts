@@ -49,7 +49,7 @@ export async function openChosenDriver(
   if (name !== "ask") return openDriver(name, options, tools);
   return deferredDriver({
     choose: async (signal) => openDriver(await askEngine(settings, tools, signal), options, tools),
-    meanwhile: { name: "docker", pulls: true, replicas: true },
+    meanwhile: { name: "docker", pulls: true, replicas: {} },
     ...tools,
   });
 }
@@ -76,7 +76,7 @@ async function openOnOwnNetworks(name: EngineDriver, settings: Settings, registr
       const reach = own?.host && settings.dockerReach === "auto" ? { reach: "address" as const } : {};
       return openDriver(chosen, { ...options, docker: { ...options.docker, ...placed, ...reach }, swarm: { ...options.swarm, ...placed } }, tools);
     },
-    meanwhile: { name: name === "swarm" ? "swarm" : "docker", pulls: true, replicas: true },
+    meanwhile: { name: name === "swarm" ? "swarm" : "docker", pulls: true, replicas: {} },
     ...tools,
   });
 }

@@ -192,7 +192,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     replicas,
     replicasOf: (id: string) => {
       const set = replicas.of(id);
-      return set && replicaStatusOf(set, loads.last(id), driver.replicas === true);
+      return set && replicaStatusOf(set, loads.last(id), driver.replicas !== undefined);
     },
     isServedByReplicas: (id: string) => {
       const set = replicas.of(id);

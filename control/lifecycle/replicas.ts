@@ -53,7 +53,7 @@ export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<voi
   for (const one of kept) if (isOutdated(one, row)) await redefineReplica(deps, one, row);
   const needed = await wantedReplicas(deps, row, config, kept);
   // A driver that is still to be chosen can nothing yet: what runs goes on.
-  const wanted = driver.replicas === true ? needed : Math.min(needed, 1 + kept.filter((one) => one.desiredInstances === 1).length);
+  const wanted = driver.replicas !== undefined ? needed : Math.min(needed, 1 + kept.filter((one) => one.desiredInstances === 1).length);
   const busyForMs = await setDesired(deps, row, kept, Math.max(0, wanted - 1));
   if (busyForMs !== undefined) queue.addAfter(replicasKey(id), busyForMs);
   const retryMs = await retryFailed(deps, row, kept);

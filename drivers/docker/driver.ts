@@ -18,7 +18,7 @@ import { createRotation, DEFAULT_SUBNETS, parseSubnet } from "./addresses.ts";
 import { destroy, type DockerSite, pause } from "./create-destroy.ts";
 import { deploy } from "./deploy.ts";
 import { findByName, foreignContainers } from "./foreign.ts";
-import { endpointOf } from "./network.ts";
+import { endpointOf, PACKAGE_BITS } from "./network.ts";
 import { openNetworks } from "./networks.ts";
 import { type DockerView, findService, inspect, list, listLines, logs } from "./observe.ts";
 
@@ -107,7 +107,8 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
     name: "docker",
     pulls: true,
     healthchecks: true,
-    replicas: true,
+    // Half of a package's network: an address rests after its container.
+    replicas: reach === "name" ? { mostInPackage: 2 ** PACKAGE_BITS / 2 - 1 } : {},
     resolve: (image, call) => resolve(engine, image, call, { log, registry: options.registry }),
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();

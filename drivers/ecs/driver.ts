@@ -76,7 +76,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   };
   return {
     name: "ecs",
-    replicas: true,
+    replicas: {},
     resolve: (image, call) => resolve(site, image, call),
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();

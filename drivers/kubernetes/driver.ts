@@ -64,7 +64,7 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
   };
   return {
     name: "kubernetes",
-    replicas: true,
+    replicas: {},
     // A pod's address may be another pod's after its end.
     watchedAddresses: true,
     resolve: (image, call) => resolve(cluster, image, tools, call),

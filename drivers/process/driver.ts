@@ -30,7 +30,7 @@ export function processDriver(options: ProcessOptions & { clock: Clock; log: Log
   );
   return {
     name: "process",
-    replicas: true,
+    replicas: {},
     resolve: (image, { signal }) => translateErrors(`Reading the files of ${image.ref}`, () => resolve(image, signal), signal),
     deploy: (spec, call) => translateErrors(`Starting ${spec.service}`, () => deploy({ records, clock, nodePath }, spec, call), call.signal),
     destroy: (service, { signal }) => translateErrors(`Stopping ${service}`, () => destroy(records, clock, service, signal), signal),

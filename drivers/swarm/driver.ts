@@ -86,7 +86,7 @@ export function swarmDriver(options: SwarmOptions & { clock: Clock; log: Log }):
 
   return {
     name: "swarm",
-    replicas: true,
+    replicas: {},
     pulls: true,
     resolve: (image, call) => resolve(engine, image, call, { registry, log }),
     deploy: async (spec, call) => {

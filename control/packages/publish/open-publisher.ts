@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import type { Driver } from "../../../drivers/driver.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { openDeadline } from "../../../lib/deadline.ts";
 import { createFairSlots } from "../../../lib/fair-queues.ts";
@@ -23,6 +24,7 @@ import { receiveUpload, unpackZip, type ZipLimits } from "./receive-upload.ts";
 import { createRecorder, inSlices } from "./create-recorder.ts";
 import { createPackageLocks } from "./package-locks.ts";
 import { earlierVersion } from "./earlier-version.ts";
+import { requireReplicas } from "./require-replicas.ts";
 import { type Recorded, type RecordedPackage, refuseForeignAuthor } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
 
@@ -103,7 +105,7 @@ export async function openPublisher(parts: {
   /** The server has TCP listeners for containers with `tcp`. Default: no. */
   hasTcpListeners?: boolean | undefined;
   /** The driver runs several instances of a container. Default: no. */
-  hasReplicas?: (() => boolean) | undefined;
+  replicas?: (() => Driver["replicas"]) | undefined;
   /** Containers start without GPUs that no machine has. Default: their start fails. */
   gpuIsOptional?: boolean | undefined;
   /** Undefined: packages may name any image. */
@@ -157,7 +159,7 @@ export async function openPublisher(parts: {
     const { folders, warnings: skipped } = await findFolders(into, publishing.signal);
     const { connections, warnings: unread, bytes } = await findConnections(into, publishing.signal);
     const { definitions, warnings } = defineContainers(json, folders, publishing.debug ? publishing.user.login : undefined, bytes);
-    if (!(parts.hasReplicas?.() ?? false)) refuseReplicas(definitions);
+    requireReplicas(definitions, parts.replicas?.());
     const unresolved: string[] = [];
     const author = (await store.packages.byName(json.name))?.authorId ?? publishing.user.id;
     const otherPackage = await findReferenced(store, author);
@@ -306,15 +308,4 @@ async function stage(
   const to = join(folder, "root");
   await copy(root.at, to);
   return staged.set("", to);
-}
-
-/** Faults: PACKAGE_INVALID. */
-function refuseReplicas(definitions: readonly Definition[]): void {
-  const first = definitions.find(({ container }) => container.config.replicas !== undefined);
-  if (first === undefined) return;
-  const path = ["dockerfiles", first.folder, "container.json"].filter((part) => part !== "").join("/");
-  throw new Fault(
-    "PACKAGE_INVALID",
-    `${path}: replicas is not available, because the driver of this server runs one instance of each container. Remove it.`,
-  );
 }
