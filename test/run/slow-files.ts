@@ -115,6 +115,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/processes/joined-gateways.test.ts",
   "test/program/spawner.test.ts",
   "test/drivers/spawner/driver.test.ts",
+  "test/drivers/docker/driver.test.ts",
   "test/drivers/docker/network.test.ts",
   "test/program/swarm-job.test.ts",
   "test/cli/import.test.ts",

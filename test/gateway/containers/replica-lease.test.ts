@@ -97,7 +97,7 @@ t.test("a browser whose replica has no place for a request goes to another one",
   serve(all, { maxConcurrency: 4, replicas: { affinity: "cookie" } });
   const browser = [1, 2, 3, 4].map(() => open({ preferred: 2 }));
   await turns();
-  t.same(replicasOf(browser).toSorted(), [1, 2, 3, 4]);
+  t.same(new Set(replicasOf(browser)), new Set([1, 2, 3, 4]));
   t.equal(browser[0]?.lease.replica, 2);
   for (const { lease } of browser) lease.release();
   serve(all, { maxConcurrency: 8, replicas: { affinity: "cookie" } });
@@ -115,7 +115,7 @@ t.test("requests that wait for a place use new replicas, although no other reque
   t.same(replicasOf(batch), [1, undefined, undefined, undefined]);
   serve([replica(1), replica(2), replica(3)], { maxConcurrency: 3 });
   await turns();
-  t.same(replicasOf(batch).slice(0, 3).toSorted(), [1, 2, 3]);
+  t.same(new Set(replicasOf(batch).slice(0, 3)), new Set([1, 2, 3]));
   t.equal(batch[3]?.lease.replica, undefined);
   t.equal(watchers(), 1, "while one waits");
   batch[0]?.lease.release();
@@ -134,7 +134,7 @@ t.test("a batch that wakes its container is distributed over all replicas that s
   t.same(replicasOf(batch), [1, undefined, undefined]);
   serve([replica(1), replica(2), replica(3)], { maxConcurrency: 3 });
   await turns();
-  t.same(replicasOf(batch).toSorted(), [1, 2, 3]);
+  t.same(new Set(replicasOf(batch)), new Set([1, 2, 3]));
 });
 
 t.test("a replica at a new address has one use, while an exchange is open at its old one", async (t) => {
