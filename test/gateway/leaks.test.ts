@@ -38,8 +38,9 @@ t.test("a pooled connection that became a WebSocket is not in the pool afterward
   for (const lines of [[], ["Connection: Upgrade", "Upgrade: websocket"]]) {
     const client = connect(stand.port, "127.0.0.1", () => client.write(get(PATH, lines).replace("Connection: close\r\n", "")));
     await new Promise((resolve) => client.once("data", resolve));
-    t.equal(stand.watchers(ID), lines.length === 0 ? 1 : 0, "the pool watches only where it keeps something");
+    t.equal(stand.watchers(ID), 1, lines.length === 0 ? "the pool, which keeps the connection" : "the WebSocket for its stop, and no pool");
     client.resetAndDestroy();
   }
   await eventually("it is over", () => stand.uses.get(ID)?.streams === 0);
+  t.equal(stand.watchers(ID), 0);
 });

@@ -29,6 +29,8 @@ t.test("the page's commands pull an image of Docker Hub through the cache, and i
       BERTH_DRIVER: "process",
       BERTH_REGISTRY_CACHE: `docker.io=http://${hub.host}`,
       BERTH_REGISTRY_CACHE_LOGINS: logins,
+      // Each pull checks the tag.
+      BERTH_REGISTRY_CACHE_FRESH_SECONDS: "0",
       BERTH_REGISTRY_PORT: String(port),
     },
   });
