@@ -7,5 +7,6 @@ t.test("a newcomer starts berth from a fresh copy, and writes, publishes, calls,
   t.teardown(() => stop.abort());
   const steps = await walk({ folder: tempFolder(t), install: false, signal: stop.signal, onStep: ({ step, shown }) => t.pass(`${step}: ${shown}`) });
   t.equal(steps.length, 11);
-  t.match(steps.at(-1), { shown: "exit code 130" });
+  // 0 if berth has ended before npm, which got Ctrl-C as well.
+  t.match(steps.at(-1), { shown: /^exit code (0|130)$/ });
 });
