@@ -240,6 +240,17 @@ function limitConnect(socket: Socket, { clock, ms, secure }: { clock: Clock; ms:
   socket.once(secure ? "secureConnect" : "connect", cancel).once("close", cancel);
 }
 
+/** No server may demand a longer pause. */
+const LONGEST_RETRY_MS = 3_600_000;
+
+/** `Retry-After` (RFC 9110 §10.2.3), in seconds or as a date; undefined if there is none, or none that is valid. `now` in epoch ms. */
+export function retryAfterMs({ header }: Pick<HttpReply, "header">, now: number): number | undefined {
+  const value = header("retry-after")?.trim();
+  if (value === undefined) return undefined;
+  const ms = /^\d{1,9}$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - now;
+  return Number.isFinite(ms) ? Math.min(Math.max(0, ms), LONGEST_RETRY_MS) : undefined;
+}
+
 /** Strings, objects and arrays in one reply: JSON.parse takes some 30 ms for so many, and the lists of real servers have some thousand. */
 export const MOST_REPLY_VALUES = 80_000;
 

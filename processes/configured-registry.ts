@@ -10,7 +10,6 @@ import { ecsOptions } from "./open-driver.ts";
 import { Fault } from "../lib/fault.ts";
 import type { RegistryBrowser } from "../gateway/contract.ts";
 import type { RuntimeFolder } from "./runtime-folder.ts";
-import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 
 type RegistryDeps = { clock: Clock; log: Log };
 type Opening = RegistryDeps & { signal: AbortSignal };
@@ -124,14 +123,14 @@ export function registryBrowser(deps: { settings: Settings; runtime: RuntimeFold
   let opening: Promise<RegistryBrowser> | undefined;
 
   const open = async (): Promise<RegistryBrowser> => {
-    const [{ openRegistryHttp }, { openUpstream }, { openBrowser }] = await Promise.all([
+    const [{ openRegistryHttp, socketUpstream }, { openUpstream }, { openBrowser }] = await Promise.all([
       import("../gateway/registry/upstream/upstream.ts"),
       import("../gateway/registry/upstream/open-upstream.ts"),
       import("../gateway/registry/browse/open-browser.ts"),
     ]);
     if (isOwn)
       return openBrowser({
-        upstream: ownUpstream(runtime.registrySocket),
+        upstream: socketUpstream(runtime.registrySocket),
         http: openRegistryHttp({ clock, socketPath: runtime.registrySocket }),
         clock,
       });
@@ -155,18 +154,5 @@ export function registryBrowser(deps: { settings: Settings; runtime: RuntimeFold
       closing.abort(new Fault("INTERNAL", "berth ends."));
       await (await opening?.catch(() => undefined))?.close();
     },
-  };
-}
-
-/** berth's own registry, behind its socket. It needs no credentials: only this user can open the socket. */
-export function ownUpstream(socketPath: string): Upstream {
-  return {
-    target: { socketPath },
-    host: "localhost",
-    basePath: "",
-    nameOf: (repository) => repository,
-    authorization: () => undefined,
-    refused: async () => undefined,
-    close: async () => {},
   };
 }

@@ -4,7 +4,7 @@ import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
 import { configuredKeys } from "./control-listeners.ts";
-import { ownUpstream } from "./configured-registry.ts";
+import { socketUpstream } from "../gateway/registry/upstream/upstream.ts";
 import { openMaintenance } from "./distribution/maintenance.ts";
 import { type DistributionImage, openDistribution } from "./distribution/open-distribution.ts";
 import { registryPlace, sharedUploadSecret, storageEnvironment } from "./distribution/registry-storage.ts";
@@ -53,7 +53,7 @@ export async function runRegistry(options: {
       log,
     });
     const proxied = {
-      upstream: ownUpstream(runtime.registrySocket),
+      upstream: socketUpstream(runtime.registrySocket),
       isReadOnly: own.isReadOnly,
       // Only a folder shows it.
       tagPushedAt: async (repository: string, tag: string) =>

@@ -252,7 +252,6 @@ async function pause({ lifecycle, clock }: Pick<WarmUpDeps, "lifecycle" | "clock
 /** In MB; without a limit where the driver reports no capacity. */
 async function memoryBound(driver: Pick<Driver, "capacity">, clock: Clock, percent: number): Promise<number> {
   const overdue = () => new Fault("ENGINE_UNREACHABLE", `The container engine did not report its size within ${CAPACITY_MS / 1_000} s.`);
-  const signal = new AbortController().signal;
-  const capacity = await withTimeout({ clock, ms: CAPACITY_MS, overdue, signal }, async (limit) => driver.capacity?.({ signal: limit }));
+  const capacity = await withTimeout({ clock, ms: CAPACITY_MS, overdue }, async (limit) => driver.capacity?.({ signal: limit }));
   return capacity === undefined ? Number.POSITIVE_INFINITY : (capacity.memoryMb * percent) / 100;
 }

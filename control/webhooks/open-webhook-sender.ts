@@ -4,7 +4,7 @@ import type { LookupFunction } from "node:net";
 import { retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { type HttpStream, openHttpClient } from "../../lib/http-client.ts";
+import { type HttpStream, openHttpClient, retryAfterMs } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import { isRefusedHost } from "../../lib/refused-addresses.ts";
@@ -42,7 +42,6 @@ const STORE_RETRY_MS = 5_000;
 const LONGEST_FAILURE = 200;
 /** For the end of a short response, whose status is known. */
 const DISCARD_MS = 1_000;
-const LONGEST_RETRY_AFTER_MS = 3_600_000;
 
 export function openWebhookSender({ store, vault, metrics, clock, log, random }: WebhookSenderDeps): WebhookSender {
   const { webhooks } = store;
@@ -95,7 +94,12 @@ export function openWebhookSender({ store, vault, metrics, clock, log, random }:
       if (status >= 200 && status < 300) return over({ status, isDelivered: true });
       const why =
         status >= 300 && status < 400 ? `The receiver redirects with ${status}; berth follows no redirect.` : `The receiver answered ${status}.`;
-      return over({ status, failure: why, isGone: status === 410, retryAfterMs: retryAfterMs(reply) });
+      return over({
+        status,
+        failure: why,
+        isGone: status === 410,
+        retryAfterMs: status === 429 || status === 503 ? (retryAfterMs(reply, clock.now()) ?? 0) : 0,
+      });
     } catch (error) {
       if (stop.signal.aborted) throw error;
       const isExpected = error instanceof Fault || error instanceof AttemptFailure;
@@ -324,9 +328,4 @@ async function discard(clock: Clock, { read, stream }: HttpStream): Promise<void
   const cancel = clock.after(DISCARD_MS, () => stream.destroy());
   await read().catch(() => undefined);
   cancel();
-}
-
-function retryAfterMs({ status, header }: HttpStream): number {
-  const seconds = Number(header("retry-after") ?? "");
-  return (status === 429 || status === 503) && seconds > 0 ? Math.min(LONGEST_RETRY_AFTER_MS, seconds * 1_000) : 0;
 }

@@ -111,7 +111,7 @@ export function openCluster(at: ConfigPlace & { namespace?: string | undefined }
       const response = await attempt();
       hasAnswered = true;
       if (response.status < 400) return response;
-      const refusal = refusalOf(await response.read());
+      const refusal = refusalOf(await response.read(), clock.now());
       const isCold = mayBeCold(refusal) && clock.monotonic() - (namesMissingRoles(refusal) ? began : brokenOn) < COLD_MS;
       if (refusal.status === 401 && !reloaded) {
         // Credential files change, and credential programs return new ones.

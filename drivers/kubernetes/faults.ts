@@ -1,5 +1,5 @@
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import type { HttpReply } from "../../lib/http-client.ts";
+import { type HttpReply, retryAfterMs } from "../../lib/http-client.ts";
 import { gpuFault } from "../gpu.ts";
 
 /** A refusal of the API server (`Status` in its reference): the cause of a fault. It has no part of the request. */
@@ -134,14 +134,13 @@ export function cut(message: string): string {
 }
 
 /** The refusal in a response of 400 or above: a `Status` if the API server itself wrote it. */
-export function refusalOf({ status, header, text }: Pick<HttpReply, "status" | "header" | "text">): Refusal {
-  const seconds = Number(header("retry-after"));
-  const retryAfterMs = Number.isFinite(seconds) ? seconds * 1_000 : undefined;
+export function refusalOf({ status, header, text }: Pick<HttpReply, "status" | "header" | "text">, now: number): Refusal {
+  const pauseMs = retryAfterMs({ header }, now);
   try {
     const { kind, message, reason } = JSON.parse(text()) as { kind?: string; message?: string; reason?: string };
-    if (kind === "Status") return new Refusal(status, reason ?? "", message ?? "", retryAfterMs);
+    if (kind === "Status") return new Refusal(status, reason ?? "", message ?? "", pauseMs);
   } catch {
     // The response of a proxy.
   }
-  return new Refusal(status, "", text().slice(0, 500), retryAfterMs);
+  return new Refusal(status, "", text().slice(0, 500), pauseMs);
 }

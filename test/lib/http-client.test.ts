@@ -7,7 +7,7 @@ import { join } from "node:path";
 import t from "tap";
 import type { Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
-import { type HttpClientOptions, type HttpFailure, MOST_REPLY_VALUES, openHttpClient, parseReply } from "../../lib/http-client.ts";
+import { type HttpClientOptions, type HttpFailure, MOST_REPLY_VALUES, openHttpClient, parseReply, retryAfterMs } from "../../lib/http-client.ts";
 import { createStillClock } from "../fixtures/clock.ts";
 import { listen } from "../fixtures/server.ts";
 
@@ -170,4 +170,12 @@ t.test("a reply of too many values is not parsed; a long text is, whatever is in
   t.same(parseReply(JSON.stringify({ text })), { text });
   const numbers = Array.from({ length: 2 * MOST_REPLY_VALUES }, () => 1);
   t.same(parseReply(JSON.stringify(numbers)), numbers);
+});
+
+t.test("Retry-After is seconds or a date, and at most an hour", async (t) => {
+  const replyWith = (value: string | undefined) => ({ header: (name: string) => (name === "retry-after" ? value : undefined) });
+  t.equal(retryAfterMs(replyWith("120"), 0), 120_000);
+  t.equal(retryAfterMs(replyWith("Thu, 01 Jan 1970 00:01:00 GMT"), 0), 60_000);
+  t.equal(retryAfterMs(replyWith("999999"), 0), 3_600_000);
+  for (const value of [undefined, "soon"]) t.equal(retryAfterMs(replyWith(value), 0), undefined);
 });

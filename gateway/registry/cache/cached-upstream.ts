@@ -3,7 +3,7 @@ import { isIP } from "node:net";
 import type { Clock } from "../../../lib/clock.ts";
 import { raceAbort } from "../../../lib/deadline.ts";
 import { Fault, type FaultCode } from "../../../lib/fault.ts";
-import { type HttpClient, type HttpFailure, type HttpReply, type HttpStream, openHttpClient } from "../../../lib/http-client.ts";
+import { type HttpClient, type HttpFailure, type HttpReply, type HttpStream, openHttpClient, retryAfterMs } from "../../../lib/http-client.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { Metrics } from "../../../lib/metrics/open-metrics.ts";
 import { MANIFEST_TYPES, type RegistryClient, type RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
@@ -15,7 +15,7 @@ import { challengeUpstream } from "../upstream/challenge-upstream.ts";
 import type { RegistryAddress } from "../upstream/registry-address.ts";
 import { openRegistryHttp, upstreamClient } from "../upstream/upstream.ts";
 import { type CachedManifest, type CacheStore, digestOf } from "./cache-store.ts";
-import { createUpstreamPauses, parsePullLimit, type PullLimit, retryAfterMs, type UpstreamFailure } from "./upstream-limits.ts";
+import { createUpstreamPauses, parsePullLimit, type PullLimit, type UpstreamFailure } from "./upstream-limits.ts";
 
 /** A manifest for a client: from the cache, or loaded for it. `stale`: why the upstream could not be queried for the tag. */
 export type ServedManifest = CachedManifest & { from: "hit" | "miss"; stale?: string | undefined };
@@ -23,8 +23,10 @@ export type ServedManifest = CachedManifest & { from: "hit" | "miss"; stale?: st
 /** A blob for a client. `size`: undefined if the upstream does not say. */
 export type ServedBlob =
   | { kind: "stored"; file: string; size: number }
-  /** It arrives in the cache. `read` yields the bytes from `start` to before `end` as they arrive, and is to be called once, and ended. */
-  | { kind: "arriving"; size: number | undefined; read(start: number, end: number | undefined, signal: AbortSignal): AsyncGenerator<Buffer> };
+  /** It arrives in the cache. `read` yields the bytes from `start` to before `end` as they arrive. `leave` is to be called in the end, read or not. */
+  | ({ kind: "arriving"; size: number | undefined } & BlobReader);
+
+type BlobReader = { read(start: number, end: number | undefined, signal: AbortSignal): AsyncGenerator<Buffer>; leave(): void };
 
 /** One upstream, through the cache. Repositories are the upstream's own names. Faults: STORED_IMAGE_NOT_FOUND, UPSTREAM_RATE_LIMITED, REGISTRY_REFUSED, REGISTRY_UNREACHABLE, UPSTREAM_CREDENTIAL_FAILED. */
 export type CachedUpstream = {
@@ -142,7 +144,7 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
     metrics.cacheUpstreamRequests.at(name, reply.status === 429 ? "429" : `${Math.floor(reply.status / 100)}xx`).add();
     limit = parsePullLimit(reply) ?? limit;
     warnOfLimit();
-    const retryMs = retryAfterMs(reply.header("retry-after"), clock.now());
+    const retryMs = retryAfterMs(reply, clock.now());
     if (reply.status === 429) throw fail({ kind: "limited", why: "it answered 429", retryAfterMs: retryMs });
     if (isAway(reply.status)) throw fail({ kind: "away", why: `it answered ${reply.status}`, retryAfterMs: retryMs });
     pauses.succeeded(kind);
@@ -298,7 +300,7 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
         download.catch(() => downloads.delete(digest));
       }
       const { size, join } = await raceAbort(download, signal);
-      return { kind: "arriving", size, read: join() };
+      return { kind: "arriving", size, ...join() };
     },
     blobSize: async (repository, digest, signal) => {
       const existing = (await store.blob(digest)) ?? (await downloads.get(digest)?.catch(() => undefined));
@@ -352,7 +354,7 @@ type BlobDownload = {
   /** Rejects if it fails, or if every client has left. */
   finished: Promise<void>;
   /** A client reads it. The last one that leaves ends a download that is not complete. */
-  join(): (start: number, end: number | undefined, signal: AbortSignal) => AsyncGenerator<Buffer>;
+  join(): BlobReader;
 };
 
 const PIECE = 65_536;
@@ -385,6 +387,13 @@ async function receiveBlob(parts: { reply: HttpStream; digest: string; store: Ca
   const closeIfUnused = async () => {
     if (ended !== undefined && readers === 0) await handle.close();
   };
+  const leave = () => {
+    if (--readers === 0 && ended === undefined) {
+      over.abort(new Error("no client reads this layer any more"));
+      reply.stream.destroy();
+    }
+    void closeIfUnused();
+  };
   const receive = async () => {
     const hash = createHash(algorithm);
     for await (const piece of reply.stream as AsyncIterable<Buffer>) {
@@ -414,26 +423,18 @@ async function receiveBlob(parts: { reply: HttpStream; digest: string; store: Ca
       await closeIfUnused();
     });
   async function* read(start: number, end = Number.POSITIVE_INFINITY, signal: AbortSignal): AsyncGenerator<Buffer> {
-    try {
-      for (let at = start; at < end;) {
-        const progress = next.promise;
-        const state = ended;
-        const available = Math.min(written, end) - at;
-        if (available > 0) {
-          const length = Math.min(PIECE, available);
-          const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
-          at += bytesRead;
-          yield buffer.subarray(0, bytesRead);
-        } else if (state instanceof Error) throw state;
-        else if (state === "complete") return;
-        else await raceAbort(progress, signal);
-      }
-    } finally {
-      if (--readers === 0 && ended === undefined) {
-        over.abort(new Error("no client reads this layer any more"));
-        reply.stream.destroy();
-      }
-      await closeIfUnused();
+    for (let at = start; at < end;) {
+      const progress = next.promise;
+      const state = ended;
+      const available = Math.min(written, end) - at;
+      if (available > 0) {
+        const length = Math.min(PIECE, available);
+        const { bytesRead, buffer } = await handle.read(Buffer.allocUnsafe(length), 0, length, at);
+        at += bytesRead;
+        yield buffer.subarray(0, bytesRead);
+      } else if (state instanceof Error) throw state;
+      else if (state === "complete") return;
+      else await raceAbort(progress, signal);
     }
   }
   return {
@@ -441,7 +442,15 @@ async function receiveBlob(parts: { reply: HttpStream; digest: string; store: Ca
     finished,
     join: () => {
       readers++;
-      return read;
+      let hasLeft = false;
+      return {
+        read,
+        leave: () => {
+          if (hasLeft) return;
+          hasLeft = true;
+          leave();
+        },
+      };
     },
   };
 }

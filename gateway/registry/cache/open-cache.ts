@@ -11,9 +11,9 @@ import type { Metrics } from "../../../lib/metrics/open-metrics.ts";
 import { nextPage } from "../../../lib/registry-client/registry-client.ts";
 import { parseV2Path, splitTarget } from "../authorize.ts";
 import { internalAnswer, registryAnswer } from "../registry-responses.ts";
-import type { Upstream } from "../upstream/upstream.ts";
+import { socketUpstream } from "../upstream/upstream.ts";
 import { type CacheNames, createCacheNames, type RegistryCache } from "./cached-names.ts";
-import { type CachedUpstream, type CachedUpstreamOptions, openCachedUpstream } from "./cached-upstream.ts";
+import { type CachedUpstream, type CachedUpstreamOptions, openCachedUpstream, type ServedBlob } from "./cached-upstream.ts";
 import { openCacheStore } from "./cache-store.ts";
 
 export type CacheOptions = {
@@ -116,7 +116,7 @@ export async function openCache(options: CacheOptions): Promise<RegistryCache & 
   return {
     names,
     anonymousPull: options.anonymousPull,
-    upstream: cacheUpstream(socketPath),
+    upstream: socketUpstream(socketPath),
     close: async () => {
       server.close();
       server.closeAllConnections();
@@ -148,10 +148,18 @@ async function answerBlob(
   }
   const blob = await upstream.blob(repository, digest, signal);
   count(blob.kind === "stored" ? "hit" : "miss");
+  // A client that has left by now never begins to read: what counts is this response, and not the generator.
+  try {
+    await sendBlob(blob, head, { request, response, signal });
+  } finally {
+    if (blob.kind === "arriving") blob.leave();
+  }
+}
+
+async function sendBlob(blob: ServedBlob, head: Record<string, string>, { request, response, signal }: Omit<BlobExchange, "count">): Promise<void> {
   const { size } = blob;
   const range = size === undefined ? undefined : rangeIn(request.headers.range, size);
   if (range === "beyond") {
-    if (blob.kind === "arriving") await blob.read(0, 0, signal).next();
     return void response.writeHead(416, { ...VERSION, "Content-Range": `bytes */${size}` }).end();
   }
   const { start, end } = range ?? { start: 0, end: size };
@@ -200,17 +208,4 @@ function pageOf(query: string): string {
   const given = new URLSearchParams(query);
   const page = new URLSearchParams(["n", "last"].flatMap((name) => (given.has(name) ? [[name, given.get(name) ?? ""]] : [])));
   return page.size === 0 ? "" : `?${page.toString()}`;
-}
-
-/** The cache, behind its socket. It needs no credentials: only this user can open the socket. */
-function cacheUpstream(socketPath: string): Upstream {
-  return {
-    target: { socketPath },
-    host: "localhost",
-    basePath: "",
-    nameOf: (repository) => repository,
-    authorization: () => undefined,
-    refused: async () => undefined,
-    close: async () => {},
-  };
 }

@@ -22,17 +22,8 @@ export type UpstreamFailure = { kind: "limited" | "away"; why: string; retryAfte
 type Pause = { until: number; failures: number; failure: UpstreamFailure };
 
 const BACKOFF = { limited: { firstMs: 30_000, longestMs: 900_000 }, away: { firstMs: 1_000, longestMs: 30_000 } };
-/** A registry may not ask for more. */
-const LONGEST_MS = 3_600_000;
 /** When a pause is over, one request tries; others wait so long for its result. */
 const TRIAL_MS = 5_000;
-
-/** `Retry-After` in seconds or as a date; undefined if there is none. `now` in epoch ms. */
-export function retryAfterMs(value: string | undefined, now: number): number | undefined {
-  if (value === undefined) return undefined;
-  const ms = /^\d{1,9}$/.test(value.trim()) ? Number(value) * 1_000 : Date.parse(value) - now;
-  return Number.isFinite(ms) ? Math.min(Math.max(0, ms), LONGEST_MS) : undefined;
-}
 
 /** Pauses of the kinds of requests to one upstream: Docker Hub limits manifests, and neither their HEAD requests nor layers. */
 export type UpstreamPauses = {

@@ -1,7 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { BoundedMap } from "../../../lib/bounded-map.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { HttpClient, HttpReply } from "../../../lib/http-client.ts";
+import { type HttpClient, type HttpReply, retryAfterMs } from "../../../lib/http-client.ts";
 import {
   type RegistryLogin,
   basicAuthorization,
@@ -149,7 +149,7 @@ export async function requestToken(
     const passing = reply instanceof Fault || reply.status === 429 || reply.status >= 500;
     if (!passing || tries === TRIES) throw failure(reply, { server: url.host, hasScope: scopes.length > 0, login, loginSource, refusesByScope });
     const pauseMs = backoffDelay(RETRY, tries);
-    await clock.sleep(reply instanceof Fault ? pauseMs : Math.min(Math.max(pauseMs, retryAfterMs(reply)), RETRY.longestMs), signal);
+    await clock.sleep(reply instanceof Fault ? pauseMs : Math.min(Math.max(pauseMs, retryAfterMs(reply, clock.now()) ?? 0), RETRY.longestMs), signal);
   }
 }
 
@@ -201,9 +201,4 @@ function failure(
 function toFault(error: unknown): Fault {
   if (error instanceof Fault) return error;
   throw error;
-}
-
-function retryAfterMs(reply: HttpReply): number {
-  const seconds = Number(reply.header("retry-after") ?? 0);
-  return Number.isFinite(seconds) ? seconds * 1_000 : 0;
 }

@@ -25,6 +25,19 @@ export type Upstream = RegistryCredentials & {
   close(): Promise<void>;
 };
 
+/** A registry of berth's own behind its socket. It needs no credentials: only this user can open the socket. */
+export function socketUpstream(socketPath: string): Upstream {
+  return {
+    target: { socketPath },
+    host: "localhost",
+    basePath: "",
+    nameOf: (repository) => repository,
+    authorization: () => undefined,
+    refused: async () => undefined,
+    close: async () => {},
+  };
+}
+
 /** Callers whose credentials were refused at the same time get one new credential. */
 export const NEW_CREDENTIAL_MS = 5_000;
 

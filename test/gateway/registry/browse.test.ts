@@ -8,9 +8,8 @@ import { sendErrors } from "../../../control/api/api-error.ts";
 import { imageUsage, registryRoutes } from "../../../control/api/registry.ts";
 import { addRoutes } from "../../../control/api/route.ts";
 import { openBrowser } from "../../../gateway/registry/browse/open-browser.ts";
-import { openRegistryHttp } from "../../../gateway/registry/upstream/upstream.ts";
+import { openRegistryHttp, socketUpstream } from "../../../gateway/registry/upstream/upstream.ts";
 import { openLog } from "../../../lib/log.ts";
-import { ownUpstream } from "../../../processes/configured-registry.ts";
 import { openApiFixture } from "../../control/api/fixtures/open-api-fixture.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { shortFolder } from "../stand.ts";
@@ -29,7 +28,7 @@ async function openFake(t: Test, say: (request: IncomingMessage, response: Serve
     say(request, response);
   });
   await new Promise<void>((resolve) => void server.listen(socket, resolve));
-  const browser = openBrowser({ upstream: ownUpstream(socket), http: openRegistryHttp({ clock, socketPath: socket }), clock });
+  const browser = openBrowser({ upstream: socketUpstream(socket), http: openRegistryHttp({ clock, socketPath: socket }), clock });
   t.teardown(async () => {
     await browser.close();
     server.closeAllConnections();

@@ -1,5 +1,5 @@
 import t from "tap";
-import { createUpstreamPauses, parsePullLimit, retryAfterMs } from "../../../../gateway/registry/cache/upstream-limits.ts";
+import { createUpstreamPauses, parsePullLimit } from "../../../../gateway/registry/cache/upstream-limits.ts";
 
 const head = (headers: Record<string, string>) => ({ header: (name: string) => headers[name] });
 
@@ -12,13 +12,6 @@ t.test("the limit of pulls is read as Docker Hub writes it", async (t) => {
   t.same(parsePullLimit(head({ "ratelimit-limit": "100", "ratelimit-remaining": "0" })), { limit: 100, remaining: 0, windowSeconds: undefined });
   for (const headers of [{}, { "ratelimit-limit": "100" }, { "ratelimit-limit": "many", "ratelimit-remaining": "-1" }])
     t.equal(parsePullLimit(head(headers)), undefined);
-});
-
-t.test("Retry-After is seconds or a date, and at most an hour", async (t) => {
-  t.equal(retryAfterMs("120", 0), 120_000);
-  t.equal(retryAfterMs("Thu, 01 Jan 1970 00:01:00 GMT", 0), 60_000);
-  t.equal(retryAfterMs("999999", 0), 3_600_000);
-  for (const value of [undefined, "soon"]) t.equal(retryAfterMs(value, 0), undefined);
 });
 
 t.test("a failure pauses its kind of requests, for longer each time; then one request tries", async (t) => {
