@@ -21,11 +21,11 @@ const OTHER_FAULTS = {
   },
   USER_BLOCKED: { means: "An administrator blocked this user.", todo: "An administrator unblocks the user: `berth users unblock <login>`." },
   SIGN_IN_FAILED: {
-    means: "A sign-in at the provider did not end with a valid ID token, or was not started in this browser tab; the message says why.",
+    means: "A sign-in at the provider did not end with a valid ID token, or was not started in this browser tab; the message has the reason.",
     todo: "Sign in again. If it repeats, compare the settings `BERTH_OIDC_*` and the clock with the provider.",
   },
   SIGN_IN_REFUSED: {
-    means: "The provider knows the user, and berth's settings do not allow this sign-in; the message says why.",
+    means: "The provider knows the user, and berth's settings do not allow this sign-in; the message has the reason.",
     todo: "[Who may sign in](../sign-in.md).",
   },
   SIGN_IN_PROVIDER_AWAY: {
@@ -44,7 +44,7 @@ const OTHER_FAULTS = {
   WEBHOOK_NOT_FOUND: { means: "There is no such webhook, or it has no such delivery.", todo: "`berth webhooks ls`." },
   PUBLISHER_NOT_FOUND: { means: "There is no trusted publisher of that name.", todo: "`berth publishers ls`." },
   ISSUER_UNUSABLE: {
-    means: "The keys of the issuer of a CI job's identity token cannot be loaded; the message says why.",
+    means: "The keys of the issuer of a CI job's identity token cannot be loaded; the message has the reason.",
     todo: "Check that control reaches the issuer's `/.well-known/openid-configuration`, and its jwks_uri at the same host.",
   },
   NAME_TAKEN: {
@@ -83,11 +83,11 @@ const OTHER_FAULTS = {
   },
   PACKAGE_TOO_LARGE: { means: "The ZIP, or its unpacked content, is too large.", todo: "Remove what is not needed, or raise BERTH_MAX_PACKAGE_MB." },
   IMAGE_REFUSED: {
-    means: "The image breaks a rule of this server: its name, signature, size or age; the message says which, and what is allowed.",
+    means: "The image breaks a rule of this server: its name, signature, size or age; the message names it, and what is allowed.",
     todo: "Follow the message, and publish again. [Rules for images](../image-policy.md).",
   },
   PACKAGE_REFUSED: {
-    means: "An image of the package, or their number or size, breaks a rule of this server; the message says which, and what is allowed.",
+    means: "An image of the package, or their number or size, breaks a rule of this server; the message names it, and what is allowed.",
     todo: "Follow the message; an administrator can change the rule. [Rules for images](../image-policy.md).",
   },
   LISTS_FULL: { means: "You, or all users together, are reading many complete lists.", todo: "Request pages: limit and page." },
@@ -205,7 +205,7 @@ const OTHER_FAULTS = {
     todo: "Check that DATAGROK_URL, with `/api`, can be reached from here.",
   },
   UPSTREAM_CREDENTIAL_FAILED: {
-    means: "berth got no credential for the backing registry; the message says why.",
+    means: "berth got no credential for the backing registry; the message has the reason.",
     todo: "Correct the password; on AWS the role, the region, the clock.",
   },
   REPOSITORY_NOT_MADE: {
@@ -256,7 +256,7 @@ const OTHER_FAULTS = {
   BACKUP_UNUSABLE: { means: "The backup is damaged, foreign, or cannot be restored here.", todo: "Use another one; the message says what is wrong." },
   PROGRAM_UNUSABLE: {
     means: "An upgrade's executable does not run, or berth finds no folder to unpack to.",
-    todo: "The old one was put back; the message says why.",
+    todo: "The old one was put back; the message has the reason.",
   },
   ADDRESS_IN_USE: {
     means: "The port is in use, or the address is not one of this machine.",

@@ -90,7 +90,7 @@ export async function openMaintenance(options: MaintenanceOptions): Promise<{ cl
   const { socket, log } = options;
   const runs = createGarbageRuns(options);
   const toFault = (error: unknown) =>
-    error instanceof Fault ? error : new Fault("REGISTRY_FAILED", "The registry's maintenance failed: berth's log says why.", { cause: error });
+    error instanceof Fault ? error : new Fault("REGISTRY_FAILED", "The registry's maintenance failed: see berth's log.", { cause: error });
   const logFailure = (error: unknown) => {
     if (toFault(error).code !== "REGISTRY_BUSY") log.error({ err: error }, "garbage cannot be collected");
   };

@@ -133,7 +133,7 @@ t.test("signatures of another registry are read where a pattern names it: cosign
   await t.rejects(unlisted.requireImage(image, signal), { code: "REGISTRY_UNREACHABLE" });
 });
 
-t.test("without cosign a server says so once and uses no image", async (t) => {
+t.test("without cosign a server logs that once and uses no image", async (t) => {
   const { host } = await openDistribution(t);
   const signer = createSigner(t);
   const digest = await pushImage(host, { repository: "datagrok/app", tag: "1" });

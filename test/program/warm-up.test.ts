@@ -30,7 +30,7 @@ function commandsOfPage(): string[][] {
     .map((line) => line.replace("./berth ", "").split(" "));
 }
 
-t.test("what the page says: a container is used, its hours are suggested, accepted, and then it is started for them", async (t) => {
+t.test("as on the page: a container is used, its hours are suggested, accepted, and then it is started for them", async (t) => {
   const data = tempFolder(t);
   const env = { BERTH_DRIVER: "process" };
   let berth: Berth = await startBerth({ data, env });

@@ -5,7 +5,7 @@ import t from "tap";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { look } from "./look.ts";
 
-t.test("doctor says which rules hold for images, and what keeps them from being checked", async (t) => {
+t.test("doctor shows the rules for images, and what keeps them from being checked", async (t) => {
   const folder = tempFolder(t);
   const key = join(folder, "cosign.pub");
   writeFileSync(key, generateKeyPairSync("ec", { namedCurve: "P-256" }).publicKey.export({ type: "spki", format: "pem" }));

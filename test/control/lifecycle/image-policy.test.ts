@@ -39,7 +39,7 @@ function createPolicy(rules: Partial<ImageRules>, deps: Partial<ImagePolicyDeps>
 
 const openStand = (t: Test, imagePolicy: ReturnType<typeof createPolicy>["policy"]) => openLifecycleFixture(t, { imagePolicy });
 
-t.test("an image whose name is not allowed is neither resolved nor started, and the container says why", async (t) => {
+t.test("an image whose name is not allowed is neither resolved nor started, and the container has the reason", async (t) => {
   const { policy } = createPolicy({ allow: ["other/*"] });
   const stand = await openStand(t, policy);
   const { id, imageId } = await stand.publish({ config: { onDemand: true } });

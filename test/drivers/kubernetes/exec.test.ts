@@ -11,7 +11,7 @@ async function readText(session: ExecSession | undefined): Promise<string> {
   return text;
 }
 
-t.test("an image without a shell runs commands too, and one that it does not have says so", async (t) => {
+t.test("an image without a shell runs commands too, and reports one that it does not have", async (t) => {
   const world = await openWorld(t, { rbac: [RBAC, SHELL_RBAC] });
   const driver = world.open();
   await driver.deploy(await specOf(driver, "bare", await world.bareImage("onDemand")), call());
@@ -26,7 +26,7 @@ t.test("an image without a shell runs commands too, and one that it does not hav
   await driver.destroy("bare", call());
 });
 
-t.test("without the right it says which file grants it", async (t) => {
+t.test("without the right its fault names the file that grants it", async (t) => {
   const world = await openWorld(t);
   const driver = world.open();
   await driver.deploy(await specOf(driver, "refused", await world.image("onDemand")), call());
