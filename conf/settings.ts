@@ -500,7 +500,7 @@ export const SETTINGS = {
     "BERTH_WAITING_PAGE",
     flag(),
     true,
-    "Show the progress of the start to a browser that navigates to a sleeping container; other requests wait as usual",
+    "Show pages to a browser that navigates to a container: the progress of its start, and errors; other requests wait as usual, and get JSON",
   ),
   holdLimit: setting(
     "BERTH_HOLD_LIMIT",

@@ -174,7 +174,8 @@ function toContainer(
   });
   const origin = permittedOrigin(head.header("origin"), context.origins);
   const affinity = affine ? { id: view.id, replica, tls: tls || head.header("x-forwarded-proto") === "https" } : undefined;
-  const forward = new ForwardToContainer(lease, path, edits, context.limits.proxyRequestTimeoutMs, origin, affinity);
+  const pages = kind === "proxy" ? context.waiting : undefined;
+  const forward = new ForwardToContainer(lease, path, edits, context.limits.proxyRequestTimeoutMs, { head, origin, pages, affinity });
   const labels: ExchangeLabels = { route: kind, container: view.name, answers: lease.answers, login: caller.login, ids, traced };
   return kind === "proxy-ws" ? { kind: "acceptWebSocket", forward, lease, user: caller.userId, labels } : { kind: "forward", forward, lease, labels };
 }
@@ -216,8 +217,16 @@ function refusal(
   const signIn = kind === "proxy" && isConsoleSignIn && fault.status === 401 ? signInResponse(head) : undefined;
   if (signIn !== undefined) return { kind: "answer", answer: signIn, labels };
   if (kind === "proxy-ws" && head.upgrade) return { kind: "refuseWebSocket", ...closeFor(fault), labels };
-  const answer = (kind === "proxy" ? waiting?.refuse(head, fault) : undefined) ?? containerErrorResponse(fault);
-  return { kind: "answer", answer: readable(permittedOrigin(head.header("origin"), origins), answer), labels };
+  const pages = kind === "proxy" ? waiting : undefined;
+  return { kind: "answer", answer: faultResponse({ head, origin: permittedOrigin(head.header("origin"), origins), pages }, fault), labels };
+}
+
+/** What the form of an error response depends on. `origin`: of the request's page, if it is permitted to read the response. */
+type ErrorReader = { head: Head; origin: string | undefined; pages: WaitingPage | undefined };
+
+/** A page for a browser that navigates; JSON for all others. */
+function faultResponse({ head, origin, pages }: ErrorReader, fault: Fault): DirectResponse {
+  return readable(origin, pages?.refuse(head, fault) ?? containerErrorResponse(fault));
 }
 
 const CONTAINER_ID = /\/proxy\/([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12})(?:[/?]|$)/i;
@@ -254,24 +263,23 @@ function cookieOf({ id, replica, tls }: Affinity, lease: ContainerLease): Header
   return isThere ? undefined : replicaCookie(id, lease.replica, tls);
 }
 
+type ContainerClient = ErrorReader & { affinity: Affinity | undefined };
+
 /** Created for every request: an object of a class costs less than one with its own functions. */
 export class ForwardToContainer implements PlainForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;
   readonly interim = CONTAINER_EDITS;
-  readonly #origin: string | undefined;
   readonly #lease: ContainerLease;
-  readonly #affinity: Affinity | undefined;
+  readonly #client: ContainerClient;
 
-  /** `origin`: of the request's page, if it is permitted to read the response. */
-  constructor(lease: ContainerLease, target: string, edits: HeaderEdits, headTimeoutMs: number, origin: string | undefined, affinity?: Affinity) {
-    this.#affinity = affinity;
+  constructor(lease: ContainerLease, target: string, edits: HeaderEdits, headTimeoutMs: number, client: ContainerClient) {
     this.target = target;
     this.headTimeoutMs = headTimeoutMs;
     this.request = edits;
-    this.#origin = origin;
     this.#lease = lease;
+    this.#client = client;
   }
 
   response(received: ResponseHeadView, connectMs: number): HeaderEdits {
@@ -280,21 +288,22 @@ export class ForwardToContainer implements PlainForward {
     if (woken !== undefined) lease.reportConnected(connectMs);
     const busy = received.header(BUSY_HEADER);
     if (busy !== undefined && /^\d{1,7}$/.test(busy)) lease.reportBusy(Number(busy));
-    const cookie = this.#affinity === undefined ? undefined : cookieOf(this.#affinity, lease);
+    const { affinity, origin } = this.#client;
+    const cookie = affinity === undefined ? undefined : cookieOf(affinity, lease);
     // Most requests do not come from a page of another origin, and need no list of names.
-    if (woken === undefined && busy === undefined && cookie === undefined && this.#origin === undefined) return CONTAINER_EDITS;
+    if (woken === undefined && busy === undefined && cookie === undefined && origin === undefined) return CONTAINER_EDITS;
     const remove = busy === undefined ? ORIGIN_WIDE_HEADERS : REMOVED_WITH_BUSY;
     const add: HeaderLine[] = woken === undefined ? [] : [["Server-Timing", formatServerTiming(woken.start, connectMs)]];
     if (cookie !== undefined) add.push(cookie);
-    if (this.#origin !== undefined) {
+    if (origin !== undefined) {
       const names = received.names().filter((name) => !remove.includes(name));
       if (woken !== undefined) names.push("server-timing");
-      add.push(...originLines(this.#origin, names));
+      add.push(...originLines(origin, names));
     }
     return { remove, add, removeCookies: CONSOLE_COOKIES };
   }
 
   respondTo(fault: Fault): DirectResponse {
-    return readable(this.#origin, containerErrorResponse(fault));
+    return faultResponse(this.#client, fault);
   }
 }

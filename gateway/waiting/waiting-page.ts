@@ -31,11 +31,13 @@ function createPageResponse({ css, js }: PageFiles): (view: Pick<ContainerView, 
 function createErrorResponse({ css }: PageFiles): (fault: Fault) => DirectResponse {
   const policy = policyOf(css);
   return (fault) => {
+    const { logs = [] } = fault;
+    const lines = logs.length === 0 ? "" : `${logTail(logs)}\n`;
     const retry = fault.status >= 500 || fault.status === 429 ? '<p><a role="button" href="">Try again</a></p>\n' : "";
     const body = htmlDocument(
       fault.reason,
       css,
-      `<main>\n<h1>${escaped(fault.reason)}</h1>\n<p>${escaped(fault.message)}</p>\n${retry}<p class="time"><code>${fault.code}</code></p>\n</main>`,
+      `<main>\n<h1>${escaped(fault.reason)}</h1>\n<p>${escaped(fault.message)}</p>\n${lines}${retry}<p class="time"><code>${fault.code}</code></p>\n</main>`,
     );
     const { status, reason, headers } = containerErrorResponse(fault);
     return { status, reason, headers: [...pageHeaders(body, policy), ...headers.filter(([name]) => !name.startsWith("Content-"))], body };
@@ -98,13 +100,17 @@ function html(name: string, progress: StartProgress, css: string, js: string): s
 <ol>${items.join("")}</ol>
 <p class="time"><span id="elapsed"></span> <span id="usual">${usualText(progress)}</span></p>
 <div class="failure">
-<pre id="logs" tabindex="0" aria-label="Its last lines">${escaped(logs.join("\n"))}</pre>
+${logTail(logs)}
 <a role="button" href="">Try again</a>
 </div>
 </main>
 <script>${js}</script>`,
     failed ? "" : `<noscript><meta http-equiv="refresh" content="${RELOAD_SECONDS}"></noscript>\n`,
   );
+}
+
+function logTail(logs: readonly string[]): string {
+  return `<pre id="logs" tabindex="0" aria-label="Its last lines">${escaped(logs.join("\n"))}</pre>`;
 }
 
 /** For text and for values in quotes. */
@@ -178,7 +184,7 @@ function usualText({ usualMs }: Pick<StartProgress, "usualMs">): string {
 export type WaitingPage = {
   /** The response to a browser that opens a container that is not awake; undefined for every other request, which is held. */
   respond(head: Head, view: ContainerView, caller: Caller): DirectResponse | undefined;
-  /** The response to a browser whose request is refused; undefined for every other client. */
+  /** The response to a browser whose request is refused or fails; undefined for every other client. */
   refuse(head: Head, fault: Fault): DirectResponse | undefined;
 };
 

@@ -4,6 +4,7 @@ import { text } from "node:stream/consumers";
 import t, { type Test } from "tap";
 import type { Availability } from "../../../gateway/contract.ts";
 import { openSite, visit } from "../../program/rights/fixtures/chromium.ts";
+import { ENGINE_NAMES } from "../../../gateway/connections/engine.ts";
 import { ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
@@ -149,4 +150,54 @@ t.test("a browser whose request is refused gets a page with the reason; programs
   t.match(stopped.body, "A &#60;user&#62; stopped it.");
   t.match((await ask(stand.base, { authorization: "token" })).body, /^\{"datagrok-error":/);
   t.match((await ask(stand.base, { accept: "text/html", "sec-fetch-mode": "navigate" }, "POST")).headers["content-type"], "application/json");
+});
+
+for (const forwarder of ENGINE_NAMES) {
+  t.test(`${forwarder}: a browser gets a page when a container that runs does not answer; programs get the JSON that they got before`, async (t) => {
+    const stand = await openStand(t, { waitingFiles: FILES, forwarder, limits: { proxyRequestTimeoutMs: 300 } });
+    const off = await openStand(t, { forwarder, limits: { proxyRequestTimeoutMs: 300 } });
+    const { address } = await openContainer(t, (incoming, response) => {
+      if (incoming.url?.startsWith("/breaks") === true) response.destroy();
+      else if (incoming.url?.startsWith("/answers") === true) response.writeHead(502, { "content-type": "text/plain" }).end("its own words");
+    });
+    for (const { set } of [stand, off]) set(ID, { kind: "awake", addresses: [address] });
+    const program = { authorization: "token", accept: "*/*" };
+    for (const [path, status, code] of [
+      ["/breaks", 502, "CONTAINER_BROKE_OFF"],
+      ["/sleeps", 504, "RESPONSE_TIMED_OUT"],
+    ] as const) {
+      const shown = await ask(stand.base, NAVIGATES, "GET", PATH + path);
+      t.match(shown, { status, headers: { "content-type": "text/html; charset=utf-8", "cache-control": "no-store" } }, path);
+      t.match(shown.body, `<code>${code}</code>`);
+      t.match(shown.body, '<a role="button" href="">Try again</a>');
+      const before = await ask(off.base, NAVIGATES, "GET", PATH + path);
+      t.match(before.body, /^\{"datagrok-error":"/);
+      for (const [what, headers, method] of [
+        ["a program", program, "GET"],
+        ["fetch", { ...NAVIGATES, "sec-fetch-mode": "cors" }, "GET"],
+        ["no reader of HTML", { ...NAVIGATES, accept: "application/json" }, "GET"],
+        ["a form", NAVIGATES, "POST"],
+      ] as const) {
+        const answer = await ask(stand.base, headers, method, PATH + path);
+        t.same([answer.status, answer.body, answer.headers["content-type"]], [status, before.body, "application/json"], `${path}: ${what}`);
+      }
+    }
+    t.match(
+      await ask(stand.base, NAVIGATES, "GET", `${PATH}/answers`),
+      { status: 502, body: "its own words" },
+      "a response of the container stays its own",
+    );
+  });
+}
+
+t.test("a browser that waits for a container which fails gets a page with the cause and the last lines", async (t) => {
+  const stand = await open(t);
+  stand.set(ID, { kind: "coming", step: "check" });
+  const answer = ask(stand.base, NAVIGATES);
+  await eventually("it waits", () => stand.watchers(ID) === 1);
+  stand.set(ID, failedUntil(Date.now() + 60_000));
+  const { status, headers, body } = await answer;
+  t.same([status, headers["content-type"]], [500, "text/html; charset=utf-8"]);
+  t.match(body, "It &#60;crashed&#62;");
+  t.match(body, "&#60;/pre&#62;&#60;script&#62;alert(1)");
 });
