@@ -99,6 +99,11 @@ t.test("failures of one cause are one card with their age, and a success removes
   await start.click();
   await card.getByText("2 times, last").waitFor();
   t.equal(await card.count(), 1);
+  const why = page.getByRole("region", { name: "Why" });
+  await why.getByText("The next request tries again.").waitFor();
+  const [sentence = ""] = /ended before it was ready[^.]*/.exec(await card.innerText()) ?? [];
+  t.match(sentence, "exit code");
+  t.equal((await page.locator("main").innerText()).split(sentence).length - 1, 1, "the sentence stands in the card only");
   await picture("container-failures");
   writeFileSync(file, "");
   await start.click();

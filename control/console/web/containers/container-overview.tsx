@@ -4,7 +4,7 @@ import type { Container, Explanation, Wake } from "../entities.ts";
 import { linkTo } from "../location.ts";
 import { Facts, Failure, Moment, Section } from "../parts/display.tsx";
 import { mayManage } from "./container-actions.tsx";
-import { FailureCards } from "./failure-cards.tsx";
+import { FailureCards, type FailureGroup, groupFailures } from "./failure-cards.tsx";
 import { OpenRequestList } from "./open-requests.tsx";
 import { Starts } from "./starts.tsx";
 import { WarmUpSection } from "./warm-up.tsx";
@@ -29,12 +29,13 @@ function ManagerOverview({ container: { id, status, note }, children }: { contai
   const starting = isStarting(status);
   const explanation = useRequest<Explanation>(`/docker/containers/${id}/explain`, { everyMs: starting ? LIVE_MS : 5_000, version });
   const wakes = useRequest<Wake[]>(`/docker/containers/${id}/wakes`, { version, ...(starting ? { everyMs: LIVE_MS } : {}) });
+  const failures = groupFailures(wakes.value ?? [], explanation.value?.failure ?? null);
   return (
     <>
-      <FailureCards wakes={wakes.value ?? []} failure={explanation.value?.failure ?? null} />
+      <FailureCards groups={failures} />
       <Section title="Why">
         <Failure error={explanation.error} onRetry={explanation.reload} />
-        {explanation.value ? <Reasons explanation={explanation.value} /> : <p class="quiet">Loading…</p>}
+        {explanation.value ? <Reasons explanation={explanation.value} failures={failures} /> : <p class="quiet">Loading…</p>}
       </Section>
       <WarmUpSection id={id} version={version} />
       {explanation.value?.package ? (
@@ -49,11 +50,12 @@ function ManagerOverview({ container: { id, status, note }, children }: { contai
   );
 }
 
-function Reasons({ explanation: { why, since, next, awake, replicas, engine, tcp } }: { explanation: Explanation }) {
+function Reasons({ explanation, failures }: { explanation: Explanation; failures: readonly FailureGroup[] }) {
+  const { since, next, awake, replicas, engine, tcp } = explanation;
   return (
     <>
       <p>
-        {why} <span class="quiet">For</span> <Moment at={since} bare />.
+        {whyBesideCards(explanation, failures)} <span class="quiet">For</span> <Moment at={since} bare />.
       </p>
       <ul class="reasons">
         {next.map(({ kind, time, says }) => (
@@ -72,6 +74,12 @@ function Reasons({ explanation: { why, since, next, awake, replicas, engine, tcp
       </ul>
     </>
   );
+}
+
+/** Without the sentence of a failure that a card has. */
+function whyBesideCards({ why, failure }: Explanation, failures: readonly FailureGroup[]): string {
+  const isShown = failure !== null && failures.some(({ code }) => code === failure.code);
+  return isShown ? why.replace(failure.message, "").trim() : why;
 }
 
 const textOf = (value: unknown) => (typeof value === "string" || typeof value === "number" ? String(value) : "–");

@@ -2,11 +2,10 @@ import type { Explanation, Wake } from "../entities.ts";
 import { Moment } from "../parts/display.tsx";
 
 type LastFailure = NonNullable<Explanation["failure"]>;
-type FailureGroup = { code: string; message: string; count: number; last: string; logs: readonly string[] };
+export type FailureGroup = { code: string; message: string; count: number; last: string; logs: readonly string[] };
 
-/** One card per cause of the failures since the last success. A success hides them all. */
-export function FailureCards({ wakes, failure }: { wakes: readonly Wake[]; failure: LastFailure | null }) {
-  const groups = groupFailures(wakes, failure);
+/** One card per cause. */
+export function FailureCards({ groups }: { groups: readonly FailureGroup[] }) {
   return (
     <>
       {groups.map(({ code, message, count, last, logs }) => (
@@ -25,8 +24,8 @@ export function FailureCards({ wakes, failure }: { wakes: readonly Wake[]; failu
   );
 }
 
-/** `wakes`: the newest first. */
-function groupFailures(wakes: readonly Wake[], failure: LastFailure | null): FailureGroup[] {
+/** The failures since the last success by their causes; a success hides them all. `wakes`: the newest first. */
+export function groupFailures(wakes: readonly Wake[], failure: LastFailure | null): FailureGroup[] {
   // A start in progress has neither succeeded nor failed.
   const success = wakes.findIndex(({ outcome }) => outcome === "answered");
   const groups = new Map<string, FailureGroup>();
