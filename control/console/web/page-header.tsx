@@ -41,11 +41,13 @@ export function PageHeader({ sections, hasProfile, current, path, user, onSignOu
           ) : null}
         </nav>
         {hasProfile ? (
-          <a class="who" href={linkTo("profile")} aria-current={current === "profile" ? "page" : undefined}>
+          <a class="who" href={linkTo("profile")} title={user.login} aria-current={current === "profile" ? "page" : undefined}>
             {user.login}
           </a>
         ) : (
-          <span class="who">{user.login}</span>
+          <span class="who" title={user.login}>
+            {user.login}
+          </span>
         )}
         <button type="button" onClick={onSignOut}>
           Sign out

@@ -63,6 +63,31 @@ for (const dark of [false, true]) {
   });
 }
 
+t.test("the header is one line at every width, however long the login is; where the sections do not fit, they are a menu", async (t) => {
+  const fixture = await openApiFixture(t);
+  const base = await listenForBrowsers(t, fixture);
+  const { user, key } = await fixture.addUser(`anna.${"long-name.".repeat(5)}w`);
+  await fixture.store.users.update(user.id, { admin: true });
+  const { page, signIn, picture, fits } = await openConsole(t, base, { at: "" });
+  await signIn(key);
+  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  const menu = page.getByRole("button", { name: "Menu" });
+  const links = page.getByRole("navigation", { name: "Sections" });
+  for (const width of [320, 390, 719, 720, 800, 950, 1023, 1024, 1100, 1280, 2560]) {
+    await page.setViewportSize({ width, height: 800 });
+    const header = await page.locator("header").boundingBox();
+    t.ok(header && header.height < 70, `${width} px: ${header?.height} px high`);
+    t.ok(await fits(), `${width} px: no wider than the window`);
+    t.equal(await menu.isVisible(), width < 1_024, `${width} px: menu`);
+    if (!(await menu.isVisible())) continue;
+    await menu.click();
+    await links.getByRole("link", { name: "Administration" }).waitFor();
+    t.ok(await fits(), `${width} px: the menu fits`);
+    await picture(`header-menu-${width}`);
+    await page.keyboard.press("Escape");
+  }
+});
+
 t.test("a user without administration starts at the overview too", async (t) => {
   const fixture = await openApiFixture(t);
   const base = await listenForBrowsers(t, fixture);
