@@ -5,10 +5,10 @@ import { linkTo } from "../location.ts";
 import { Action } from "../parts/controls.tsx";
 import { FormDialog, TextField } from "../parts/dialog.tsx";
 import type { Column } from "../parts/display.tsx";
+import type { AdminPageProps } from "../parts/loaded-page.tsx";
 import { useNotices } from "../parts/notices.tsx";
 import { usePageTitle } from "../parts/page-title.ts";
 import { PagedTable, useAddressState, usePagedRows } from "../parts/paged-table.tsx";
-import type { AdminPageProps } from "./pages.ts";
 
 type GroupRow = GroupRowsJson["rows"][number];
 

@@ -1,9 +1,5 @@
 import type { ComponentType } from "preact";
-import type { User } from "../entities.ts";
-import type { ConsolePath } from "../location.ts";
-
-/** `rest`: what follows the page's name in the address. */
-export type AdminPageProps = { rest: ConsolePath; user: User };
+import type { AdminPageProps } from "../parts/loaded-page.tsx";
 
 export type AdminPageEntry = {
   /** In the address: `#/administration/<name>`. */

@@ -5,8 +5,8 @@ import { linkTo } from "../location.ts";
 import { FormDialog, TextField } from "../parts/dialog.tsx";
 import { type Column, Moment } from "../parts/display.tsx";
 import { Toggle } from "../parts/controls.tsx";
+import type { AdminPageProps } from "../parts/loaded-page.tsx";
 import { PagedTable, useAddressState, usePagedRows } from "../parts/paged-table.tsx";
-import type { AdminPageProps } from "./pages.ts";
 import { rightsOf, UserPage } from "./user-page.tsx";
 
 const COLUMNS: readonly Column<AccountJson>[] = [

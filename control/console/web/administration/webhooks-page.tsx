@@ -5,8 +5,8 @@ import { linkTo } from "../location.ts";
 import { Action } from "../parts/controls.tsx";
 import { ConfirmDialog, FormDialog, SecretDialog, TextField } from "../parts/dialog.tsx";
 import { Failure, Loading, Moment, spanOf, Table } from "../parts/display.tsx";
+import type { AdminPageProps } from "../parts/loaded-page.tsx";
 import { useNotices } from "../parts/notices.tsx";
-import type { AdminPageProps } from "./pages.ts";
 
 const RELOAD_MS = 10_000;
 const APPEARANCE = { active: "good", paused: "bad", disabled: "resting", delivered: "good", waiting: "moving", failed: "bad" } as const;

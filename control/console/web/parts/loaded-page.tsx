@@ -1,7 +1,12 @@
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import type { User } from "../entities.ts";
+import type { ConsolePath } from "../location.ts";
 import { Failure, Loading } from "./display.tsx";
 import { usePageTitle } from "./page-title.ts";
+
+/** Of a page of administrators. `rest`: what follows its name in the address. Here, so that pages do not import their list, which loads them. */
+export type AdminPageProps = { rest: ConsolePath; user: User };
 
 type LoadedPageProps<P> = {
   title: string;
