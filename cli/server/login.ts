@@ -5,7 +5,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
-import { formatTable, oneLine, type Screen } from "../terminal.ts";
+import { formatDuration, formatTable, oneLine, type Screen } from "../terminal.ts";
 import { type CiServer, exchangeIdentity, findCiJob, missingIdentity } from "./ci-identity.ts";
 import { changeOwnConfig, loadConfigFiles } from "./config-files.ts";
 import { createServerClient, type ServerClient } from "./server-client.ts";
@@ -119,12 +119,16 @@ async function signInAtProvider(of: {
   const begun = await ifNoFault(server.callAnonymously<DeviceOnWire>("POST", "/users/login/device"), (fault) => screen.note(oneLine(fault.message)));
   if (begun === undefined) return undefined;
   const address = webAddress(begun.completeUrl ?? begun.url);
+  const code = screen.paint("bold", oneLine(begun.userCode));
+  const expiresMs = begun.expiresSeconds * 1_000;
+  // A line of its own, so that a terminal makes all of it a link, and a double click selects it.
+  screen.note(`To sign in with ${oneLine(provider.name)}, open this address in a browser on any device:\n\n  ${address}\n`);
+  screen.note(begun.completeUrl === undefined ? `Enter the code ${code} there.` : `Check that the page shows the code ${code}.`);
+  if (opensBrowser && openBrowser(address, env)) screen.note("Opening it in your browser.");
   screen.note(
-    `To sign in with ${oneLine(provider.name)}, open ${address} in a browser on any device. The page shows or wants the code ${oneLine(begun.userCode)}.`,
+    `Waiting for ${formatDuration(expiresMs)} at most. To use a developer key instead, press Ctrl-C and run: berth login ${word} --use-key`,
   );
-  screen.note(`Waiting. To use a developer key instead, press Ctrl-C and run: berth login ${word} --use-key`);
-  if (opensBrowser) openBrowser(address, env);
-  const until = clock.monotonic() + begun.expiresSeconds * 1_000;
+  const until = clock.monotonic() + expiresMs;
   while (clock.monotonic() < until) {
     await clock.sleep(Math.max(begun.intervalSeconds, 1) * 1_000, signal);
     const result = await ifNoFault(
@@ -156,15 +160,16 @@ function webAddress(address: string): string {
   return url.href;
 }
 
-/** In the browser of this desktop, if there is one. In a session over SSH it would be another person's. */
-function openBrowser(address: string, env: NodeJS.ProcessEnv): void {
+/** In the browser of this desktop; false if there is none. In a session over SSH it would be another person's. */
+function openBrowser(address: string, env: NodeJS.ProcessEnv): boolean {
   const hasDesktop = process.platform !== "linux" || (env["SSH_CONNECTION"] === undefined && Boolean(env["DISPLAY"] ?? env["WAYLAND_DISPLAY"]));
   const [program, ...args] = env["BROWSER"] ? [env["BROWSER"]] : hasDesktop ? (OPENERS[process.platform] ?? []) : [];
-  if (program === undefined) return;
+  if (program === undefined) return false;
   const child = spawn(program, [...args, address], { detached: true, stdio: "ignore", env });
   // The address is on the terminal too.
   child.once("error", () => {});
   child.unref();
+  return true;
 }
 
 const OPENERS: Partial<Record<NodeJS.Platform, readonly string[]>> = {

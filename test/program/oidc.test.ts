@@ -87,7 +87,9 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
     writeFileSync(browser, '#!/bin/sh\nprintf %s "$1" > "$HOME/opened"\n', { mode: 0o755 });
     const env = { PATH: process.env["PATH"] ?? "", HOME: home, BERTH_DATA: join(home, "no-data"), BROWSER: browser };
     const session = openTerminal(t, [...pageLogin(stand.base), "--name", "lab"], { env });
-    const [, code = ""] = await session.expect(/To sign in with Example Login, open http.* in a browser on any device.*code ([A-Z]{4}-[A-Z]{4})/s);
+    const [, code = ""] = await session.expect(
+      /To sign in with Example Login, open this address in a browser on any device:\s+http\S+\s+Check that the page shows the code ([A-Z]{4}-[A-Z]{4})/,
+    );
     const opened = await eventually("the browser to be opened", async () => {
       const text = existsSync(join(home, "opened")) ? readFileSync(join(home, "opened"), "utf8") : "";
       return text === "" ? undefined : text;
