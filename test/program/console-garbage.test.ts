@@ -64,6 +64,7 @@ for (const [name, options] of [
     await push("datagrok/app", "3.0.0", "a third layer");
     const remove = page.getByRole("button", { name: "Remove images…" });
     t.ok(await remove.isDisabled(), "only after a dry run");
+    await page.getByText("change the setting BERTH_REGISTRY_RETENTION and restart berth").waitFor();
     await page.getByRole("button", { name: "Dry run of rules" }).click();
     await page.getByText(/^The rules would remove 1 image; 1 tag stays/).waitFor();
     await page.getByRole("cell", { name: "2.0.0" }).waitFor();

@@ -149,7 +149,7 @@ function RetentionView() {
   return (
     <Section title="Retention rules">
       {rules.length === 0 ? (
-        <p class="quiet">No rules. Set BERTH_REGISTRY_RETENTION to remove old images once a day.</p>
+        <p class="quiet">No rules. Set BERTH_REGISTRY_RETENTION and restart berth to remove old images once a day.</p>
       ) : (
         <>
           <ul>
@@ -160,7 +160,8 @@ function RetentionView() {
             ))}
           </ul>
           <p class="quiet">
-            berth applies them daily between {hour}:00 and {hour}:59 UTC, and collects garbage. Images that containers or kept versions use stay.
+            berth applies them daily between {hour}:00 and {hour}:59 UTC, and collects garbage. Images that containers or kept versions use stay. To
+            change the rules, change the setting BERTH_REGISTRY_RETENTION and restart berth.
           </p>
           <div class="tools">
             <Action act={() => run(true)}>Dry run of rules</Action>
