@@ -35,7 +35,7 @@ t.test("a person signs in, watches a container wake, sees who holds it, stops it
   await page.getByRole("link", { name: "app-broken", exact: true }).waitFor({ state: "detached" });
   await page.getByRole("link", { name: "app-web", exact: true }).focus();
   await page.keyboard.press("Enter");
-  await page.locator("h1 .status", { hasText: "stopped" }).waitFor();
+  await page.locator("h1 .status", { hasText: "sleeping" }).waitFor();
   await page.getByRole("button", { name: START }).click();
   await page.locator("h1 .status.good", { hasText: "started" }).waitFor();
   await page.getByRole("link", { name: "Logs" }).click();

@@ -5,7 +5,7 @@ import type { ContainerRowPage, Image } from "./entities.ts";
 import { useEntity, useImages } from "./live-feed.tsx";
 import { linkTo } from "./location.ts";
 import { Action, Search } from "./parts/controls.tsx";
-import { FailedPage, Facts, Failure, Loading, Moment, Section, Status, Table } from "./parts/display.tsx";
+import { type Column, FailedPage, Facts, Failure, Loading, Moment, Section, Status, Table } from "./parts/display.tsx";
 import { usePageTitle } from "./parts/page-title.ts";
 
 export function ImagePage({ id }: { id: string }) {
@@ -18,13 +18,15 @@ export function ImagePage({ id }: { id: string }) {
       <p class="trail">
         <a href={linkTo("images")}>Images</a> /
       </p>
-      <h1>
-        {image.name} <Status status={image.status} />
-      </h1>
-      <Failure error={error} onRetry={reload} />
-      <div class="tools">
-        <Action act={() => request(`/docker/images/${id}/revalidate`).then(reload)}>Revalidate</Action>
+      <div class="page-head">
+        <h1>
+          {image.name} <Status status={image.status} />
+        </h1>
+        <div class="tools">
+          <Action act={() => request(`/docker/images/${id}/revalidate`).then(reload)}>Revalidate</Action>
+        </div>
       </div>
+      <Failure error={error} onRetry={reload} />
       <Facts
         facts={[
           ["Reference", <code>{image.imageRef}</code>],
@@ -51,16 +53,23 @@ const MOST_USERS = 20;
 function ImageUsers({ users: { total, rows } }: { users: ContainerRowPage }) {
   if (total === 0) return <>no container</>;
   return (
-    <>
+    <span class="links">
       {rows.map(({ id, name }) => (
         <a key={id} href={linkTo("containers", id)}>
-          {name}{" "}
+          {name}
         </a>
       ))}
       {total > rows.length ? `and ${total - rows.length} more` : null}
-    </>
+    </span>
   );
 }
+
+const COLUMNS: readonly Column<Image>[] = [
+  { name: "Name", cell: ({ id, name }) => <a href={linkTo("images", id)}>{name}</a> },
+  { name: "Status", cell: ({ status }) => <Status status={status} /> },
+  { name: "Reference", cell: ({ imageRef }) => <code>{imageRef}</code> },
+  { name: "Changed", cell: ({ updatedOn }) => <Moment at={updatedOn} /> },
+];
 
 export function ImageList() {
   const { all: images, error, reload } = useImages();
@@ -74,17 +83,15 @@ export function ImageList() {
       <div class="tools">
         <Search label="Search images" value={text} onChange={setText} />
       </div>
-      <Table
-        rows={shown ?? []}
-        keyOf={({ id }) => id}
-        columns={[
-          { name: "Name", cell: ({ id, name }) => <a href={linkTo("images", id)}>{name}</a> },
-          { name: "Status", cell: ({ status }) => <Status status={status} /> },
-          { name: "Reference", cell: ({ imageRef }) => <code>{imageRef}</code> },
-          { name: "Changed", cell: ({ updatedOn }) => <Moment at={updatedOn} /> },
-        ]}
-      />
-      {shown?.length === 0 ? <p class="quiet">{images?.length === 0 ? "No images. Publish a package to add one." : "No images match."}</p> : null}
+      {shown === undefined ? (
+        error ? null : (
+          <Loading />
+        )
+      ) : shown.length === 0 ? (
+        <p class="quiet">{images?.length === 0 ? "No images. Publish a package to add one." : "No image matches. Change the search."}</p>
+      ) : (
+        <Table rows={shown} keyOf={({ id }) => id} columns={COLUMNS} />
+      )}
     </>
   );
 }

@@ -34,12 +34,17 @@ export function PackageList() {
       <div class="tools">
         <Search label="Search packages" value={text} onChange={(search) => query.set({ search, page: "" })} />
       </div>
-      {packages ? <Table columns={PACKAGE_COLUMNS} rows={packages} keyOf={({ id }) => id} /> : error ? null : <Loading />}
-      {packages?.length === 0 ? (
+      {packages === undefined ? (
+        error ? null : (
+          <Loading />
+        )
+      ) : packages.length === 0 ? (
         <p class="quiet">
           {text === "" && page === 1 ? "No packages. Publish one with berth publish or grok publish." : "No package matches. Change the search."}
         </p>
-      ) : null}
+      ) : (
+        <Table columns={PACKAGE_COLUMNS} rows={packages} keyOf={({ id }) => id} />
+      )}
       {page > 1 || packages?.length === PAGE ? (
         <div class="tools">
           <button type="button" disabled={page === 1} onClick={() => turn(page - 1)}>

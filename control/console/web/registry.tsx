@@ -4,7 +4,7 @@ import type { Repository, TaggedImage, User } from "./entities.ts";
 import { linkTo } from "./location.ts";
 import { Search } from "./parts/controls.tsx";
 import { ConfirmDialog } from "./parts/dialog.tsx";
-import { type Column, Failure, Moment, sizeOf, Table } from "./parts/display.tsx";
+import { type Column, Failure, Loading, Moment, sizeOf, Table } from "./parts/display.tsx";
 import { useNotices } from "./parts/notices.tsx";
 
 /** `sha256:` and enough digits to distinguish images. */
@@ -44,8 +44,15 @@ export function RepositoryPage({ name, user, withContainers }: { name: string; u
       </p>
       <h1>{name}</h1>
       <Failure error={error} onRetry={reload} />
-      <Table columns={[...COLUMNS, ...(withContainers ? [USED] : []), deletes]} rows={images ?? []} keyOf={({ tag, digest }) => tag ?? digest} />
-      {images?.length === 0 ? <p class="quiet">No tags. Push an image to add one.</p> : null}
+      {images === undefined ? (
+        error ? null : (
+          <Loading />
+        )
+      ) : images.length === 0 ? (
+        <p class="quiet">No tags. Push an image to add one.</p>
+      ) : (
+        <Table columns={[...COLUMNS, ...(withContainers ? [USED] : []), deletes]} rows={images} keyOf={({ tag, digest }) => tag ?? digest} />
+      )}
       {selected ? (
         <ConfirmDialog
           title={`Delete ${name}:${selected.tag}?`}
@@ -82,7 +89,11 @@ function Layers({ image: { size, platform, layers, images } }: { image: TaggedIm
       <summary>
         {sizeOf(size)}{" "}
         <small>
-          {images.length > 0 ? `${images.length} platforms` : `${platform ?? ""} ${layers.length === 1 ? "1 layer" : `${layers.length} layers`}`}
+          {images.length > 0
+            ? images.length === 1
+              ? "1 platform"
+              : `${images.length} platforms`
+            : `${platform ?? ""} ${layers.length === 1 ? "1 layer" : `${layers.length} layers`}`}
         </small>
       </summary>
       <ol class="layers">
@@ -113,10 +124,15 @@ export function RepositoryList({ withContainers }: { withContainers: boolean }) 
       <div class="tools">
         <Search label="Search repositories" value={text} onChange={setText} />
       </div>
-      <Table columns={withContainers ? [REPOSITORY_NAME, REPOSITORY_USERS] : [REPOSITORY_NAME]} rows={shown ?? []} keyOf={({ name }) => name} />
-      {shown?.length === 0 ? (
+      {shown === undefined ? (
+        error ? null : (
+          <Loading />
+        )
+      ) : shown.length === 0 ? (
         <p class="quiet">{repositories?.length === 0 ? "No repositories. Push an image to add one." : "No repository matches. Change the search."}</p>
-      ) : null}
+      ) : (
+        <Table columns={withContainers ? [REPOSITORY_NAME, REPOSITORY_USERS] : [REPOSITORY_NAME]} rows={shown} keyOf={({ name }) => name} />
+      )}
     </>
   );
 }

@@ -45,7 +45,7 @@ t.test(
       for (const state of CONTAINER_STATES) {
         const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: CONTAINER_WIRE_STATES[state], exact: true }) });
         const status = row.locator(".status");
-        t.equal(await status.textContent(), CONTAINER_WIRE_STATES[state]);
+        t.equal(await status.textContent(), state === "SYSTEM_STOPPED" ? "sleeping" : CONTAINER_WIRE_STATES[state]);
         t.match(await status.getAttribute("class"), STATE_TEXTS[state], state);
         const buttons = await row.getByRole("button").allTextContents();
         t.same(

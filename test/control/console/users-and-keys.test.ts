@@ -79,7 +79,7 @@ walk("a user is added, changed, put into groups, given a key that works, and rem
   t.equal(published.status, 200);
   await page.reload();
   await page.getByRole("region", { name: "Packages" }).getByText("annas-package").waitFor();
-  await page.getByRole("region", { name: "Recent changes" }).getByText("packagePublished").waitFor();
+  await page.getByRole("region", { name: "Recent changes" }).getByText("Published package").waitFor();
   const sessions = page.getByRole("region", { name: "Sessions" });
   await sessions.getByText("192.0.2.9").waitFor();
   await picture("user");

@@ -108,7 +108,13 @@ export function AuditLogPage() {
         <LabelledInput label="Before" type="datetime-local" value={query.value("to")} onChange={set("to")} />
       </div>
       <Failure error={error} onRetry={reload} />
-      {shown === undefined ? error ? null : <Loading /> : <Table kind="entries" columns={COLUMNS} rows={shown} keyOf={({ seq }) => String(seq)} />}
+      {shown === undefined ? (
+        error ? null : (
+          <Loading />
+        )
+      ) : (
+        <Table kind="entries" columns={AUDIT_COLUMNS} rows={shown} keyOf={({ seq }) => String(seq)} />
+      )}
       {shown?.length === 0 ? (
         <p class="quiet">{filter.size === 0 ? "Nothing is recorded yet." : "No entry matches. Change the filter or the times."}</p>
       ) : null}
@@ -135,7 +141,7 @@ function wireValue(name: (typeof FILTERS)[number], value: string): string {
   return Number.isNaN(time.getTime()) ? value : time.toISOString();
 }
 
-const COLUMNS: readonly Column<AuditEntry>[] = [
+export const AUDIT_COLUMNS: readonly Column<AuditEntry>[] = [
   { name: "Time", cell: ({ time }) => <ExactTime at={time} /> },
   { name: "User", cell: ({ login, via }) => (login === null ? <span class="quiet">{via ?? "unknown"}</span> : login) },
   { name: "Action", cell: ({ action }) => ACTIONS[action as AuditAction] ?? action },

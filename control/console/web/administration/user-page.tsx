@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { type DeveloperKeyRow, DeveloperKeyTable, NewKeyDialog } from "../accounts/developer-keys.tsx";
 import { EndAllSessions, SessionTable, type UserSessionRow } from "../accounts/sessions.tsx";
 import { request, type RequestState, useRequest } from "../api-client.ts";
-import type { AccountJson } from "../entities.ts";
+import type { AccountJson, AuditEntry } from "../entities.ts";
 import { linkTo } from "../location.ts";
 import { Toggle } from "../parts/controls.tsx";
 import { ConfirmDialog, FormDialog, TextField } from "../parts/dialog.tsx";
@@ -10,6 +10,7 @@ import { Facts, FailedPage, Failure, Loading, Moment, Section, Table } from "../
 import { useNotices } from "../parts/notices.tsx";
 import { usePageTitle } from "../parts/page-title.ts";
 import { useLocalState, usePagedRows } from "../parts/paged-table.tsx";
+import { AUDIT_COLUMNS } from "./audit-log.tsx";
 import { memberPath } from "./groups-page.tsx";
 
 export function userPath(login: string): string {
@@ -224,7 +225,7 @@ function UserPackages({ login }: { login: string }) {
           rows={packages}
           keyOf={({ id }) => id}
           columns={[
-            { name: "Package", cell: ({ name }) => name },
+            { name: "Package", cell: ({ name }) => <a href={linkTo("packages", name)}>{name}</a> },
             { name: "Version", cell: ({ version }) => version },
             { name: "Published", cell: ({ updatedOn }) => <Moment at={updatedOn} /> },
           ]}
@@ -235,30 +236,21 @@ function UserPackages({ login }: { login: string }) {
   );
 }
 
-type AuditLine = { seq: number; time: string; action: string; target: string | null; address: string | null };
+const CHANGE_COLUMNS = AUDIT_COLUMNS.filter(({ name }) => name !== "User");
 
 function UserChanges({ login }: { login: string }) {
-  const { value: lines, error, reload } = useRequest<AuditLine[]>(`/admin/audit?limit=20&login=${encodeURIComponent(login)}`);
+  const { value: entries, error, reload } = useRequest<AuditEntry[]>(`/admin/audit?limit=20&login=${encodeURIComponent(login)}`);
   return (
     <Section title="Recent changes">
       <Failure error={error} onRetry={reload} />
-      {lines?.length === 0 ? <p class="quiet">No entries in the audit log.</p> : null}
-      {lines && lines.length > 0 ? (
-        <p>
-          <a href={`${linkTo("administration", "audit")}?login=${encodeURIComponent(login)}`}>All entries in the audit log</a>
-        </p>
-      ) : null}
-      {lines && lines.length > 0 ? (
-        <Table
-          rows={lines}
-          keyOf={({ seq }) => String(seq)}
-          columns={[
-            { name: "Time", cell: ({ time }) => <Moment at={time} /> },
-            { name: "Action", cell: ({ action }) => <code>{action}</code> },
-            { name: "Target", cell: ({ target }) => target ?? "–" },
-            { name: "Address", cell: ({ address }) => (address === null ? <span class="quiet">unknown</span> : <code>{address}</code>) },
-          ]}
-        />
+      {entries?.length === 0 ? <p class="quiet">No entries in the audit log.</p> : null}
+      {entries && entries.length > 0 ? (
+        <>
+          <p>
+            <a href={`${linkTo("administration", "audit")}?login=${encodeURIComponent(login)}`}>All entries in the audit log</a>
+          </p>
+          <Table kind="entries" rows={entries} keyOf={({ seq }) => String(seq)} columns={CHANGE_COLUMNS} />
+        </>
       ) : null}
     </Section>
   );

@@ -9,10 +9,10 @@ import { BulkActions } from "./bulk-actions.tsx";
 import { StartOrStop } from "./start-or-stop.tsx";
 import { useContainerRows } from "./use-container-rows.ts";
 
-/** Groups of statuses, as the address and the API name them. */
+/** Groups of statuses, as the address and the API name them. A container that a user stopped does not sleep: no request starts it. */
 const GROUPS = [
   { group: "running", word: "running" },
-  { group: "sleeping", word: "sleeping" },
+  { group: "sleeping", word: "stopped" },
   { group: "moving", word: "starting/stopping" },
   { group: "failed", word: "failed" },
 ] as const;
@@ -134,7 +134,11 @@ export function ContainerList() {
           <Loading />
         )
       ) : total === 0 ? (
-        <p class="quiet">{all === 0 && filter === "" ? "No containers. Publish a package with a Dockerfile to add one." : "No containers match."}</p>
+        <p class="quiet">
+          {all === 0 && filter === ""
+            ? "No containers. Publish a package with a Dockerfile to add one."
+            : "No containers match. Change the search or the filter."}
+        </p>
       ) : (
         <VirtualTable
           label="Containers"

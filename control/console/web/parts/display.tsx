@@ -56,8 +56,21 @@ export function appearanceOf(status: string): Appearance {
   return APPEARANCES.find(({ begins }) => status.startsWith(begins))?.look ?? "moving";
 }
 
+/** The API's word also stands for a container that has never run. */
+const SLEEPING = "stopped by system";
+
+/** The word for a status. The API has others for some, which tooltips show. */
+export function statusText(status: string): string {
+  return status === SLEEPING ? "sleeping" : status;
+}
+
 export function Status({ status }: { status: string }) {
-  return <span class={`status ${appearanceOf(status)}`}>{status}</span>;
+  const text = statusText(status);
+  return (
+    <span class={`status ${appearanceOf(status)}`} title={text === status ? undefined : status}>
+      {text}
+    </span>
+  );
 }
 
 /** A part of a page under a heading of its own. */
@@ -118,11 +131,12 @@ export function ExactTime({ at }: { at: string }) {
   );
 }
 
-/** Milliseconds in a readable unit: `340 ms`, `1.2 s`, `3 min`. */
+/** Milliseconds in a readable unit: `340 ms`, `1.2 s`, `3 min`, `4.5 d`. */
 export function spanOf(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
-  return ms < 3_600_000 ? `${Math.round(ms / 60_000)} min` : `${(ms / 3_600_000).toFixed(1)} h`;
+  if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min`;
+  return ms < 86_400_000 ? `${(ms / 3_600_000).toFixed(1)} h` : `${(ms / 86_400_000).toFixed(1)} d`;
 }
 
 function relative(ms: number): string {
