@@ -190,6 +190,10 @@ const OTHER_FAULTS = {
     means: "The backing registry refused berth's own credential: signing in again does not help.",
     todo: "REGISTRY_USERNAME and REGISTRY_PASSWORD, or the role on AWS.",
   },
+  PUSH_REFUSED: {
+    means: "With the image, its package or author would have more images, or larger ones, than this server allows; the message has the numbers.",
+    todo: "Follow the message; an administrator can change the rule. [Rules for images](../image-policy.md).",
+  },
   REGISTRY_READ_ONLY: { means: "Garbage is being collected.", todo: "Push again in a minute." },
   REGISTRY_CREDENTIAL_RENEWED: { means: "berth's credential expired during an upload.", todo: "Try again; docker does so by itself." },
   REDIRECT_REFUSED: {

@@ -842,7 +842,28 @@ export const SETTINGS = {
       [],
       "PEM files of public keys: berth runs only images that one of them has signed with cosign. If empty, berth needs no signatures",
     ),
-    cosign: setting("BERTH_IMAGE_COSIGN", text("a program's name or path"), "cosign", "The program that verifies signatures for BERTH_IMAGE_KEYS"),
+    identities: setting(
+      "BERTH_IMAGE_IDENTITIES",
+      list(text("issuer=identity", /^https:\/\/[^\s=,]+=[^\s,]+$/)),
+      [],
+      "Who may sign images without a key, by cosign's keyless signatures: `issuer=identity`, as their certificates have it. `*` in an identity stands for any characters but `/`. Beside BERTH_IMAGE_KEYS, one signature of either is enough",
+    ),
+    sigstoreRoots: optional(
+      "BERTH_IMAGE_SIGSTORE_ROOTS",
+      text("a path"),
+      "PEM file with the certificates of the authority that issues certificates for BERTH_IMAGE_IDENTITIES (Fulcio): its roots, and what is between",
+    ),
+    sigstoreLogKey: optional(
+      "BERTH_IMAGE_SIGSTORE_LOG_KEY",
+      text("a path"),
+      "PEM file with the public key of the transparency log (Rekor) that proves when these signatures were made",
+    ),
+    sigstoreCertificateLogKey: optional(
+      "BERTH_IMAGE_SIGSTORE_CT_KEY",
+      text("a path"),
+      "PEM file with the public key of the log of these certificates. If unset, they need not be in one",
+    ),
+    cosign: setting("BERTH_IMAGE_COSIGN", text("a program's name or path"), "cosign", "The program that verifies signatures of images"),
     maxMb: optional("BERTH_IMAGE_MAX_MB", quantity(1, 10_000_000, "MB"), "Largest image, by the compressed size of its layers; if unset, any"),
     maxAgeDays: optional(
       "BERTH_IMAGE_MAX_AGE_DAYS",

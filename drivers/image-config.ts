@@ -3,7 +3,7 @@ import type { Clock } from "../lib/clock.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../lib/http-client.ts";
-import { createRegistryClient, IMAGE_TYPES, MANIFEST_TYPES, type RegistryClient } from "../lib/registry-client/registry-client.ts";
+import { createRegistryClient, IMAGE_TYPES, layerBytes, MANIFEST_TYPES, type RegistryClient } from "../lib/registry-client/registry-client.ts";
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
 import type { Call, ImageMeasures, ResolvedImage } from "./driver.ts";
@@ -104,7 +104,7 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
     manifest = jsonIn<Manifest>(await get(`manifests/${listed}`, IMAGE_TYPES.join(", ")), image);
   }
   const digest = first.header("docker-content-digest");
-  const sizeBytes = sizeOf(manifest);
+  const sizeBytes = layerBytes(manifest);
   const size = sizeBytes === undefined ? {} : { sizeBytes };
   const described = digestIn(manifest.config);
   if (described === undefined) return { digest, ...size, exposed: [], command: [] };
@@ -132,14 +132,6 @@ function digestIn(descriptor: { digest?: unknown } | null | undefined): string |
 }
 
 /** Undefined for a manifest of schema 1, which has no sizes. */
-function sizeOf({ layers }: Manifest): number | undefined {
-  if (!Array.isArray(layers)) return undefined;
-  return (layers as ({ size?: unknown } | null)[]).reduce(
-    (sum, layer) => sum + (Number.isSafeInteger(layer?.size) ? Math.max(0, Number(layer?.size)) : 0),
-    0,
-  );
-}
-
 /** The registry and the repository of a full name, without tag and digest. */
 export function placeOf(reference: string): Pick<RemoteImage, "host" | "repository"> {
   const slash = reference.indexOf("/");

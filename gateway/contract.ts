@@ -202,7 +202,7 @@ export type Identity = {
  *   `all` lines, then changes. A `beat` comes at least every `FEED_BEAT_MS`, so silence means that control is unavailable.
  * - `GET /feed?was=<name>&store=<id>&revision=<n>`: the same after a reconnect, with the gateway's previous name and the last revision of the store that
  *   it received.
- * - `GET /feed?only=leader`: `hello`, one `all` without containers, and beats, for a process that only follows the leader.
+ * - `GET /feed?only=leader`: `hello`, one `all` without containers, `revoked`, and beats, for a process that needs no containers.
  * - `POST /wake` `WakeRequest` → 204 when the request is durable.
  * - `POST /start-status` `StartStatusRequest` → 200 `StartStatus`; 204 for a container for which nothing waits.
  * - `POST /reached` `ReachedReport` → 204.
@@ -210,6 +210,7 @@ export type Identity = {
  * - `POST /open` `OpenExchangesReply` → 204; replies to an `ask` line.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedReport` → 204; from a registry proxy.
+ * - `POST /push-check` `PushCheckRequest` → 204, or why the push is refused; from a registry proxy.
  * - `POST /who` `CallersRequest` → 200 `CallersReply`.
  *
  * A refusal is a `FaultData` with the fault's status; a control process that does not lead refuses everything with a `StandbyReply`.
@@ -238,8 +239,13 @@ export type FeedLine =
   | { kind: "ask"; ask: number; id: string; recent?: true; load?: true }
   /** A session was revoked: every cached caller must be looked up again. */
   | { kind: "signedOut" }
+  /** On the feed without containers, at its begin and after changes: all of these, instead of those of the line before. */
+  | { kind: "revoked"; tokens: readonly RevokedTokens[] }
   /** `revision`: the current one. */
   | { kind: "beat"; revision?: number | undefined };
+
+/** Docker tokens of this user, or of every user, that were issued at `until` (seconds of the epoch) or earlier: they count no longer. */
+export type RevokedTokens = { login?: string; until: number };
 
 /**
  * A view on the feed (`standing: Availability`). Gateways and control of berth 0.1 know a single `address`, and send `doubted: true` while it is being
@@ -323,6 +329,8 @@ export type WakeRequest = { id: string; userId?: string; ref?: SessionRef; trace
 export type UseReport = { gateway: string; seq: number; uses: ReportedUse[]; last?: boolean };
 /** A manifest was pushed to the registry, or deleted. `repository`: `datagrok/x`; `reference`: a tag or a digest; `by`: the login of the token. */
 export type PushedReport = { repository: string; reference: string; by?: string; deleted?: true };
+/** A manifest is being pushed. `sizeBytes`: of its compressed layers; the rest as in `PushedReport`. */
+export type PushCheckRequest = Pick<PushedReport, "repository" | "reference" | "by"> & { sizeBytes: number };
 export type CallersRequest = { tokens: readonly string[] };
 export type CallerReply = Omit<Caller, "token" | "edits">;
 /** In the order of the tokens; null: not valid. */

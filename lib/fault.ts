@@ -92,6 +92,7 @@ export const FAULTS = {
   REGISTRY_TIMED_OUT: [504, "Registry behind did not answer in time"],
   // Not a 5xx: docker does not show the sentence of those.
   REGISTRY_REFUSED: [403, "Registry behind refused our credential"],
+  PUSH_REFUSED: [403, "Image not allowed in the registry"],
   REGISTRY_READ_ONLY: [503, "Registry takes nothing at the moment"],
   REGISTRY_CREDENTIAL_RENEWED: [503, "Registry behind wanted a new credential"],
   REDIRECT_REFUSED: [502, "Redirect of the registry behind refused"],

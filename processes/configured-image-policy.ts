@@ -1,6 +1,8 @@
-import { createPublicKey } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { basename } from "node:path";
+import { createPublicKey, X509Certificate } from "node:crypto";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { hasImageQuota } from "../conf/image-quota.ts";
 import type { Settings } from "../conf/settings.ts";
 import { createImagePolicy, type ImagePolicy, type ImagePolicyDeps, type RegistryImage } from "../control/lifecycle/image-policy.ts";
 import type { DriverName, Registry } from "../drivers/driver.ts";
@@ -9,20 +11,18 @@ import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { type Cosign, createCosign, type SignatureKey } from "../lib/registry-client/cosign.ts";
+import { type Cosign, createCosign, type SignatureKey, type SignerIdentity, type SigstoreTrust } from "../lib/registry-client/cosign.ts";
 
 type PolicyTools = { registry: Registry | undefined; driver: DriverName | "ask"; env: NodeJS.ProcessEnv; metrics: Metrics; clock: Clock; log: Log };
 
-/** More make each check slow: every key is one run of cosign. */
+/** More make each check slow: every key and every identity is one run of cosign. */
 const MOST_KEYS = 20;
 const PROBE_MS = 10_000;
 
 /** Whether a setting limits images. */
-export function hasImageRules({
-  image: { allow, keys, maxMb, maxAgeDays, userCount, userMb, packageCount, packageMb },
-}: Pick<Settings, "image">): boolean {
-  const limits = [maxMb, maxAgeDays, userCount, userMb, packageCount, packageMb];
-  return allow.length > 0 || keys.length > 0 || limits.some((limit) => limit !== undefined);
+export function hasImageRules(settings: Pick<Settings, "image">): boolean {
+  const { allow, keys, identities, maxMb, maxAgeDays } = settings.image;
+  return allow.length > 0 || keys.length > 0 || identities.length > 0 || maxMb !== undefined || maxAgeDays !== undefined || hasImageQuota(settings);
 }
 
 /**
@@ -38,10 +38,10 @@ export async function openImagePolicy(
     log.warn({}, "BERTH_IMAGE_* has no effect: the driver process runs files of packages, and no images");
     return undefined;
   }
-  const { allow, keys, maxMb, maxAgeDays, userCount, userMb, packageCount, packageMb } = settings.image;
+  const { allow, keys, identities, maxMb, maxAgeDays, userCount, userMb, packageCount, packageMb } = settings.image;
   // A client of registries, which costs a server without rules nothing.
   const { placeOf, readImageConfig, rootOf } = await import("../drivers/image-config.ts");
-  const cosign = configuredCosign(settings, { env, clock });
+  const cosign = configuredCosign(settings, { env, clock, folder: openCosignFolder(settings.data) });
   if (cosign) {
     await cosign.probe(AbortSignal.timeout(PROBE_MS)).catch((error: unknown) => {
       log.error({ reason: (error as Error).message }, "signatures of images cannot be verified, so no image is used until they can");
@@ -55,34 +55,96 @@ export async function openImagePolicy(
   return createImagePolicy({
     rules,
     read: imageReader(settings, { registry, clock, placeOf, readImageConfig }),
-    signatures: cosign && { keys: keys.map((path) => basename(path)), verify },
+    signatures: cosign && {
+      signers: [...keys.map((path) => basename(path)), ...identities.map((one) => identityIn(one).identity)],
+      setting: [...(keys.length > 0 ? ["BERTH_IMAGE_KEYS"] : []), ...(identities.length > 0 ? ["BERTH_IMAGE_IDENTITIES"] : [])].join(" or "),
+      verify,
+    },
     metrics,
     clock,
   });
 }
 
-/** Undefined if no signatures are needed. Faults: SETTINGS_INVALID. */
+/** Its runs have the registry's login there: what a control process left that was killed goes. The data folder has one at a time. */
+function openCosignFolder(data: string): string {
+  const folder = join(data, "cosign");
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  return folder;
+}
+
+/** Undefined if no signatures are needed. `folder`: default is the temporary one. Faults: SETTINGS_INVALID. */
 export function configuredCosign(
-  { image: { keys, cosign } }: Pick<Settings, "image">,
-  { env, clock }: Pick<PolicyTools, "env" | "clock">,
+  { image }: Pick<Settings, "image">,
+  { env, clock, folder = tmpdir() }: Pick<PolicyTools, "env" | "clock"> & { folder?: string },
 ): Cosign | undefined {
-  return keys.length === 0 ? undefined : createCosign({ program: cosign, keys: readKeys(keys), env, clock });
+  const { keys, identities, cosign: program } = image;
+  if (keys.length === 0 && identities.length === 0) return undefined;
+  if (identities.length > MOST_KEYS)
+    throw new Fault("SETTINGS_INVALID", `BERTH_IMAGE_IDENTITIES names ${identities.length} identities; ${MOST_KEYS} are allowed.`);
+  const keyless = identities.length === 0 ? undefined : { identities: identities.map(identityIn), trust: readTrust(image) };
+  return createCosign({ program, keys: readKeys(keys), keyless, folder, env, clock });
+}
+
+/** An issuer has no `=` in its address, and an identity may. */
+function identityIn(text: string): SignerIdentity {
+  const at = text.indexOf("=");
+  return { issuer: text.slice(0, at), identity: text.slice(at + 1) };
+}
+
+/** Faults: SETTINGS_INVALID. */
+function readTrust({ sigstoreRoots, sigstoreLogKey, sigstoreCertificateLogKey }: Settings["image"]): SigstoreTrust {
+  if (sigstoreRoots === undefined || sigstoreLogKey === undefined)
+    throw new Fault(
+      "SETTINGS_INVALID",
+      "BERTH_IMAGE_IDENTITIES needs BERTH_IMAGE_SIGSTORE_ROOTS and BERTH_IMAGE_SIGSTORE_LOG_KEY: the certificates and the key by which signatures are verified.",
+    );
+  const certificates = readPem("BERTH_IMAGE_SIGSTORE_ROOTS", sigstoreRoots, "certificates", (pem) => {
+    const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+    if (blocks.length === 0) throw new Error("it has none");
+    return blocks.map((block) => ({ block, isRoot: new X509Certificate(block).issuer === new X509Certificate(block).subject }));
+  });
+  const joined = (isRoot: boolean) =>
+    certificates
+      .filter((one) => one.isRoot === isRoot)
+      .map(({ block }) => `${block}\n`)
+      .join("");
+  if (joined(true) === "")
+    throw new Fault(
+      "SETTINGS_INVALID",
+      `BERTH_IMAGE_SIGSTORE_ROOTS names ${sigstoreRoots}, which has no root: add the certificate that signed itself.`,
+    );
+  return {
+    roots: joined(true),
+    intermediates: joined(false) || undefined,
+    logKey: readPublicKey("BERTH_IMAGE_SIGSTORE_LOG_KEY", sigstoreLogKey),
+    certificateLogKey: sigstoreCertificateLogKey === undefined ? undefined : readPublicKey("BERTH_IMAGE_SIGSTORE_CT_KEY", sigstoreCertificateLogKey),
+  };
 }
 
 function readKeys(paths: readonly string[]): SignatureKey[] {
   if (paths.length > MOST_KEYS) throw new Fault("SETTINGS_INVALID", `BERTH_IMAGE_KEYS names ${paths.length} files; ${MOST_KEYS} are allowed.`);
-  return paths.map((path) => {
-    try {
-      const pem = readFileSync(path, "utf8");
-      // A private key has a public one too; it does not belong on this machine.
-      if (/PRIVATE KEY/.test(pem)) throw new Error("it is a private key");
-      createPublicKey(pem);
-      return { name: basename(path), pem };
-    } catch (cause) {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new Fault("SETTINGS_INVALID", `BERTH_IMAGE_KEYS names ${path}, which is no readable PEM file of a public key (${why}).`, { cause });
-    }
+  return paths.map((path) => ({ name: basename(path), pem: readPublicKey("BERTH_IMAGE_KEYS", path) }));
+}
+
+/** Faults: SETTINGS_INVALID. */
+function readPublicKey(setting: string, path: string): string {
+  return readPem(setting, path, "a public key", (pem) => {
+    // A private key has a public one too; it does not belong on this machine.
+    if (/PRIVATE KEY/.test(pem)) throw new Error("it is a private key");
+    createPublicKey(pem);
+    return pem;
   });
+}
+
+/** Faults: SETTINGS_INVALID. */
+function readPem<R>(setting: string, path: string, what: string, parse: (pem: string) => R): R {
+  try {
+    return parse(readFileSync(path, "utf8"));
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new Fault("SETTINGS_INVALID", `${setting} names ${path}, which is no readable PEM file of ${what} (${why}).`, { cause });
+  }
 }
 
 /** The host and repository of Docker Hub's images that a package names without a registry. */

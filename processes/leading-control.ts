@@ -30,6 +30,7 @@ import { openCredentials } from "../control/packages/credentials/open-credential
 import { openKeyFile, openVault } from "../control/packages/credentials/open-vault.ts";
 import { openImporter } from "../control/packages/import/open-importer.ts";
 import { openPublisher } from "../control/packages/publish/open-publisher.ts";
+import { requirePush } from "../control/packages/publish/push-quota.ts";
 import { ZIP_LIMITS } from "../control/packages/publish/receive-upload.ts";
 import { openWebhookSender } from "../control/webhooks/open-webhook-sender.ts";
 import { createAuditLog } from "../control/store/audit.ts";
@@ -163,6 +164,8 @@ export async function openLeadingControl(
     store,
     watchSignOuts: identity.watchSignOuts,
     who: async (token) => identity.who(token),
+    revokedTokens: identity.revokedTokens.all,
+    checkPush: imagePolicy && ((push, signal) => requirePush({ store, imagePolicy }, push, signal)),
     version,
     leader,
     metrics,

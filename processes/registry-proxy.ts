@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import type { Server } from "node:tls";
 import type { FastifyRequest } from "fastify";
+import { hasImageQuota } from "../conf/image-quota.ts";
 import type { Settings } from "../conf/settings.ts";
 import { createSignInAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
 import { controlIdentity, datagrokIdentity } from "../gateway/api-backend.ts";
@@ -13,6 +14,8 @@ import { createReadiness } from "../gateway/readiness.ts";
 import type { ManifestChange } from "../gateway/registry/decide.ts";
 import { publicOriginOf } from "../gateway/registry/locations.ts";
 import { openRegistryProxy } from "../gateway/registry/open-registry-proxy.ts";
+import { openPushCheck } from "../gateway/registry/push-check.ts";
+import { createRevokedGrants } from "../gateway/registry/verify-token.ts";
 import { openUpstream, type UpstreamSettings } from "../gateway/registry/upstream/open-upstream.ts";
 import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { keepKeys, type TlsKeys } from "../gateway/tls-keys.ts";
@@ -31,6 +34,9 @@ import { openConfiguredAccessLog, openConfiguredTraces } from "./telemetry.ts";
 const BACKLOG = 4_096;
 /** How long the report of a push waits for a leader. Control finds the image by its timer otherwise. */
 const REPORT_PUSH = { longestMs: 60_000, isFailover: ({ code }: Fault) => NOT_LEADING.has(code) };
+
+/** How long control may measure the images of an author. */
+const CHECK_PUSH_MS = 65_000;
 
 /** `port` and `consolePort`: the ports of listeners that it opened itself. */
 export type RegistryProxy = StoppableProcess & { port: number | undefined; consolePort: number | undefined };
@@ -62,10 +68,28 @@ export async function runRegistryProxy(options: {
   const place = options.handle === undefined ? await bindRegistryConsole(settings, clock, log) : undefined;
   const identity = datagrok.url === undefined && link ? controlIdentity(link, trusted, clock) : datagrokIdentity(datagrok.url ?? "", clock);
   const control = link && openControlClient({ link, clock });
-  const leader = link && followLeader({ link, clock, log });
+  const isIdentityOfControl = datagrok.url === undefined;
+  const revoked = createRevokedGrants();
+  const leader = link && followLeader({ link, ...(isIdentityOfControl ? { onRevoked: revoked.replace } : {}), clock, log });
+  const requestControl = (send: () => Promise<unknown>, signal: AbortSignal) =>
+    requestLeader({ group: link?.group, clock }, { ...REPORT_PUSH, signal }, async () => void (await send()));
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const cache = await openConfiguredCache(settings, { metrics, clock, log });
+  // The authors are control's own users.
+  const checksPushes = control !== undefined && isIdentityOfControl && hasImageQuota(settings);
+  const pushCheck = checksPushes
+    ? await openPushCheck({
+        upstream,
+        check: (push, signal) =>
+          requestControl(() => control.post("/push-check", push, signal, CHECK_PUSH_MS), signal).catch((error: unknown) => {
+            // A control plane of an earlier version checks at publish alone.
+            if (!(error instanceof Fault) || error.code !== "ROUTE_NOT_FOUND") throw error;
+          }),
+        clock,
+        log,
+      })
+    : undefined;
   const accessLog = openConfiguredAccessLog(settings, { metrics, clock, log });
   const traces = await openConfiguredTraces(settings, { version, role: "registry-proxy" });
   const { tagPushedAt } = options.own ?? {};
@@ -75,6 +99,8 @@ export async function runRegistryProxy(options: {
     upstream,
     cache,
     own: options.own,
+    revoked,
+    pushCheck,
     identity,
     attempts: datagrok.url === undefined ? undefined : createSignInAttempts({ clock, limits: PROXY_ATTEMPT_LIMITS }),
     // Control may start after it.
@@ -96,9 +122,9 @@ export async function runRegistryProxy(options: {
       console?.saw(pushed);
       // To control only a hint, since it looks by itself now and then; but then its audit log lacks it.
       if (!control) return;
-      requestLeader({ group: link?.group, clock }, { ...REPORT_PUSH, signal: stop.signal }, () =>
-        control.post("/pushed", pushed satisfies PushedReport, stop.signal),
-      ).catch((err: unknown) => log.warn({ err, ...pushed }, "reporting a push to control failed"));
+      requestControl(() => control.post("/pushed", pushed satisfies PushedReport, stop.signal), stop.signal).catch((err: unknown) =>
+        log.warn({ err, ...pushed }, "reporting a push to control failed"),
+      );
     },
     metrics,
     watchers: [...(accessLog ? [accessLog.write] : []), ...(traces ? [traceExchanges({ traces, clock }).over] : [])],
@@ -126,6 +152,7 @@ export async function runRegistryProxy(options: {
       leader?.close();
       control?.close();
       await cache?.close();
+      await pushCheck?.close();
       await upstream.close();
       identity.close();
       await accessLog?.close();

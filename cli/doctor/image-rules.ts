@@ -10,11 +10,11 @@ export async function checkImageRules({ settings, context, clock }: CheckContext
       says: "",
       problems: [failure("The driver process runs no images, so BERTH_IMAGE_* has no effect.", "Unset them, or choose another BERTH_DRIVER.")],
     };
-  const { keys, allow, cosign: program } = settings.image;
+  const { keys, identities, allow, cosign: program } = settings.image;
   const cosign = configuredCosign(settings, { env: context.env, clock });
   await cosign?.probe(signal);
   const signatures = cosign
-    ? `${program} verifies signatures with ${keys.length === 1 ? "1 key" : `${keys.length} keys`}`
+    ? `${program} verifies signatures with ${keys.length === 1 ? "1 key" : `${keys.length} keys`}${identities.length === 0 ? "" : ` and by ${identities.length === 1 ? "1 identity" : `${identities.length} identities`}`}`
     : "no signatures are needed";
   return { says: `${signatures}; allowed are ${allow.length === 0 ? "all names" : allow.join(", ")}` };
 }

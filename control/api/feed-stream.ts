@@ -10,7 +10,9 @@ import {
   LOST_GATEWAY_MS,
   MOST_RECENT,
   type OpenExchangesReply,
+  type PushCheckRequest,
   type RecentRequest,
+  type RevokedTokens,
   REPORT_MS,
   type ReportedUse,
   viewOnWire,
@@ -36,6 +38,10 @@ export type FeedDeps = {
   storeWentBack?: (revisions: { seen: number; found: number }) => void;
   /** Calls the listener after sessions ended early, until the returned function is called. */
   watchSignOuts(listener: () => void): () => void;
+  /** Undefined: the registry takes every image. Faults: those of the refusal. */
+  checkPush?: ((push: PushCheckRequest, signal: AbortSignal) => Promise<void>) | undefined;
+  /** Docker tokens that count no longer. */
+  revokedTokens?: (() => Promise<RevokedTokens[]>) | undefined;
   /** The holder of a token; undefined: it is not valid. */
   who(token: string): Promise<CallerReply | undefined>;
   /** Of this program. */
@@ -66,7 +72,7 @@ const LONGEST_BACKLOG = 8 * 1_048_576;
  * After a sign-out, gateways look every caller up again. Users sign in and out as often as they like, so sign-outs within this time make one event: otherwise one
  * user could make every request of all users cost a look-up at control.
  */
-const SIGN_OUTS_MS = 500;
+export const SIGN_OUTS_MS = 500;
 
 /** The open feeds, by the names of their gateways. */
 export type OpenFeeds = Map<string, { reported(last: boolean): void; end(): void }>;
@@ -220,7 +226,7 @@ type Throttle = {
 };
 
 /** Runs `act` at most once in `ms`, however often it is called. */
-function openThrottle(clock: Pick<Clock, "after">, ms: number, act: () => void): Throttle {
+export function openThrottle(clock: Pick<Clock, "after">, ms: number, act: () => void): Throttle {
   let isWaiting = false;
   let isRequested = false;
   let cancel = () => {};

@@ -8,6 +8,7 @@ import {
   LEADER_FEED,
   type OpenExchangesReply,
   MOST_RECENT,
+  type PushCheckRequest,
   type PushedReport,
   type ReachedReport,
   type ReportedLoad,
@@ -90,6 +91,10 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       }
       const target = `${pushed.repository}${pushed.reference.includes(":") ? "@" : ":"}${pushed.reference}`.slice(0, 300);
       await deps.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });
+      return undefined;
+    },
+    "/push-check": async (body, gone) => {
+      await deps.checkPush?.(parsePushCheckRequest(body), gone());
       return undefined;
     },
     "/who": async (body) => {
@@ -238,6 +243,13 @@ function parsePushedReport(body: unknown): PushedReport {
   const { repository, reference, by, deleted } = fieldsOf(body);
   if (typeof repository !== "string" || typeof reference !== "string") throw new Fault("REQUEST_INVALID", "A push needs repository and reference.");
   return { repository, reference, ...(typeof by === "string" ? { by } : {}), ...(deleted === true ? { deleted } : {}) };
+}
+
+function parsePushCheckRequest(body: unknown): PushCheckRequest {
+  const { sizeBytes } = fieldsOf(body);
+  const { repository, reference, by } = parsePushedReport(body);
+  if (!isCount(sizeBytes)) throw new Fault("REQUEST_INVALID", "The check of a push needs sizeBytes.");
+  return { repository, reference, sizeBytes, ...(by === undefined ? {} : { by }) };
 }
 
 function parseUseReport(body: unknown): UseReport {

@@ -8,6 +8,7 @@ import { type SignInAttempts, createSignInAttempts } from "./attempts.ts";
 import { derivedDigest, derivedToken, endKey, endSession, isContainerTokenValid, keyId, tokenDigest } from "./sessions.ts";
 import { ADMIN_LOGIN, createUserAccounts, type UserAccounts } from "./open-users.ts";
 import { createPublisherAccounts, type PublisherAccounts } from "./trusted-publishers.ts";
+import { createTokenRevocations, type TokenRevocations } from "./revoked-tokens.ts";
 import { createUserSessions, type UserSessions } from "./user-sessions.ts";
 
 /** Users' developer keys and sessions, as the store has them now: a revoked one is unknown to the next call. */
@@ -34,6 +35,7 @@ export type ControlIdentity = {
   isOfTool(token: string, at?: "edge" | "console"): Promise<boolean>;
   /** The container that was given this token, where one was. */
   containerOf(token: string): Promise<string | undefined>;
+  revokedTokens: Pick<TokenRevocations, "all">;
   users: UserAccounts;
   sessions: UserSessions;
   /** CI jobs that publish without a stored key. */
@@ -122,7 +124,10 @@ export function createIdentity(deps: { store: Store; clock: Clock; sessionMs?: n
   };
 
   const listeners = new Set<() => void>();
-  const signedOut = () => {
+  const revokedTokens = createTokenRevocations({ store, clock });
+  /** `login`: of a user whose rights are fewer now. */
+  const signedOut = (login?: string) => {
+    if (login !== undefined) revokedTokens.add(login);
     for (const listener of listeners) listener();
   };
 
@@ -131,9 +136,10 @@ export function createIdentity(deps: { store: Store; clock: Clock; sessionMs?: n
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    revokedTokens,
     users: createUserAccounts({ store, clock, signedOut }),
-    sessions: createUserSessions({ store, clock, signedOut }),
-    publishers: createPublisherAccounts({ store, clock, httpIssuers }),
+    sessions: createUserSessions({ store, clock, signedOut: () => signedOut() }),
+    publishers: createPublisherAccounts({ store, clock, httpIssuers, signedOut }),
     attempts: createSignInAttempts({ clock }),
     ensureAdmin,
     userOfDevKey: async (key) => (await holder(key)).user,

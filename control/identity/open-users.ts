@@ -52,8 +52,8 @@ const RESERVED = new Set(["current", "login", "logout"]);
 const MOST_KEYS = 20;
 export const MOST_GROUPS = 100;
 
-/** `signedOut` is called after sessions ended with their user or their key. */
-export function createUserAccounts({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: () => void }): UserAccounts {
+/** `signedOut` is called after sessions ended with their user or their key. `login`: of a user who has fewer rights or keys now. */
+export function createUserAccounts({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: (login?: string) => void }): UserAccounts {
   const find = async (login: string): Promise<User> => {
     const user = await store.users.byLogin(login);
     if (!user) throw new Fault("USER_NOT_FOUND", `There is no user ${login}.`);
@@ -89,7 +89,7 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
       await store.transaction(async () => {
         if (!(await store.groups.leave(group, (await find(login)).id))) throw new Fault("GROUP_NOT_FOUND", `${login} is not in the group ${group}.`);
       });
-      signedOut();
+      signedOut(login);
     },
     keyPage: async (filter, range) => ({ total: await store.devKeys.count(filter), rows: await store.devKeys.page(filter, range) }),
     add: (login, { friendlyName = login, admin = false, groups = [] }) =>
@@ -114,7 +114,7 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
         return person((await store.users.update(user.id, changes)) ?? user);
       });
       // Rights may be fewer now: cached callers, and those with open requests, are verified again. The caller may have a transaction of its own.
-      if (groups !== undefined || changes.admin === false) store.afterCommit(signedOut);
+      if (groups !== undefined || changes.admin === false) store.afterCommit(() => signedOut(login));
       return changed;
     },
     block: async (login, by) => {
@@ -127,7 +127,7 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
         await store.sessions.removeByUser(user.id);
         return person((await store.users.update(user.id, { blockedOn: user.blockedOn ?? clock.now() })) ?? user);
       });
-      signedOut();
+      signedOut(login);
       return account;
     },
     unblock: (login) =>
@@ -165,7 +165,7 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
         await store.users.remove(user.id);
         return packages.map(({ name }) => name);
       });
-      signedOut();
+      signedOut(login);
       return left;
     },
     keys: async (login) => store.devKeys.byUser((await find(login)).id),
@@ -186,7 +186,7 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
           throw new Fault("REQUEST_INVALID", "This key comes from the settings: it ends when berth starts with another BERTH_ADMIN_KEY.");
         await endKey(store, key);
       });
-      signedOut();
+      signedOut(login);
     },
   };
 }

@@ -54,14 +54,17 @@ const MAX_AGE_SECONDS = 24 * 3_600;
 /** Asymmetric ones alone: keys of issuers are public. */
 const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"];
 
+/** `signedOut` is called after a publisher was removed, with the login of its user. */
 export function createPublisherAccounts({
   store,
   clock,
   httpIssuers = false,
+  signedOut,
 }: {
   store: Store;
   clock: Clock;
   httpIssuers?: boolean;
+  signedOut: (login?: string) => void;
 }): PublisherAccounts {
   const issuerKeys = createIssuerKeys({ clock, httpIssuers });
 
@@ -119,8 +122,11 @@ export function createPublisherAccounts({
       });
     },
     remove: async (name) => {
-      if (!(await store.trustedPublishers.remove(name)))
+      const publisher = await store.trustedPublishers.find(name);
+      if (!publisher || !(await store.trustedPublishers.remove(name)))
         throw new Fault("PUBLISHER_NOT_FOUND", `There is no trusted publisher ${JSON.stringify(name.slice(0, 100))}.`);
+      // Docker tokens of its jobs are its user's.
+      signedOut((await store.users.find(publisher.userId))?.login);
     },
     exchange: async (identityToken, name) => {
       const issuer = issuerOf(identityToken);

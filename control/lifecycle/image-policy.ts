@@ -31,8 +31,10 @@ export type ImagePolicyDeps = {
    * has it. Faults: those of registries.
    */
   read(ref: string, digest: string | undefined, signal: AbortSignal): Promise<RegistryImage | undefined>;
-  /** Whether one of the keys has signed it, and their names for users; undefined: no signature is needed. Faults: PROGRAM_UNUSABLE, REGISTRY_UNREACHABLE. */
-  signatures: { keys: readonly string[]; verify(image: RegistryImage, signal: AbortSignal): Promise<boolean> } | undefined;
+  /**
+   * Whether one of the signers has signed it, and their names and setting for users; undefined: no signature is needed. Faults: PROGRAM_UNUSABLE, REGISTRY_UNREACHABLE.
+   */
+  signatures: { signers: readonly string[]; setting: string; verify(image: RegistryImage, signal: AbortSignal): Promise<boolean> } | undefined;
   metrics: Pick<Metrics, "imageRefusals">;
   clock: Pick<Clock, "now" | "after" | "monotonic">;
 };
@@ -48,7 +50,23 @@ export type CheckedPackage = {
   name: string;
   author: string;
   images: readonly { ref: string; /** For messages, such as `dockerfiles/app`. */ at: string }[];
-  others(): Promise<readonly Pick<Image, "ref" | "digest">[]>;
+  others(): Promise<CountedImages>;
+};
+
+/** Images that count for a quota. */
+type CountedImages = readonly Pick<Image, "ref" | "digest">[];
+
+/**
+ * An image that is being pushed. It counts in place of the images of its repository. `packageName`: of the package that owns the repository; undefined: none
+ * does yet. `ofPackage` and `ofOthers`: the images of that package, and of its author's others, without those of the repository.
+ */
+export type CheckedPush = {
+  ref: string;
+  sizeBytes: number;
+  author: string;
+  packageName: string | undefined;
+  ofPackage: CountedImages;
+  ofOthers: CountedImages;
 };
 
 /**
@@ -69,6 +87,8 @@ export type ImagePolicy = {
    * Faults: PACKAGE_REFUSED, and REGISTRY_UNREACHABLE where it takes too long.
    */
   requirePackage(published: CheckedPackage, signal: AbortSignal): Promise<void>;
+  /** Before the registry stores an image: the quotas alone. Faults: PUSH_REFUSED, and REGISTRY_UNREACHABLE where it takes too long. */
+  requirePush(image: CheckedPush, signal: AbortSignal): Promise<void>;
 };
 
 /** Of digests; some bytes each. */
@@ -90,7 +110,7 @@ type RefusalReason = "name" | "signature" | "size" | "age" | "quota" | "unchecke
 export function createImagePolicy({ rules, read, signatures, metrics, clock }: ImagePolicyDeps): ImagePolicy {
   const patterns = rules.allow.map((pattern) => ({ hasRegistry: registryOf(pattern) !== undefined, expression: expressionOf(pattern) }));
   const measured = new BoundedMap<string, RegistryImage>(MAX_REMEMBERED);
-  /** Digests that a key has signed. The keys are those of this process, so they are no part of it. */
+  /** Digests that have been signed. The signers are those of this process, so they are no part of it. */
   const signed = new BoundedMap<string, true>(MAX_REMEMBERED);
   const full = () => new Fault("REGISTRY_UNREACHABLE", "Too many images wait for their check; try again soon.");
   const checks = createFairSlots({ ...SLOTS, full });
@@ -156,7 +176,8 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
 
   const requireSignature = async (ref: string, digest: string | undefined, image: RegistryImage | undefined, turn: CheckTurn) => {
     if (!signatures || isRemembered({ digest })) return;
-    const needed = `BERTH_IMAGE_KEYS needs a signature of ${listed(signatures.keys)}`;
+    const { signers, setting } = signatures;
+    const needed = `${setting} needs a signature of ${listed(signers)}`;
     if (!image)
       throw refuse(
         "signature",
@@ -169,7 +190,8 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
         `Signatures of the image ${ref} are not read, because no pattern of BERTH_IMAGE_ALLOW names its registry ${image.host}; ${needed}.`,
       );
     if (await inTurn(ref, turn, (signal) => signatures.verify(image, signal))) return void signed.set(image.digest, true);
-    throw refuse("signature", `The image ${ref} is not signed by an accepted key; ${needed}: sign it (cosign sign --key) and publish again.`);
+    const [who, how] = setting.startsWith("BERTH_IMAGE_KEYS") ? ["key", "cosign sign --key"] : ["identity", "cosign sign"];
+    throw refuse("signature", `The image ${ref} is not signed by an accepted ${who}; ${needed}: sign it (${how}) and publish again.`);
   };
 
   /** A check that fails for other reasons than the image is a refusal too, and says so. */
@@ -191,12 +213,16 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
   const hasQuota = [rules.userImages, rules.userMb, rules.packageImages, rules.packageMb].some((limit) => limit !== undefined);
   const hasSizeQuota = rules.userMb !== undefined || rules.packageMb !== undefined;
 
-  const requireQuota = async ({ name, images, others }: CheckedPackage, measuredImages: ReadonlyMap<string, RegistryImage>, turn: CheckTurn) => {
-    const own = [...new Set(images.map(({ ref }) => ref))].map((ref) => ({ ref, digest: measuredImages.get(ref)?.digest }));
+  /** `sizes`: known ones, by reference. `ofPackage` and `ofAuthor`: the beginning of a sentence. */
+  const requireQuota = async (
+    { own, others, ofPackage, ofAuthor }: { own: CountedImages; others(): Promise<CountedImages>; ofPackage: string; ofAuthor: string },
+    sizes: ReadonlyMap<string, Pick<ImageMeasures, "sizeBytes">>,
+    turn: CheckTurn,
+  ) => {
     const quotas = [
-      { of: `The package ${name} has`, list: async () => own, most: rules.packageImages, mb: rules.packageMb, setting: "BERTH_IMAGE_PACKAGE_" },
+      { of: ofPackage, list: async () => own, most: rules.packageImages, mb: rules.packageMb, setting: "BERTH_IMAGE_PACKAGE_" },
       {
-        of: `With the package ${name}, its author has`,
+        of: ofAuthor,
         list: async () => [...own, ...(await others())],
         most: rules.userImages,
         mb: rules.userMb,
@@ -213,7 +239,7 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
       let bytes = 0;
       for (const { ref, digest } of distinct.values()) {
         // One that cannot be read any more must not keep its author from publishing.
-        const image = measuredImages.get(ref) ?? (await readOnce(ref, digest, turn).catch(() => turn.signal.throwIfAborted()));
+        const image = sizes.get(ref) ?? (await readOnce(ref, digest, turn).catch(() => turn.signal.throwIfAborted()));
         bytes += image?.sizeBytes ?? 0;
       }
       if (bytes > mb * MEGABYTE)
@@ -241,7 +267,14 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
         await requireSignature(ref, image.digest, image, turn).catch(later);
       }),
     );
-    if (hasQuota) await requireQuota(published, measuredImages, turn);
+    if (!hasQuota) return;
+    const { name, others } = published;
+    const own = [...new Set(images.map(({ ref }) => ref))].map((ref) => ({ ref, digest: measuredImages.get(ref)?.digest }));
+    await requireQuota(
+      { own, others, ofPackage: `The package ${name} has`, ofAuthor: `With the package ${name}, its author has` },
+      measuredImages,
+      turn,
+    );
   };
 
   return {
@@ -291,6 +324,23 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
       } finally {
         end.abort(new Error("the check of the package has ended"));
       }
+    },
+    requirePush: async ({ ref, sizeBytes, author, packageName, ofPackage, ofOthers }, signal) => {
+      if (!hasQuota) return;
+      const overdue = () =>
+        new Fault("REGISTRY_UNREACHABLE", `The quota of images was not checked within ${PACKAGE_MS / 1_000} s, because registries answer slowly.`);
+      const quota = {
+        own: [{ ref, digest: undefined }, ...ofPackage],
+        others: async () => ofOthers,
+        ofPackage: `With the image ${ref}, ${packageName === undefined ? "its package" : `the package ${packageName}`} has`,
+        ofAuthor: `With the image ${ref}, its author has`,
+      };
+      await withTimeout({ clock, ms: PACKAGE_MS, overdue, signal }, (own) =>
+        requireQuota(quota, new Map([[ref, { sizeBytes }]]), { slots: checks, author, signal: own }),
+      ).catch((error: unknown) => {
+        if (!(error instanceof Fault) || error.code !== "IMAGE_REFUSED") throw error;
+        throw new Fault("PUSH_REFUSED", error.message, { cause: error });
+      });
     },
   };
 }

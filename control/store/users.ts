@@ -40,6 +40,7 @@ export function createUsers(queries: Queries) {
     query.where("oidc_issuer", "=", values.issuer).where("oidc_subject", "=", values.subject),
   );
   const all = table.list((query) => query.orderBy("login"));
+  const blockedSince = table.list((query, values: { since: number }) => query.where("blocked_on", ">=", values.since));
   const some = table.list((query, values: { ids: string }) => query.where("id", "in", queries.dialect.elements(values.ids)));
   return {
     find: table.find,
@@ -47,6 +48,7 @@ export function createUsers(queries: Queries) {
     /** The user that a subject of an issuer signs in as. */
     bySubject: (issuer: string, subject: string) => bySubject({ issuer, subject }),
     all: () => all({}),
+    blockedSince: (since: number) => blockedSince({ since }),
     /** By login. */
     page: (filter: UserFilter, { limit, offset }: StoreRange) =>
       table.list((query) => query.where(matching(filter)).orderBy("login").limit(limit).offset(offset), "unordered")({}),

@@ -108,9 +108,9 @@ type ControlClient = {
   /**
    * Posts JSON to control. Resolves with the reply, undefined if that is empty. Faults: those of the reply; CONTROL_AWAY if control cannot be reached,
    * breaks the connection, or refuses this gateway; CONTROL_BUSY if it is connected and took too long: the request may be repeated. An abort
-   * rejects with the signal's reason.
+   * rejects with the signal's reason. `timeoutMs`: for what takes control longer than a row.
    */
-  post(path: string, body: unknown, signal: AbortSignal): Promise<unknown>;
+  post(path: string, body: unknown, signal: AbortSignal, timeoutMs?: number): Promise<unknown>;
   close(): void;
 };
 
@@ -163,7 +163,7 @@ export function openControlClient(deps: { link: ControlLink; refused?: () => voi
 
   return {
     close,
-    post: async (path, body, signal) => {
+    post: async (path, body, signal, timeoutMs = TIMEOUT_MS) => {
       const { wakes, others } = currentClients();
       const client = path === "/wake" ? wakes : others;
       const wasAway = isAway();
@@ -173,10 +173,10 @@ export function openControlClient(deps: { link: ControlLink; refused?: () => voi
         headers: { ...link.headers(), "content-type": "application/json" },
         body: JSON.stringify(body),
         signal,
-        timeoutMs: wasAway ? AWAY_TIMEOUT_MS : TIMEOUT_MS,
+        timeoutMs: wasAway ? AWAY_TIMEOUT_MS : timeoutMs,
         toFault: ({ kind, cause }) => {
           if (kind !== "overdue") return controlAway(kind === "unreachable" ? "cannot be reached" : "broke off", cause);
-          return wasAway ? controlAway("did not answer in time") : controlBusy(`did not answer within ${TIMEOUT_MS / 1_000} s`);
+          return wasAway ? controlAway("did not answer in time") : controlBusy(`did not answer within ${timeoutMs / 1_000} s`);
         },
       });
       const value = parseJson(text());

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { type FeedLine, LEADER_FEED } from "../contract.ts";
+import { type FeedLine, LEADER_FEED, type RevokedTokens } from "../contract.ts";
 import type { ControlLink } from "./control-client.ts";
 import { openFeedConnection } from "./feed-connection.ts";
 
@@ -32,14 +32,25 @@ export function createLeaderEpochs(link: Pick<ControlLink, "name">): LeaderEpoch
 
 /**
  * Keeps the group of a link at the leader, for a process that needs no containers: by a feed without them, which ends when its control process stops
- * leading. Nothing to follow where there is one control process.
+ * leading. `onRevoked` gets the docker tokens that count no longer. Without it there is nothing to follow where there is one control process.
  */
-export function followLeader({ link, clock, log }: { link: ControlLink; clock: Clock; log: Log }): { close(): void } {
-  if (link.group === undefined) return { close: () => undefined };
+export function followLeader({
+  link,
+  onRevoked,
+  clock,
+  log,
+}: {
+  link: ControlLink;
+  onRevoked?: (tokens: readonly RevokedTokens[]) => void;
+  clock: Clock;
+  log: Log;
+}): { close(): void } {
+  if (link.group === undefined && onRevoked === undefined) return { close: () => undefined };
   const epochs = createLeaderEpochs(link);
   let hasEpoch = false;
   const onLine = (line: FeedLine) => {
     if (line.kind === "hello") hasEpoch = epochs.check(line);
+    if (line.kind === "revoked") onRevoked?.(line.tokens);
     if (line.kind === "all" && !line.more) link.group?.connected(hasEpoch);
   };
   return openFeedConnection({

@@ -2,7 +2,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Head } from "../decision.ts";
 import { scopeOf, CATALOG_SCOPE, type RequiredAccess } from "./registry-responses.ts";
 import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
-import { allows, type TokenGrant, type VerifyToken } from "./verify-token.ts";
+import { allows, type RevokedGrants, type TokenGrant, type VerifyToken } from "./verify-token.ts";
 
 /** The rights that a request requirement. `isPublic`: none. */
 export type AccessRequirement = { isPublic: boolean; repositories: readonly RequiredAccess[]; scope: string };
@@ -56,17 +56,19 @@ export function mountedFrom(query: string): string | undefined {
 
 /**
  * Checks the request's token. Resolves with its grant, undefined if the request needs none. Faults: TOKEN_MISSING, TOKEN_INVALID, SCOPE_INSUFFICIENT,
- * and those of verifying. `deletesAreNamed`: only a token with an access list allows deletes.
+ * and those of verifying. `deletesAreNamed`: only a token with an access list allows deletes. `revoked`: tokens that count no longer.
  */
 export function authorize(
   head: Head,
   requirement: AccessRequirement,
   verify: VerifyToken,
-  deletesAreNamed: boolean,
+  { deletesAreNamed, revoked }: { deletesAreNamed: boolean; revoked: Pick<RevokedGrants, "has"> | undefined },
 ): TokenGrant | undefined | Promise<TokenGrant> {
   if (requirement.isPublic) return undefined;
   const token = bearer(head.header("authorization"));
   const check = (grant: TokenGrant) => {
+    if (revoked?.has(grant))
+      throw new Fault("TOKEN_INVALID", "Since this token was issued, its user was blocked or removed, or lost a key or rights: request another one");
     for (const { repository, actions } of requirement.repositories) {
       // A right to push includes the right to pull, also if the token does not name it.
       const needed = actions.includes("push") ? (["push"] as const) : actions;

@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { originForm } from "../http1/message-heads.ts";
@@ -26,8 +27,9 @@ import { publicOriginOf } from "./locations.ts";
 import { fixedLease, RegistryForward, type RegistryForwardDeps } from "./registry-forward.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { RegistryCache } from "./cache/cached-names.ts";
+import type { PushCheck } from "./push-check.ts";
 import type { Upstream } from "./upstream/upstream.ts";
-import type { TokenGrant, VerifyToken } from "./verify-token.ts";
+import type { RevokedGrants, TokenGrant, VerifyToken } from "./verify-token.ts";
 
 /** An image whose manifest was pushed, or deleted. */
 export type ManifestChange = { repository: string; reference: string; by?: string; deleted?: true };
@@ -49,6 +51,10 @@ type RegistryDecisionDeps = {
   headTimeoutMs: number;
   /** The registry is berth's own: a delete needs a token that names it, and a garbage collection refuses writes. */
   own?: { isReadOnly(): boolean } | undefined;
+  /** Undefined: a token counts until it expires. */
+  revoked?: Pick<RevokedGrants, "has"> | undefined;
+  /** Undefined: every manifest goes to the registry at once. */
+  pushCheck?: PushCheck | undefined;
   /** Wrong keys by client. Undefined if the identity server counts them itself. */
   attempts?: TokenAttempts | undefined;
   /** Called for each manifest that was pushed or deleted. */
@@ -59,6 +65,8 @@ type RegistryDecisionDeps = {
 
 type RegistryDeps = RegistryDecisionDeps & { registry: RegistryForwardDeps; token: TokenRequestDeps };
 
+/** Of a login, in a header between processes. */
+const LONGEST_LOGIN = 255;
 /** The usual duration of a garbage collection. */
 const COLLECTED_MS = 60_000;
 
@@ -101,7 +109,10 @@ export function createRegistryDecide(options: RegistryDecisionDeps): Decide<Inte
         throw new Fault("METHOD_NOT_ALLOWED", "This is a cache of another registry: push to that registry, or to a repository of this one");
       const requirement: AccessRequirement = accessRequirement(v2, request.head.method, query, chosen.anonymousPull);
       ({ scope } = requirement);
-      const authorized = authorize(request.head, requirement, deps.verify, deps.own !== undefined);
+      const authorized = authorize(request.head, requirement, deps.verify, {
+        deletesAreNamed: deps.own !== undefined,
+        revoked: deps.revoked,
+      });
       const forward = (grant: TokenGrant | undefined) => forwardRequest(chosen, request, v2, query, grant?.subject);
       const decision = authorized instanceof Promise ? authorized.then(forward) : forward(authorized);
       return decision instanceof Promise ? decision.catch((error: unknown) => unlessAborted(request, error, failed)) : decision;
@@ -166,9 +177,18 @@ function forwardRequest(
   const deletes = path.kind === "manifest" && method === "DELETE";
   const mayFollow = path.kind === "blob" && !writes;
 
+  const check = pushes ? deps.pushCheck : undefined;
+  const lines = [
+    ...(upstream.clientLines?.(clientOf(deps, request, login)) ?? []),
+    ...(check && pushes
+      ? check.lines({ repository: path.repository, reference: path.reference, ...(login === undefined ? {} : { by: login }) })
+      : []),
+  ];
+
   const withCredential = (authorization: string | undefined): RegistryDecision => {
     const forward = new RegistryForward(deps.registry, {
       access,
+      lines,
       from,
       authorization,
       signal: request.signal,
@@ -183,7 +203,7 @@ function forwardRequest(
           }
         : {}),
     });
-    return { kind: "forward", forward, lease: fixedLease(upstream.target), labels };
+    return { kind: "forward", forward, lease: fixedLease(check?.target ?? upstream.target), labels };
   };
   const credential = () => {
     const authorization = upstream.authorization(access, request.signal);
@@ -191,6 +211,11 @@ function forwardRequest(
   };
   if (upstream.beforePush === undefined || !(pushes || (path.kind === "uploads" && method === "POST"))) return credential();
   return upstream.beforePush(path.repository, request.signal).then(credential);
+}
+
+function clientOf({ trusted }: RegistryDeps, { head, peer }: IncomingRequest, login: string | undefined): string {
+  if (login !== undefined && login !== "") return `user ${encodeURIComponent(login.slice(0, LONGEST_LOGIN).toWellFormed())}`;
+  return `address ${addressBlock(trusted.clientOf(head.header("x-forwarded-for"), peer.address))}`;
 }
 
 /** The registry may have another name for the repository that a layer is mounted from. */

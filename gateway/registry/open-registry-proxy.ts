@@ -13,8 +13,9 @@ import { createExchangeObserver, type ExchangeListener } from "../access-record.
 import type { RegistryCache } from "./cache/cached-names.ts";
 import { createRegistryDecide, type ManifestChange } from "./decide.ts";
 import type { IdentityServer } from "../api-backend.ts";
+import type { PushCheck } from "./push-check.ts";
 import type { TokenAttempts } from "./token-request.ts";
-import { openVerification } from "./verify-token.ts";
+import { openVerification, type RevokedGrants } from "./verify-token.ts";
 import { redirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import { registryAnswer } from "./registry-responses.ts";
 import type { Upstream } from "./upstream/upstream.ts";
@@ -43,6 +44,10 @@ export type RegistryProxyOptions = {
   limits: ConfiguredLimits & Partial<FixedLimits>;
   /** The registry is berth's own: a delete needs a token that names it, and a garbage collection refuses writes. */
   own?: { isReadOnly(): boolean } | undefined;
+  /** Tokens that the identity server revoked. Undefined: a token counts until it expires. */
+  revoked?: Pick<RevokedGrants, "has"> | undefined;
+  /** Checks manifests before the registry stores them. Undefined: it stores all. The caller closes it. */
+  pushCheck?: PushCheck | undefined;
   /** Wrong keys by client. Undefined if the identity server counts them itself. */
   attempts?: TokenAttempts | undefined;
   onPushed?(change: ManifestChange): void;

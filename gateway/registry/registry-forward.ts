@@ -12,6 +12,8 @@ import type {
 import { isRedirect, locationEdits, upstreamOrigin, type UpstreamRequest } from "./locations.ts";
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
+import { CACHE_CLIENT_HEADER } from "./cache/cached-names.ts";
+import { PUSH_HEADER } from "./push-check.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import { challengeIn } from "../../lib/registry-client/registry-login.ts";
 import { registryAnswer } from "./registry-responses.ts";
@@ -26,6 +28,8 @@ export type RegistryForwardDeps = {
 
 type RegistryForwardRequest = {
   access: RepositoryAccess;
+  /** Header lines of berth's own, for a process of berth's. */
+  lines: readonly HeaderLine[];
   from: UpstreamRequest;
   authorization: string | undefined;
   /** Aborts when the client has left. */
@@ -46,6 +50,8 @@ const CLIENT_HEADERS = [
   "host",
   "x-user-api-key",
   "x-berth-client",
+  CACHE_CLIENT_HEADER,
+  PUSH_HEADER,
   "x-forwarded-for",
   "x-forwarded-proto",
   "x-forwarded-host",
@@ -81,11 +87,11 @@ export class RegistryForward implements InterceptingForward {
   readonly #isFirst: boolean;
 
   constructor(deps: RegistryForwardDeps, request: RegistryForwardRequest, isFirst = true) {
-    const { authorization, from } = request;
+    const { authorization, from, lines } = request;
     this.target = from.target;
     this.headTimeoutMs = deps.headTimeoutMs;
     const own: HeaderLine[] = authorization === undefined ? [] : [["Authorization", authorization]];
-    this.request = { remove: CLIENT_HEADERS, add: [["Host", deps.upstream.host], ...own] };
+    this.request = { remove: CLIENT_HEADERS, add: [["Host", deps.upstream.host], ...own, ...lines] };
     this.#deps = deps;
     this.#request = request;
     this.#isFirst = isFirst;

@@ -5,12 +5,17 @@ import { Fault } from "../../lib/fault.ts";
 import { verifyToken, LONGEST_TOKEN, type PrefetchSigners, type Signers, openSigners } from "../../lib/jwks/signers.ts";
 import type { Log } from "../../lib/log.ts";
 import type { IdentityServer } from "../api-backend.ts";
+import type { RevokedTokens } from "../contract.ts";
 
 /** One entry of a token's `access`: the actions on one object. */
 type AccessEntry = { type: string; name: string; actions: readonly string[] };
 
 /** The content of a valid token. Without `access` it allows everything. */
-export type TokenGrant = { subject: string; access: readonly AccessEntry[] | undefined };
+export type TokenGrant = {
+  subject: string;
+  access: readonly AccessEntry[] | undefined;
+  /** Seconds of the epoch; 0 if the token does not say. */ issuedAt: number;
+};
 
 /** Faults: TOKEN_INVALID; those of the keys and the issuer if they are neither cached nor available. */
 export type VerifyToken = (token: string) => TokenGrant | Promise<TokenGrant>;
@@ -33,7 +38,7 @@ export function openTokenVerifier({ keys, issuer, audience, clock }: TokenVerifi
     const version = await keys.version();
     const payload = await verifyToken(token, { keys, issuer, audience, clock });
     if (payload["lim"] !== "docker") throw new Fault("TOKEN_INVALID", "The token is not for a registry");
-    const grant: TokenGrant = { subject: payload.sub ?? "", access: readAccess(payload["access"]) };
+    const grant: TokenGrant = { subject: payload.sub ?? "", access: readAccess(payload["access"]), issuedAt: payload.iat ?? 0 };
     if (remembered.getStats().keys >= MOST_REMEMBERED) remembered.flushAll();
     remembered.set(digest, { grant, version, until: (payload.exp ?? 0) * 1_000 } satisfies CachedGrant);
     return grant;
@@ -52,6 +57,25 @@ export function openTokenVerifier({ keys, issuer, audience, clock }: TokenVerifi
       return typeof version === "number" ? recall(version) : version.then(recall);
     },
     close: () => remembered.close(),
+  };
+}
+
+/** Tokens that their server revoked, though they are valid by themselves. */
+export type RevokedGrants = { replace(tokens: readonly RevokedTokens[]): void; has(grant: TokenGrant): boolean };
+
+export function createRevokedGrants(): RevokedGrants {
+  let ofLogins = new Map<string, number>();
+  let ofAll = Number.NEGATIVE_INFINITY;
+  return {
+    replace: (tokens) => {
+      ofLogins = new Map();
+      ofAll = Number.NEGATIVE_INFINITY;
+      for (const { login, until } of tokens) {
+        if (login === undefined) ofAll = until;
+        else ofLogins.set(login, until);
+      }
+    },
+    has: ({ subject, issuedAt }) => issuedAt <= Math.max(ofAll, ofLogins.get(subject) ?? ofAll),
   };
 }
 

@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { readSettings } from "../../conf/read-settings.ts";
@@ -8,6 +8,7 @@ import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { openImagePolicy } from "../../processes/configured-image-policy.ts";
 import { openConfiguredRegistry } from "../../processes/configured-registry.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { createKeylessSigner } from "../fixtures/keyless-signer.ts";
 import { createSigner, pushImage } from "../fixtures/signed-images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openDistribution } from "../gateway/registry/distribution.ts";
@@ -18,7 +19,7 @@ const DAY_MS = 24 * 3_600_000;
 
 /** The rules of these settings, on a real registry. `written`: what it logged. */
 async function openPolicy(t: Test, host: string, env: Record<string, string>, programs: NodeJS.ProcessEnv = { PATH: process.env["PATH"] }) {
-  const { settings } = readSettings({ env: { REGISTRY_URL: host, ...env } });
+  const { settings } = readSettings({ env: { REGISTRY_URL: host, BERTH_DATA: tempFolder(t), ...env } });
   const clock = systemClock();
   const written: string[] = [];
   const write: Log["info"] = (fields, sentence) => void written.push(`${sentence}: ${JSON.stringify(fields)}`);
@@ -94,6 +95,68 @@ t.test("only an image that an accepted key has signed is used", async (t) => {
   await restarted.requirePackage(packageOf(of("first").ref), signal);
 });
 
+const PAGE = readFileSync(join(import.meta.dirname, "../../docs/keyless-signatures.md"), "utf8");
+const ISSUER = "https://token.actions.githubusercontent.com";
+const IDENTITY = "https://github.com/acme/plugins/.github/workflows/release.yml@refs/tags/v1.2";
+
+t.test(
+  "the page's example: an image that an identity has signed without a key is used, by certificates and logs of the settings alone",
+  async (t) => {
+    const { host } = await openDistribution(t);
+    const signer = createKeylessSigner(t);
+    const files: Record<string, string> = { "fulcio.pem": signer.roots, "rekor.pub": signer.logKey, "ctfe.pub": signer.certificateLogKey };
+    const [, example = ""] = /```sh\n(.*?)```/s.exec(PAGE) ?? [];
+    const settings = [...example.matchAll(/(BERTH_IMAGE_\w+)=(?:'([^']+)'|(\S+))/g)];
+    const env: Record<string, string> = Object.fromEntries(settings.map(([, name = "", text, file = ""]) => [name, text ?? files[file] ?? file]));
+    t.equal(Object.keys(env).length, 4);
+    let nth = 0;
+    const sign = async (who: { issuer?: string; identity?: string }, changes = {}, by = signer) => {
+      const digest = await pushImage(host, { repository: "datagrok/app", tag: `${++nth}` });
+      await by.sign(host, { repository: "datagrok/app", digest }, { issuer: ISSUER, identity: IDENTITY, ...who }, changes);
+      return { author: "ada", ref: `datagrok/app:${nth}`, digest };
+    };
+    const { policy, written } = await openPolicy(t, host, {
+      ...env,
+      BERTH_IMAGE_IDENTITIES: `${env["BERTH_IMAGE_IDENTITIES"]},https://accounts.example=anna@acme.example`,
+    });
+    t.same(written, []);
+    await policy.requireImage(await sign({}), signal);
+    await policy.requireImage(await sign({ issuer: "https://accounts.example", identity: "anna@acme.example" }), signal);
+    const refused = {
+      "another identity": await sign({ identity: IDENTITY.replace("acme", "mallory") }),
+      "an identity with a part more": await sign({ identity: IDENTITY.replace("plugins", "plugins/x") }),
+      "another issuer": await sign({ issuer: "https://accounts.example" }),
+      "another authority": await sign({}, {}, createKeylessSigner(t)),
+      "signed after the end of its certificate": await sign({}, { loggedAt: new Date(Date.now() + 3_600_000) }),
+      "no entry in the log": await sign({}, { isLogged: false }),
+      "a certificate that is in no log": await sign({}, { certificateIsLogged: false }),
+    };
+    for (const [why, image] of Object.entries(refused))
+      await t.rejects(
+        policy.requireImage(image, signal),
+        { code: "IMAGE_REFUSED", message: /is not signed by an accepted identity; BERTH_IMAGE_IDENTITIES needs/ },
+        why,
+      );
+    const withKey = createSigner(t);
+    const digest = await pushImage(host, { repository: "datagrok/keyed", tag: "1" });
+    withKey.sign(host, "datagrok/keyed", digest);
+    await t.rejects(policy.requireImage({ author: "ada", ref: "datagrok/keyed:1", digest }, signal), { code: "IMAGE_REFUSED" });
+
+    const { BERTH_IMAGE_SIGSTORE_CT_KEY: _, ...withoutLog } = env;
+    const { policy: other } = await openPolicy(t, host, { ...withoutLog, BERTH_IMAGE_KEYS: withKey.publicKey });
+    await other.requireImage(refused["a certificate that is in no log"], signal);
+    await other.requireImage({ author: "ada", ref: "datagrok/keyed:1", digest }, signal);
+    await t.rejects(other.requireImage(refused["another identity"], signal), {
+      code: "IMAGE_REFUSED",
+      message: /is not signed by an accepted key; BERTH_IMAGE_KEYS or BERTH_IMAGE_IDENTITIES needs a signature of cosign\.pub and https:/,
+    });
+    await t.rejects(openPolicy(t, host, { BERTH_IMAGE_IDENTITIES: env["BERTH_IMAGE_IDENTITIES"] ?? "" }), {
+      code: "SETTINGS_INVALID",
+      message: /^BERTH_IMAGE_IDENTITIES needs BERTH_IMAGE_SIGSTORE_ROOTS and BERTH_IMAGE_SIGSTORE_LOG_KEY/,
+    });
+  },
+);
+
 t.test("cosign signs in to the configured registry as berth does", async (t) => {
   const { host } = await openUpstream(t, htpasswd);
   const signer = createSigner(t);
@@ -158,12 +221,18 @@ t.test("cosign gets no secret, is ended with its caller, and leaves nothing", as
     `#!/bin/sh\n[ "$1" = version ] && exit 0\nenv > ${folder}/env\necho "$@" > ${folder}/args.new\necho $$ > ${folder}/pid\nmv ${folder}/args.new ${folder}/args\nexec sleep 600\n`,
   );
   chmodSync(program, 0o755);
+  const data = tempFolder(t);
+  // As a control process left it that was killed.
+  const left = join(data, "cosign/berth-cosign-left");
+  mkdirSync(left, { recursive: true });
+  writeFileSync(join(left, "config.json"), "{}");
   const { policy } = await openPolicy(
     t,
     host,
-    { BERTH_IMAGE_KEYS: signer.publicKey, BERTH_IMAGE_COSIGN: program },
+    { BERTH_IMAGE_KEYS: signer.publicKey, BERTH_IMAGE_COSIGN: program, BERTH_DATA: data },
     { PATH: process.env["PATH"], BERTH_ADMIN_KEY: "a-secret", HTTPS_PROXY: "http://proxy.example" },
   );
+  t.notOk(existsSync(left));
   const stop = new AbortController();
   const check = policy.requireImage({ author: "ada", ref: "datagrok/app:1", digest }, stop.signal);
   await eventually("it runs", () => existsSync(join(folder, "args")));
@@ -172,6 +241,7 @@ t.test("cosign gets no secret, is ended with its caller, and leaves nothing", as
   t.match(env, /^HTTPS_PROXY=http:\/\/proxy\.example$/m);
   const home = /^HOME=(.*)$/m.exec(env)?.[1] ?? "";
   t.ok(existsSync(home));
+  t.match(home, join(data, "cosign"), "in the data folder, which no other user reads");
   t.match(readFileSync(join(folder, "args"), "utf8"), `${host}/datagrok/app@${digest}`);
   stop.abort(new Error("no longer needed"));
   await t.rejects(check, { message: "no longer needed" });

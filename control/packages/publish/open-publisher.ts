@@ -23,6 +23,7 @@ import { openPackageFiles } from "./package-files.ts";
 import { receiveUpload, unpackZip, type ZipLimits } from "./receive-upload.ts";
 import { createRecorder, inSlices } from "./create-recorder.ts";
 import { createPackageLocks } from "./package-locks.ts";
+import { imagesOfAuthor } from "./push-quota.ts";
 import { earlierVersion } from "./earlier-version.ts";
 import { requireReplicas } from "./require-replicas.ts";
 import { type Recorded, type RecordedPackage, refuseForeignAuthor } from "./record-package.ts";
@@ -170,7 +171,7 @@ export async function openPublisher(parts: {
 
   const requireImages = (policy: Pick<ImagePolicy, "requirePackage">, { json, author, definitions }: PreparedPackage, signal: AbortSignal) => {
     const images = definitions.map(({ ref, folder: at }) => ({ ref, at: at === "" ? DOCKERFILES : `${DOCKERFILES}/${at}` }));
-    return policy.requirePackage({ name: json.name, author, images, others: () => imagesOfAuthor(store, author, json.name) }, signal);
+    return policy.requirePackage({ name: json.name, author, images, others: () => imagesOfOtherPackages(store, author, json.name) }, signal);
   };
 
   const finish = async (prepared: PreparedPackage, publishing: Publishing): Promise<Published> => {
@@ -266,11 +267,9 @@ export async function openPublisher(parts: {
 }
 
 /** Of the author's other packages, without what was removed. */
-async function imagesOfAuthor(store: Store, authorId: string, butOfPackage: string): Promise<Image[]> {
-  const where = [{ columns: ["package_id"], holds: "authoredBy", value: authorId }] as const;
+async function imagesOfOtherPackages(store: Store, authorId: string, butOfPackage: string): Promise<Image[]> {
   const own = (await store.packages.byName(butOfPackage))?.id;
-  const images = await store.images.some(await store.images.ids({ where }));
-  return images.filter(({ state, packageId }) => state !== "DELETED" && packageId !== own);
+  return (await imagesOfAuthor(store, authorId)).filter(({ packageId }) => packageId !== own);
 }
 
 function tcpWarnings(definitions: readonly Definition[]): string[] {

@@ -23,6 +23,9 @@ export function createCacheNames({ upstreams, mirrorHost }: { upstreams: readonl
   };
 }
 
+/** Names to the cache whose turn a download takes. The proxy alone sets it. */
+export const CACHE_CLIENT_HEADER = "x-berth-cache-client";
+
 /** A cache of other registries, behind the same proxy. */
 export type RegistryCache = {
   names: CacheNames;

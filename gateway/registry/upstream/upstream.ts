@@ -1,7 +1,7 @@
 import { type HttpClient, type HttpFailure, openHttpClient } from "../../../lib/http-client.ts";
 import { createRegistryClient, type RegistryClient, type RegistryCredentials } from "../../../lib/registry-client/registry-client.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { ForwardTarget } from "../../decision.ts";
+import type { ForwardTarget, HeaderLine } from "../../decision.ts";
 import type { Clock } from "../../../lib/clock.ts";
 
 /** The backing registry. Faults of its credentials: UPSTREAM_CREDENTIAL_FAILED, which names the missing action or setting, and never a secret. */
@@ -13,6 +13,11 @@ export type Upstream = RegistryCredentials & {
   basePath: string;
   /** Its own name of a repository (Docker Hub: library/). */
   nameOf(repository: string): string;
+  /**
+   * Header lines of berth's own for a request of this client: its user, or its address if it shows no token. Clients of the same text share what one may have
+   * at a time. Registries of others get none.
+   */
+  clientLines?(client: string): readonly HeaderLine[];
   /** The registry accepted this Authorization: other programs may use it too. */
   accepted?(authorization: string): void;
   /** Before a push to a repository: ECR creates a missing one. Single-flight, cached. */

@@ -59,7 +59,7 @@ t.test("a rule that cannot be checked refuses the image, and the next start chec
     if (isAway) throw new Fault("REGISTRY_UNREACHABLE", "registry.example cannot be reached.");
     return true;
   };
-  const { policy, metrics } = createPolicy({}, { signatures: { keys: ["a.pub"], verify } });
+  const { policy, metrics } = createPolicy({}, { signatures: { signers: ["a.pub"], setting: "BERTH_IMAGE_KEYS", verify } });
   const stand = await openLifecycleFixture(t, {
     imagePolicy: policy,
     driver: (driver) => ({ ...driver, resolve: async (image, call) => ({ ...(await driver.resolve(image, call)), digest: DIGEST }) }),
@@ -80,7 +80,7 @@ t.test("a rule that cannot be checked refuses the image, and the next start chec
 
 t.test("what was validated before its rule came is refused at its next start", async (t) => {
   let isSigned = true;
-  const { policy } = createPolicy({}, { signatures: { keys: ["a.pub"], verify: async () => isSigned } });
+  const { policy } = createPolicy({}, { signatures: { signers: ["a.pub"], setting: "BERTH_IMAGE_KEYS", verify: async () => isSigned } });
   const rules = { ...policy };
   const stand = await openLifecycleFixture(t, {
     imagePolicy: { ...policy, requireStart: (...given) => rules.requireStart(...given) },
@@ -90,7 +90,10 @@ t.test("what was validated before its rule came is refused at its next start", a
   await eventually("it is ready", () => stand.image(imageId).state === "READY");
   // As after a restart, with another key.
   isSigned = false;
-  rules.requireStart = createPolicy({}, { signatures: { keys: ["b.pub"], verify: async () => isSigned } }).policy.requireStart;
+  rules.requireStart = createPolicy(
+    {},
+    { signatures: { signers: ["b.pub"], setting: "BERTH_IMAGE_KEYS", verify: async () => isSigned } },
+  ).policy.requireStart;
   await stand.lifecycle().requestStart(id, USER);
   const { fault } = await stand.reaches(id, "ERROR");
   t.match(fault, { code: "IMAGE_REFUSED", message: /needs a signature of b\.pub/ });
@@ -99,7 +102,10 @@ t.test("what was validated before its rule came is refused at its next start", a
 
 t.test("a digest costs one request and one verification, however often it starts", async (t) => {
   let verified = 0;
-  const { policy, requests } = createPolicy({ maxMb: 1 }, { signatures: { keys: ["a.pub"], verify: async () => ++verified > 0 } });
+  const { policy, requests } = createPolicy(
+    { maxMb: 1 },
+    { signatures: { signers: ["a.pub"], setting: "BERTH_IMAGE_KEYS", verify: async () => ++verified > 0 } },
+  );
   await policy.requirePackage({ name: "demo", author: USER, images: [{ ref: "datagrok/x:1", at: "dockerfiles" }], others: async () => [] }, signal);
   for (let round = 0; round < 3; round++) {
     await policy.requireImage({ ref: "datagrok/x:1", digest: DIGEST, author: USER }, signal);
@@ -134,7 +140,10 @@ const slowRefs = Array.from({ length: 100 }, (_, index) => `slow.example/x${inde
 t.test("a registry that does not answer delays its author's images only", async (t) => {
   const { held, read } = createSlowRegistry();
   const clock = createStillClock(1_000);
-  const { policy } = createPolicy({ maxMb: 1 }, { read, clock, signatures: { keys: ["a.pub"], verify: async () => true } });
+  const { policy } = createPolicy(
+    { maxMb: 1 },
+    { read, clock, signatures: { signers: ["a.pub"], setting: "BERTH_IMAGE_KEYS", verify: async () => true } },
+  );
   const stop = new AbortController();
   const slow = [
     policy.requirePackage(packageOf("mallory", ...slowRefs), stop.signal),
@@ -155,7 +164,8 @@ t.test("a check has a limit, and a silent registry gets no more requests for the
   const { held, read } = createSlowRegistry();
   const clock = createStillClock(1_000);
   const { policy } = createPolicy({ maxMb: 1 }, { read, clock });
-  const start = createPolicy({}, { read, clock, signatures: { keys: ["a.pub"], verify: async () => true } }).policy.requireStart;
+  const start = createPolicy({}, { read, clock, signatures: { signers: ["a.pub"], setting: "BERTH_IMAGE_KEYS", verify: async () => true } }).policy
+    .requireStart;
   const result = start({ ref: "slow.example/x:1", digest: DIGEST, author: USER }, signal).catch((error: unknown) => error);
   await eventually("it is requested", () => held.size === 1);
   await clock.advance(60_000);
@@ -181,7 +191,7 @@ t.test("a check has a limit, and a silent registry gets no more requests for the
 
 t.test("a start whose image is being checked has no start slot", async (t) => {
   const { held, read } = createSlowRegistry();
-  const slow = createPolicy({}, { read, signatures: { keys: ["a.pub"], verify: async () => true } }).policy;
+  const slow = createPolicy({}, { read, signatures: { signers: ["a.pub"], setting: "BERTH_IMAGE_KEYS", verify: async () => true } }).policy;
   let slowId = "";
   const stand = await openLifecycleFixture(t, {
     imagePolicy: {
@@ -200,6 +210,25 @@ t.test("a start whose image is being checked has no start slot", async (t) => {
   await eventually("it is being checked", () => held.size === 1);
   await stand.start(second.id);
   t.equal(stand.row(first.id).state, "STARTING");
+});
+
+t.test("a push obeys the quotas of a publish, with the image in place of its repository's", async (t) => {
+  const { policy, requests, metrics } = createPolicy({ userImages: 2, packageMb: 1 });
+  const image = { ref: "datagrok/x:2", sizeBytes: 500_000, author: USER, packageName: "demo", ofPackage: [], ofOthers: [] };
+  const other = (name: string) => ({ ref: `datagrok/${name}:1`, digest: `sha256:${name}` });
+  await policy.requirePush({ ...image, ofOthers: [other("y")] }, signal);
+  t.same(requests, [], "no registry is read for a count");
+  await t.rejects(policy.requirePush({ ...image, ofPackage: [other("y")], ofOthers: [other("z")] }, signal), {
+    code: "PUSH_REFUSED",
+    message: "With the image datagrok/x:2, its author has 3 images; 2 are allowed (BERTH_IMAGE_USER_COUNT): remove some, or unpublish a package.",
+  });
+  await t.rejects(policy.requirePush({ ...image, sizeBytes: 999_500, ofPackage: [other("y")] }, signal), {
+    code: "PUSH_REFUSED",
+    message: /^With the image datagrok\/x:2, the package demo has images of 1\.00 MB; 1 MB are allowed \(BERTH_IMAGE_PACKAGE_MB\)/,
+  });
+  t.equal(metrics.imageRefusals.at("quota").value, 2);
+  const none = createPolicy({ maxMb: 1 });
+  await none.policy.requirePush({ ...image, sizeBytes: 5_000_000 }, signal);
 });
 
 t.test("where the registry measures another platform's image than the engine has, the engine's numbers count", async (t) => {

@@ -1,31 +1,10 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import t, { type Test } from "tap";
-import { openEngine } from "../../fixtures/engine.ts";
-import { tempFolder } from "../../fixtures/temp-folder.ts";
+import t from "tap";
 import { openDistribution } from "./distribution.ts";
-import { run } from "./run.ts";
+import { build, docker } from "./docker-client.ts";
 import { openStand, type RegistryFixture } from "./stand.ts";
 import { DEV_KEY } from "./token-server.ts";
-
-/** docker with a configuration of its own, against the tests' engine, which takes a loopback address for a registry without TLS. */
-function docker(t: Test) {
-  const config = tempFolder(t);
-  const env = { DOCKER_CONFIG: config, DOCKER_HOST: openEngine().host };
-  const call = (words: string[], input?: string) => run("docker", words, { env, ...(input === undefined ? {} : { input }) });
-  return { call, config };
-}
-
-/** An image of one small layer, which no other test has. */
-async function build(t: Test, call: ReturnType<typeof docker>["call"], tag: string): Promise<void> {
-  const folder = tempFolder(t);
-  mkdirSync(join(folder, "root"));
-  writeFileSync(join(folder, "root/name"), `${tag} ${process.hrtime.bigint()}`);
-  writeFileSync(join(folder, "Dockerfile"), "FROM scratch\nCOPY root /\nEXPOSE 8080\n");
-  const built = await run("docker", ["build", "-q", "-t", tag, folder], { env: { DOCKER_HOST: openEngine().host, DOCKER_BUILDKIT: "0" } });
-  if (built.code !== 0) throw new Error(built.output);
-  t.teardown(() => call(["image", "rm", "-f", tag]));
-}
 
 const login = ({ host }: RegistryFixture, key = DEV_KEY): [words: string[], input: string] => [["login", host, "-u", "any", "--password-stdin"], key];
 

@@ -1,0 +1,51 @@
+import t from "tap";
+import { createIdentity } from "../../../control/identity/open-identity.ts";
+import { createTokenRevocations } from "../../../control/identity/revoked-tokens.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import { createRevokedGrants } from "../../../gateway/registry/verify-token.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
+
+const NOW = 1_800_000_000;
+
+t.test("the tokens of a user who is blocked or removed, or who loses rights, are revoked for as long as they would count", async (t) => {
+  const clock = createStillClock(NOW * 1_000);
+  const store = await openStore({ folder: t.testdir({}), clock });
+  t.teardown(() => store.close());
+  const { users, revokedTokens, ensureAdmin } = createIdentity({ store, clock });
+  const admin = await ensureAdmin("admins-key");
+  for (const login of ["anna", "max", "eve", "zoe"]) await users.add(login, { groups: ["lab"] });
+  t.same(await revokedTokens.all(), []);
+  await users.block("anna", admin);
+  await users.leaveGroup("max", "lab");
+  await users.remove("eve", admin);
+  await users.change("zoe", { friendlyName: "Zoe" });
+  const until = NOW;
+  t.same(
+    await revokedTokens.all(),
+    ["anna", "max", "eve"].map((login) => ({ login, until })),
+  );
+  await users.unblock("anna");
+  t.equal((await revokedTokens.all()).length, 3, "those from before the block stay so");
+
+  await users.block("anna", admin);
+  const restarted = createIdentity({ store, clock });
+  t.same(await restarted.revokedTokens.all(), [{ login: "anna", until }]);
+  await clock.advance(1_801_000);
+  t.same(await revokedTokens.all(), []);
+  t.same(await restarted.revokedTokens.all(), []);
+});
+
+t.test("of very many users, the tokens of all are revoked", async (t) => {
+  const clock = createStillClock(NOW * 1_000);
+  const revocations = createTokenRevocations({ store: { users: { blockedSince: async () => [] } as never }, clock });
+  for (let nth = 0; nth <= 1_000; nth++) revocations.add(`user${nth}`);
+  const revoked = createRevokedGrants();
+  revoked.replace(await revocations.all());
+  const grant = { access: undefined, issuedAt: NOW };
+  t.ok(revoked.has({ ...grant, subject: "user1" }));
+  t.ok(revoked.has({ ...grant, subject: "any" }));
+  t.notOk(revoked.has({ ...grant, subject: "user1", issuedAt: NOW + 1 }));
+  await clock.advance(1_801_000);
+  revoked.replace(await revocations.all());
+  t.notOk(revoked.has({ ...grant, subject: "any" }));
+});
