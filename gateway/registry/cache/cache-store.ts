@@ -31,7 +31,7 @@ export type CacheStore = {
   /** Moves a complete draft to its place. Removes what was not used for longest, if the cache is then too large. */
   keep(file: string, digest: string, size: number): Promise<void>;
   discard(file: string): Promise<void>;
-  /** Bytes of the content, as of the last look. */
+  /** Bytes of the content and of the drafts of other processes, as of the last look. */
   bytes(): number;
   /** Removes what was not used in time, and beyond the size limit what was not used for longest. */
   clean(): Promise<void>;
@@ -39,8 +39,8 @@ export type CacheStore = {
 };
 
 const CLEAN_MS = 3_600_000;
-/** A draft without a write for so long is of a process that died. */
-const LEFT_MS = 24 * 3_600_000;
+/** A draft without a write for so long is of a process that died: a download ends after 30 s without a byte. */
+const LEFT_MS = 3_600_000;
 /** The time of a file is not renewed more often. */
 const USED_MS = 600_000;
 /** Cleaning leaves some space, so that not every new layer begins another one. */
@@ -95,10 +95,15 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
 
   const clean = async () => {
     const now = clock.now();
-    for (const draft of await filesIn(drafts)) if (now - draft.usedAt > LEFT_MS) await rm(draft.file, { force: true });
+    // What other processes load, or left when they died, takes space too. Own drafts are reserved.
+    let others = 0;
+    for (const draft of await filesIn(drafts)) {
+      if (now - draft.usedAt > LEFT_MS) await rm(draft.file, { force: true });
+      else if (!reserved.has(draft.file)) others += draft.size;
+    }
     const files = (await Promise.all(["blobs", "manifests", "tags"].map((kind) => filesIn(join(folder, kind))))).flat();
     files.sort((one, other) => one.usedAt - other.usedAt);
-    let left = files.reduce((sum, { size }) => sum + size, 0);
+    let left = files.reduce((sum, { size }) => sum + size, others);
     const arriving = reservedBytes();
     const isFull = left + arriving > maxBytes;
     let removed = 0;

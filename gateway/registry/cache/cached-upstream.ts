@@ -9,7 +9,7 @@ import type { Metrics } from "../../../lib/metrics/open-metrics.ts";
 import { MANIFEST_TYPES, type RegistryClient, type RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
 import { challengeIn, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { redirectRules } from "../../../lib/registry-client/trusted-hosts.ts";
-import { createFairQueue } from "../../shared-lookups.ts";
+import { createFairQueue, type FairQueueLimits } from "../../shared-lookups.ts";
 import { isRedirect } from "../locations.ts";
 import { challengeUpstream } from "../upstream/challenge-upstream.ts";
 import type { RegistryAddress } from "../upstream/registry-address.ts";
@@ -33,7 +33,8 @@ export type CachedUpstream = {
   name: string;
   /** `reference`: a tag or a digest. */
   manifest(repository: string, reference: string, signal: AbortSignal): Promise<ServedManifest>;
-  blob(repository: string, digest: string, signal: AbortSignal): Promise<ServedBlob>;
+  /** `client`: whose turn a download takes. It ends when every client that waits for it or reads it has left. */
+  blob(repository: string, digest: string, client: string, signal: AbortSignal): Promise<ServedBlob>;
   /** Its size without loading it; undefined if the upstream does not say. */
   blobSize(repository: string, digest: string, signal: AbortSignal): Promise<number | undefined>;
   /** One page of the tags, as the upstream has them now. */
@@ -47,8 +48,8 @@ const CONNECT_MS = 5_000;
 const HEAD_MS = 30_000;
 const SILENCE_MS = 30_000;
 const MAX_REPLY_BYTES = 4 * 1_048_576;
-/** Layers that are loaded at a time, and requests that wait for such a place. */
-const DOWNLOADS = { atOnce: 12, ofOne: 12, waiting: 500, waitingOfOne: 500, waitMs: 60_000 };
+/** Layers that are loaded at a time, of all clients and of one, and requests that wait for such a place. An engine loads three layers of an image at a time. */
+export const DOWNLOADS: FairQueueLimits = { atOnce: 16, ofOne: 8, waiting: 500, waitingOfOne: 200, waitMs: 60_000 };
 const MOST_HOPS = 3;
 /** Below this part of the pull limit berth warns. */
 const LOW_LIMIT = 0.1;
@@ -88,7 +89,8 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
   const pauses = createUpstreamPauses(clock);
   const closing = new AbortController();
   const running = new Map<string, Promise<unknown>>();
-  const downloads = new Map<string, Promise<BlobDownload>>();
+  /** By digest, while a client waits for one or reads it. */
+  const downloads = new Map<string, SharedDownload>();
   const transfers = new Set<Promise<void>>();
   const places = createFairQueue(DOWNLOADS, () => away("too many layers are being loaded"), clock);
   let limit: PullLimit | undefined;
@@ -233,31 +235,61 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
     }
   };
 
-  const beginDownload = async (repository: string, digest: string): Promise<BlobDownload> => {
-    const leave = await places.take("", closing.signal);
+  const beginDownload = (repository: string, digest: string, client: string): SharedDownload => {
     const over = new AbortController();
-    try {
-      const signal = AbortSignal.any([over.signal, closing.signal]);
-      const reply = await send("blob", () => openBlob("GET", repository, digest, signal));
-      if (reply.status !== 200) reply.stream.destroy();
-      requireSuccess(reply.status, repository, `layer ${digest}`);
-      const download = await receiveBlob({ reply, digest, store, over });
-      const end = download.finished
-        .catch((err: unknown) => {
-          if (!over.signal.aborted && !closing.signal.aborted) log.warn({ err, upstream: name, digest }, "registry cache could not load a layer");
-        })
-        .finally(() => {
-          transfers.delete(end);
-          downloads.delete(digest);
+    const signal = AbortSignal.any([over.signal, closing.signal]);
+    let clients = 0;
+    let opened: BlobTransfer | undefined;
+    const forget = () => {
+      if (downloads.get(digest) === download) downloads.delete(digest);
+    };
+    const open = async (): Promise<BlobTransfer> => {
+      const leavePlace = await places.take(client, signal);
+      try {
+        const reply = await send("blob", () => openBlob("GET", repository, digest, signal));
+        if (reply.status !== 200) reply.stream.destroy();
+        requireSuccess(reply.status, repository, `layer ${digest}`);
+        const transfer = (opened = await receiveBlob({ reply, digest, store, signal, isUsed: () => clients > 0 }));
+        const end = transfer.finished
+          .catch((err: unknown) => {
+            if (!signal.aborted) log.warn({ err, upstream: name, digest }, "registry cache could not load a layer");
+          })
+          .finally(async () => {
+            transfers.delete(end);
+            forget();
+            leavePlace();
+            await transfer.closeIfUnused();
+          });
+        transfers.add(end);
+        return transfer;
+      } catch (error) {
+        over.abort(error);
+        leavePlace();
+        throw error;
+      }
+    };
+    const leave = () => {
+      if (--clients > 0) return;
+      if (opened?.hasAllBytes()) return void opened.closeIfUnused();
+      // The next client must not get one that ends.
+      forget();
+      over.abort(new Error("no client waits for this layer any more"));
+    };
+    const download: SharedDownload = {
+      transfer: open(),
+      join: () => {
+        clients++;
+        let hasLeft = false;
+        return () => {
+          if (hasLeft) return;
+          hasLeft = true;
           leave();
-        });
-      transfers.add(end);
-      return download;
-    } catch (error) {
-      over.abort(error);
-      leave();
-      throw error;
-    }
+        };
+      },
+    };
+    downloads.set(digest, download);
+    download.transfer.catch(forget);
+    return download;
   };
 
   /** The head of a blob, behind its redirects, which get no credential. */
@@ -290,20 +322,23 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
         : once(`tag ${repository} ${reference}`, () => byTag(repository, reference));
       return raceAbort(work, signal);
     },
-    blob: async (repository, digest, signal) => {
+    blob: async (repository, digest, client, signal) => {
       const stored = await store.blob(digest);
       if (stored) return { kind: "stored", ...stored };
-      let download = downloads.get(digest);
-      if (download === undefined) {
-        download = beginDownload(repository, digest);
-        downloads.set(digest, download);
-        download.catch(() => downloads.delete(digest));
+      signal.throwIfAborted();
+      const { transfer, join } = downloads.get(digest) ?? beginDownload(repository, digest, client);
+      const leave = join();
+      try {
+        const { size, read } = await raceAbort(transfer, signal);
+        return { kind: "arriving", size, read, leave };
+      } catch (error) {
+        leave();
+        throw error;
       }
-      const { size, join } = await raceAbort(download, signal);
-      return { kind: "arriving", size, ...join() };
     },
     blobSize: async (repository, digest, signal) => {
-      const existing = (await store.blob(digest)) ?? (await downloads.get(digest)?.catch(() => undefined));
+      const arriving = downloads.get(digest)?.transfer.catch(() => undefined);
+      const existing = (await store.blob(digest)) ?? (arriving && (await raceAbort(arriving, signal)));
       if (existing) return existing.size;
       const reply = await send("blob", () => openBlob("HEAD", repository, digest, AbortSignal.any([signal, closing.signal])));
       reply.stream.destroy();
@@ -321,7 +356,7 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
       closing.abort(new Fault("REGISTRY_UNREACHABLE", "The registry proxy is stopping."));
       downloadHttp.close();
       http.close();
-      await Promise.allSettled([...running.values(), ...downloads.values()]);
+      await Promise.allSettled([...running.values(), ...[...downloads.values()].map(({ transfer }) => transfer)]);
       await Promise.all(transfers);
       await upstream.close();
     },
@@ -349,27 +384,41 @@ function openDownloadHttp(clock: Clock): HttpClient {
   });
 }
 
-type BlobDownload = {
+/** A download that several clients share. `join`: of one that waits for its head or reads it; returns the function by which it leaves. */
+type SharedDownload = { transfer: Promise<BlobTransfer>; join(): () => void };
+
+/** A blob that arrives in the cache. */
+type BlobTransfer = {
   size: number | undefined;
-  /** Rejects if it fails, or if every client has left. */
+  read: BlobReader["read"];
+  /** Rejects if it fails, or if its signal aborts. */
   finished: Promise<void>;
-  /** A client reads it. The last one that leaves ends a download that is not complete. */
-  join(): BlobReader;
+  /** Only its place in the cache is missing. */
+  hasAllBytes(): boolean;
+  /** Closes its file if it has ended, and no client reads it. */
+  closeIfUnused(): Promise<void>;
 };
 
 const PIECE = 65_536;
 /** Space for a layer whose size the upstream does not say. */
 const RESERVED_STEP = 64 * 1_048_576;
 
-/** Writes the body to the cache and checks its digest, while clients read what is written. `over` ends the transfer. */
-async function receiveBlob(parts: { reply: HttpStream; digest: string; store: CacheStore; over: AbortController }): Promise<BlobDownload> {
-  const { reply, digest, store, over } = parts;
+/** Writes the body to the cache and checks its digest, while clients read what is written. */
+async function receiveBlob(parts: {
+  reply: HttpStream;
+  digest: string;
+  store: CacheStore;
+  signal: AbortSignal;
+  isUsed(): boolean;
+}): Promise<BlobTransfer> {
+  const { reply, digest, store, signal, isUsed } = parts;
   const size = lengthOf(reply);
   const algorithm = digest.slice(0, digest.indexOf(":"));
   const { file, handle } = await store.draft();
   let space = size ?? RESERVED_STEP;
   try {
     await store.reserve(file, space);
+    signal.throwIfAborted();
   } catch (error) {
     reply.stream.destroy();
     await handle.close();
@@ -377,23 +426,13 @@ async function receiveBlob(parts: { reply: HttpStream; digest: string; store: Ca
     throw error;
   }
   let written = 0;
-  let readers = 0;
   let ended: "complete" | Error | undefined;
   let next = Promise.withResolvers<void>();
   const notify = () => {
     next.resolve();
     next = Promise.withResolvers<void>();
   };
-  const closeIfUnused = async () => {
-    if (ended !== undefined && readers === 0) await handle.close();
-  };
-  const leave = () => {
-    if (--readers === 0 && ended === undefined) {
-      over.abort(new Error("no client reads this layer any more"));
-      reply.stream.destroy();
-    }
-    void closeIfUnused();
-  };
+  const hasAllBytes = () => written === size || ended === "complete";
   const receive = async () => {
     const hash = createHash(algorithm);
     for await (const piece of reply.stream as AsyncIterable<Buffer>) {
@@ -418,11 +457,8 @@ async function receiveBlob(parts: { reply: HttpStream; digest: string; store: Ca
         throw error;
       },
     )
-    .finally(async () => {
-      notify();
-      await closeIfUnused();
-    });
-  async function* read(start: number, end = Number.POSITIVE_INFINITY, signal: AbortSignal): AsyncGenerator<Buffer> {
+    .finally(notify);
+  async function* read(start: number, end = Number.POSITIVE_INFINITY, reader: AbortSignal): AsyncGenerator<Buffer> {
     for (let at = start; at < end;) {
       const progress = next.promise;
       const state = ended;
@@ -434,23 +470,16 @@ async function receiveBlob(parts: { reply: HttpStream; digest: string; store: Ca
         yield buffer.subarray(0, bytesRead);
       } else if (state instanceof Error) throw state;
       else if (state === "complete") return;
-      else await raceAbort(progress, signal);
+      else await raceAbort(progress, reader);
     }
   }
   return {
     size,
+    read,
     finished,
-    join: () => {
-      readers++;
-      let hasLeft = false;
-      return {
-        read,
-        leave: () => {
-          if (hasLeft) return;
-          hasLeft = true;
-          leave();
-        },
-      };
+    hasAllBytes,
+    closeIfUnused: async () => {
+      if (ended !== undefined && !isUsed()) await handle.close();
     },
   };
 }

@@ -1,18 +1,14 @@
-import { once } from "node:events";
 import { createReadStream } from "node:fs";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { Fault } from "../../../lib/fault.ts";
 import type { Metrics } from "../../../lib/metrics/open-metrics.ts";
 import { nextPage } from "../../../lib/registry-client/registry-client.ts";
 import { parseV2Path, splitTarget } from "../authorize.ts";
-import { internalAnswer, registryAnswer } from "../registry-responses.ts";
+import { openPrivateRegistry } from "../private-registry.ts";
 import { socketUpstream } from "../upstream/upstream.ts";
-import { type CacheNames, createCacheNames, type RegistryCache } from "./cached-names.ts";
+import { CACHE_CLIENT_HEADER, type CacheNames, createCacheNames, type RegistryCache } from "./cached-names.ts";
 import { type CachedUpstream, type CachedUpstreamOptions, openCachedUpstream, type ServedBlob } from "./cached-upstream.ts";
 import { openCacheStore } from "./cache-store.ts";
 
@@ -49,6 +45,7 @@ export async function openCache(options: CacheOptions): Promise<RegistryCache & 
   }
 
   const answer = async (request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> => {
+    request.resume();
     const { path, query } = splitTarget(request.url ?? "");
     const v2 = parseV2Path(path);
     if (v2 === undefined || !("repository" in v2)) throw new Fault("ROUTE_NOT_FOUND", "There is no such path in the registry cache");
@@ -95,35 +92,16 @@ export async function openCache(options: CacheOptions): Promise<RegistryCache & 
     }
   };
 
-  const server = createServer((request, response) => {
-    request.resume();
-    const left = new AbortController();
-    response.once("close", () => left.abort(new Error("the client left")));
-    answer(request, response, left.signal).catch((error: unknown) => {
-      if (response.headersSent || left.signal.aborted) return void response.destroy();
-      if (!(error instanceof Fault)) log.error({ err: error }, "registry cache failed");
-      const { status, headers, body } = error instanceof Fault ? registryAnswer(error) : internalAnswer(error);
-      response.writeHead(status, headers.flat()).end(request.method === "HEAD" ? undefined : body);
-    });
-  });
-  server.requestTimeout = 0;
-  const folder = await mkdtemp(join(tmpdir(), "berth-cache-"));
-  const socketPath = join(folder, "cache.sock");
-  server.listen(socketPath);
-  await once(server, "listening");
-  await chmod(socketPath, 0o600);
+  const server = await openPrivateRegistry("registry cache", answer, log);
   log.info({ upstreams: [...opened.keys()], folder: options.folder }, "registry cache is open");
   return {
     names,
     anonymousPull: options.anonymousPull,
-    upstream: socketUpstream(socketPath),
+    upstream: { ...socketUpstream(server.socketPath), clientLines: (client) => [[CACHE_CLIENT_HEADER, client]] },
     close: async () => {
-      server.close();
-      server.closeAllConnections();
-      await once(server, "close");
+      await server.close();
       for (const upstream of opened.values()) await upstream.close();
       await store.close();
-      await rm(folder, { recursive: true, force: true });
     },
   };
 }
@@ -146,7 +124,8 @@ async function answerBlob(
     count("hit");
     return void response.writeHead(200, { ...head, ...(size === undefined ? {} : { "Content-Length": size }) }).end();
   }
-  const blob = await upstream.blob(repository, digest, signal);
+  const client = request.headers[CACHE_CLIENT_HEADER]?.toString() ?? "";
+  const blob = await upstream.blob(repository, digest, client, signal);
   count(blob.kind === "stored" ? "hit" : "miss");
   // A client that has left by now never begins to read: what counts is this response, and not the generator.
   try {

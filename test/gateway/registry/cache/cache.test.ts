@@ -1,51 +1,15 @@
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import t, { type Test } from "tap";
-import { openCache, type CacheOptions } from "../../../../gateway/registry/cache/open-cache.ts";
-import { parseRegistryAddress } from "../../../../gateway/registry/upstream/registry-address.ts";
+import t from "tap";
+import { DOWNLOADS } from "../../../../gateway/registry/cache/cached-upstream.ts";
 import { systemClock } from "../../../../lib/clock.ts";
-import { openLog } from "../../../../lib/log.ts";
-import { openMetrics } from "../../../../lib/metrics/open-metrics.ts";
 import { eventually } from "../../../fixtures/eventually.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { digestOf, MANIFEST } from "../registry-client.ts";
-import { openDistribution } from "../distribution.ts";
-import { openStand } from "../stand.ts";
 import { type Hub, openHub } from "./hub.ts";
+import { ACCEPT, openCached, PULL } from "./open-cached.ts";
 
-const ACCEPT = { accept: MANIFEST };
-const PULL = { scopes: ["repository:docker.io/library/app:pull"] };
-
-/** The proxy in front of a registry, and a cache of the hub beside it. */
-async function openCached(t: Test, hub: Hub, options: Partial<CacheOptions> & { login?: { username: string; password: string } } = {}) {
-  const metrics = openMetrics();
-  const { login, ...more } = options;
-  const cache = await openCache({
-    folder: tempFolder(t),
-    maxBytes: 1e9,
-    unusedMs: 1e9,
-    upstreams: [{ name: "docker.io", address: parseRegistryAddress(`http://${hub.host}`), login }],
-    mirrorHost: undefined,
-    anonymousPull: false,
-    freshMs: 0,
-    redirectHosts: [],
-    metrics,
-    clock: systemClock(),
-    log: openLog({ level: "silent", name: "test" }),
-    ...more,
-  });
-  const stand = await openStand(t, await openDistribution(t), { cache });
-  t.teardown(() => cache.close());
-  const manifest = (reference: string, init: Parameters<typeof stand.call>[1] = {}) =>
-    stand.call(`/v2/docker.io/library/app/manifests/${reference}`, { ...PULL, headers: ACCEPT, ...init });
-  const blob = (digest: string, init: Parameters<typeof stand.call>[1] = {}) =>
-    stand.call(`/v2/docker.io/library/app/blobs/${digest}`, { ...PULL, ...init });
-  const metric = async (name: string) =>
-    (await metrics.snapshot())
-      .filter((one) => one.name === name)
-      .flatMap(({ values }) => values.map(({ labels, value }): Record<string, unknown> & { value: number } => ({ ...labels, value })));
-  return { ...stand, cache, manifest, blob, metric };
-}
+const blobRequests = ({ requests }: Hub) => requests.filter((request) => request.includes("/blobs/")).length;
 
 t.test("an image is loaded once, and then comes from the cache, also while its registry is away", async (t) => {
   const hub = await openHub(t);
@@ -147,6 +111,78 @@ t.test("a layer that every client left is given up, and loaded again by the next
   await eventually("the end of the download", async () => hub.left === 1);
   t.equal(await (await blob(digestOf("layer one"))).text(), "layer one");
   release.resolve();
+});
+
+t.test("a layer whose only client leaves before it begins is given up, and so are those that wait for their turn", async (t) => {
+  const hub = await openHub(t);
+  const layers = Array.from({ length: DOWNLOADS.ofOne + 1 }, (_, nth) => `layer ${nth}`);
+  await hub.push("library/app", "1", ...layers);
+  const { blob, metric } = await openCached(t, hub);
+  const release = Promise.withResolvers<void>();
+  hub.holdHead = release.promise;
+  const left = new AbortController();
+  const answers = layers.map((layer) => blob(digestOf(layer), { signal: left.signal }));
+  await eventually("the downloads", () => blobRequests(hub) === DOWNLOADS.ofOne);
+  left.abort();
+  for (const answer of answers) await t.rejects(answer);
+  await eventually("their end", () => hub.left === DOWNLOADS.ofOne);
+  t.equal(blobRequests(hub), DOWNLOADS.ofOne, "the one that waited was not begun");
+  t.notOk(
+    (await metric("berth_registry_cache_requests_total")).some((one) => one["result"] === "failed"),
+    "a client that leaves is no failure",
+  );
+
+  hub.holdHead = undefined;
+  release.resolve();
+  for (const layer of layers) t.equal(await (await blob(digestOf(layer))).text(), layer, "the next client gets it");
+});
+
+t.test("a client that leaves before the layer begins does not end it for another", async (t) => {
+  const hub = await openHub(t);
+  await hub.push("library/app", "1", "layer one");
+  const { blob, cache } = await openCached(t, hub);
+  const socket = "socketPath" in cache.upstream.target ? cache.upstream.target.socketPath : "";
+  /** Beside the one that listens. */
+  const connections = () => readFileSync("/proc/net/unix", "utf8").split(socket).length - 2;
+  const release = Promise.withResolvers<void>();
+  hub.holdHead = release.promise;
+  const left = new AbortController();
+  const first = blob(digestOf("layer one"), { signal: left.signal });
+  await eventually("the download", () => blobRequests(hub) === 1);
+  const second = blob(digestOf("layer one"));
+  await eventually("the second client", async () => connections() === 2);
+  left.abort();
+  await t.rejects(first);
+  release.resolve();
+  t.equal(await (await second).text(), "layer one");
+});
+
+t.test("clients share the downloads: one that loads many layers leaves places for the others", async (t) => {
+  const hub = await openHub(t);
+  const layers = Array.from({ length: DOWNLOADS.atOnce + 2 }, (_, nth) => `layer ${nth}`);
+  const own = ["of bob", "of an address", "of another address"];
+  await hub.push("library/app", "1", ...layers, ...own);
+  for (const anonymousPull of [false, true]) {
+    const { blob, base, tokens } = await openCached(t, hub, { anonymousPull }, { trusted: ["127.0.0.1"] });
+    const release = Promise.withResolvers<void>();
+    hub.hold = release.promise;
+    hub.requests.length = 0;
+    const headers = { "x-forwarded-for": "10.0.0.1" };
+    const flood = layers.map((layer) => blob(digestOf(layer), { headers }));
+    await eventually("as many as one client may load", () => blobRequests(hub) === DOWNLOADS.ofOne);
+    const as = async (sub: string) => {
+      const access = [{ type: "repository", name: "docker.io/library/app", actions: ["pull"] }];
+      return { authorization: `Bearer ${await tokens.sign({ sub, access })}` };
+    };
+    const other = anonymousPull ? { "x-forwarded-for": "10.0.0.2", "x-berth-cache-client": "address 10.0.0.1" } : await as("bob");
+    const answer = await fetch(`${base}/v2/docker.io/library/app/blobs/${digestOf("of bob")}`, { headers: other });
+    t.equal(answer.status, 200, "at once, though the first client waits");
+    t.equal(blobRequests(hub), DOWNLOADS.ofOne + 1);
+    release.resolve();
+    t.equal(await answer.text(), "of bob");
+    for (const [nth, layer] of layers.entries()) t.equal(await (await flood[nth])?.text(), layer);
+    hub.hold = undefined;
+  }
 });
 
 t.test("only signed-in users pull through the cache, unless all may; a push is refused", async (t) => {
@@ -283,4 +319,23 @@ t.test("what was not pulled for longest goes when the cache is full, and after i
 
   const later = await openCached(t, hub, { folder, clock: { ...systemClock(), now: () => Date.now() + 2e9 } });
   await eventually("all to go", async () => (await later.metric("berth_registry_cache_bytes"))[0]?.value === 0);
+});
+
+t.test("what a process had begun to load before it died counts, and goes after an hour", async (t) => {
+  const hub = await openHub(t);
+  const layers = ["a", "b"].map((letter) => letter.repeat(1_000_000));
+  await hub.push("library/app", "1", ...layers);
+  const folder = tempFolder(t);
+  const draft = join(folder, "drafts", "left");
+  mkdirSync(join(folder, "drafts"));
+  writeFileSync(draft, Buffer.alloc(1_000_000));
+  const { blob, metric } = await openCached(t, hub, { folder, maxBytes: 2_500_000 });
+  const bytesOf = async (of: typeof metric) => (await of("berth_registry_cache_bytes"))[0]?.value;
+  await eventually("it to count", async () => (await bytesOf(metric)) === 1_000_000);
+  for (const layer of layers) await (await blob(digestOf(layer))).text();
+  const isStored = (layer = "") => existsSync(join(folder, "blobs/sha256", digestOf(layer).slice(7, 9), digestOf(layer).slice(7)));
+  await eventually("the first layer to make way for the second", async () => !isStored(layers[0]) && isStored(layers[1]));
+
+  const later = await openCached(t, hub, { folder, maxBytes: 2_500_000, clock: { ...systemClock(), now: () => Date.now() + 2 * 3_600_000 } });
+  await eventually("it to go", async () => !existsSync(draft) && (await bytesOf(later.metric)) === 1_000_000);
 });

@@ -22,10 +22,16 @@ export type Hub = {
   left: number;
   /** Each layer waits for this before its last byte. */
   hold: Promise<void> | undefined;
-  push(repository: string, tag: string, layer: string | Buffer): Promise<string>;
+  /** Each layer waits for this before its first byte. */
+  holdHead: Promise<void> | undefined;
+  /** An image of these layers; the digest of its manifest. */
+  push(repository: string, tag: string, ...layers: (string | Buffer)[]): Promise<string>;
+  /** The same for machines of several kinds, as most images of Docker Hub are; the digest of its index. */
+  pushIndex(repository: string, tag: string, ...layers: (string | Buffer)[]): Promise<string>;
 };
 
 const LIMIT = 100;
+const INDEX = "application/vnd.oci.image.index.v1+json";
 const TOKEN = "hub-token";
 
 /**
@@ -49,7 +55,7 @@ export async function openHub(t: Test, password?: string): Promise<Hub> {
       return void response.end(JSON.stringify({ token: TOKEN, expires_in: 300 }));
     }
     // Where it redirects to there is no token, as at the store of a cloud.
-    if (url.startsWith("/store/")) return pass(request, response, url.slice("/store".length));
+    if (url.startsWith("/store/")) return void pass(request, response, url.slice("/store".length));
     if (headers.authorization !== `Bearer ${TOKEN}`) {
       response.setHeader("WWW-Authenticate", `Bearer realm="http://${hub.host}/token",service="registry.docker.io"`);
       return refuse(response, 401, "UNAUTHORIZED", "authentication required");
@@ -66,13 +72,15 @@ export async function openHub(t: Test, password?: string): Promise<Hub> {
     }
     // Distribution 2 has one page.
     if (url.includes("/tags/list?n=1")) response.setHeader("Link", `<${url}&last=1>; rel="next"`);
-    pass(request, response, url);
+    void pass(request, response, url);
   });
-  const pass = (request: IncomingMessage, response: ServerResponse, path: string) => {
+  const pass = async (request: IncomingMessage, response: ServerResponse, path: string) => {
     const { authorization: _, ...headers } = request.headers;
+    response.once("close", () => (hub.left += response.writableFinished ? 0 : 1));
+    if (path.includes("/blobs/")) await hub.holdHead;
+    if (response.destroyed) return;
     const sent = forward({ port: distribution.port, path, method: request.method, headers }, (received) => {
       response.writeHead(received.statusCode ?? 500, received.headers);
-      response.once("close", () => (hub.left += response.writableFinished ? 0 : 1));
       const { hold } = hub;
       if (hold === undefined || !path.includes("/blobs/")) return void received.pipe(response);
       received.once("data", (piece: Buffer) => {
@@ -99,24 +107,40 @@ export async function openHub(t: Test, password?: string): Promise<Hub> {
     denies: undefined,
     left: 0,
     hold: undefined,
-    push: async (repository, tag, layer) => {
-      const blob = async (content: string | Buffer) => {
-        const begun = await fetch(`${root}/${repository}/blobs/uploads/`, { method: "POST" });
-        const at = new URL(begun.headers.get("location") ?? "");
-        at.searchParams.set("digest", digestOf(content));
-        t.equal((await fetch(at, { method: "PUT", body: content })).status, 201);
-        return { digest: digestOf(content), size: content.length };
-      };
-      const config = {
-        mediaType: "application/vnd.oci.image.config.v1+json",
-        ...(await blob(JSON.stringify({ architecture: "amd64", os: "linux", config: {}, rootfs: { type: "layers", diff_ids: [digestOf(layer)] } }))),
-      };
-      const layers = [{ mediaType: "application/vnd.oci.image.layer.v1.tar", ...(await blob(layer)) }];
-      const manifest = JSON.stringify({ schemaVersion: 2, mediaType: MANIFEST, config, layers });
-      const put = await fetch(`${root}/${repository}/manifests/${tag}`, { method: "PUT", headers: { "content-type": MANIFEST }, body: manifest });
-      t.equal(put.status, 201);
-      return digestOf(manifest);
+    holdHead: undefined,
+    push: async (repository, tag, ...layers) => (await pushImage(repository, tag, layers)).digest,
+    pushIndex: async (repository, tag, ...layers) => {
+      const { digest, size } = await pushImage(repository, `${tag}-amd64`, layers);
+      const platform = { os: "linux", architecture: "amd64" };
+      return (
+        await putManifest(repository, tag, { schemaVersion: 2, mediaType: INDEX, manifests: [{ mediaType: MANIFEST, digest, size, platform }] })
+      ).digest;
     },
+  };
+  const blob = async (repository: string, content: string | Buffer) => {
+    const begun = await fetch(`${root}/${repository}/blobs/uploads/`, { method: "POST" });
+    const at = new URL(begun.headers.get("location") ?? "");
+    at.searchParams.set("digest", digestOf(content));
+    t.equal((await fetch(at, { method: "PUT", body: content })).status, 201);
+    return { digest: digestOf(content), size: content.length };
+  };
+  const putManifest = async (repository: string, tag: string, manifest: { mediaType: string } & Record<string, unknown>) => {
+    const body = JSON.stringify(manifest);
+    const headers = { "content-type": manifest.mediaType };
+    t.equal((await fetch(`${root}/${repository}/manifests/${tag}`, { method: "PUT", headers, body })).status, 201);
+    return { digest: digestOf(body), size: body.length };
+  };
+  const pushImage = async (repository: string, tag: string, layers: readonly (string | Buffer)[]) => {
+    const rootfs = { type: "layers", diff_ids: layers.map(digestOf) };
+    const config = JSON.stringify({ architecture: "amd64", os: "linux", config: {}, rootfs });
+    const described = [];
+    for (const layer of layers) described.push({ mediaType: "application/vnd.oci.image.layer.v1.tar", ...(await blob(repository, layer)) });
+    return putManifest(repository, tag, {
+      schemaVersion: 2,
+      mediaType: MANIFEST,
+      config: { mediaType: "application/vnd.oci.image.config.v1+json", ...(await blob(repository, config)) },
+      layers: described,
+    });
   };
   return hub;
 }
