@@ -15,13 +15,15 @@ export type Vault = {
    * Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing.
    */
   seal(context: SealContext, text: string): Promise<Sealed>;
+  /** As `seal`, for what a client keeps and the store does not. It is no write, unless there is no key yet. After a rotation it opens no longer. */
+  sealForClient(context: SealContext, text: string): Promise<Sealed>;
   /** As `seal`, but checks once that all keys exist. */
   sealAll(secrets: readonly { context: SealContext; text: string }[]): Promise<Sealed[]>;
   /** `what` names it in the fault. Faults: CREDENTIALS_UNREADABLE. */
   open(context: SealContext, sealed: Sealed, what: string): string;
   /**
    * Makes a new key and seals everything anew with it. May be killed at any line: the old key stays until the new rows are durable, and
-   * the next start finishes. Faults: REQUEST_INVALID where a setting gives the key, CREDENTIALS_UNREADABLE.
+   * the next start finishes. Faults: REQUEST_INVALID where a setting gives the key, or several processes share the store; CREDENTIALS_UNREADABLE.
    */
   rotate(): Promise<{ keyId: string; resealed: number }>;
 };
@@ -188,6 +190,10 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
 
   return {
     seal: async (context, text) => seal(await current(), context, text),
+    sealForClient: async (context, text) => {
+      const [key] = ring();
+      return key ? seal(key, context, text) : store.transaction(async () => seal(await current(), context, text));
+    },
     sealAll: async (secrets) => {
       if (secrets.length === 0) return [];
       const key = await current();
@@ -197,6 +203,13 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
     rotate: async () => {
       if (given.length > 0) {
         throw new Fault("REQUEST_INVALID", `The key comes from ${SETTING}: set that to the new key, a comma and the old one, and start berth again.`);
+      }
+      // The new key would be on this process's disk alone, and no other process could lead.
+      if (store.isShared) {
+        throw new Fault(
+          "REQUEST_INVALID",
+          `Other control processes would not have the new key. In each of them set ${SETTING} to the new key, a comma and the old one, and start it again.`,
+        );
       }
       await requireAll();
       const made = newKey();

@@ -5,8 +5,11 @@ import t, { type Test } from "tap";
 import { openCredentials } from "../../../../control/packages/credentials/open-credentials.ts";
 import { type KeyFile, newKey, openKeyFile, openVault, readKey, writeKey } from "../../../../control/packages/credentials/open-vault.ts";
 import { openStore, type Store } from "../../../../control/store/open-store.ts";
+import type { PostgresOptions } from "../../../../control/store/postgres/address.ts";
 import { openLog } from "../../../../lib/log.ts";
 import { createStillClock } from "../../../fixtures/clock.ts";
+import { startPostgres } from "../../../fixtures/postgres.ts";
+import { tempFolder } from "../../../fixtures/temp-folder.ts";
 
 const clock = createStillClock();
 const log = openLog({ level: "silent", name: "test" });
@@ -15,9 +18,9 @@ const VALUES = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: 5432 };
 const CREDENTIAL = { LOGIN: "reader", PASSWORD: "s3cr3t", PORT: "5432" };
 
 /** A package with credentials, and as many processes on its data folder as are opened one after the other. */
-async function openStand(t: Test) {
+async function openStand(t: Test, postgres?: PostgresOptions) {
   const folder = mkdtempSync(join(tmpdir(), "berth-vault-"));
-  const store = await openStore({ folder, clock });
+  const store = await openStore({ folder, clock, postgres });
   t.teardown(async () => {
     await store.close();
     rmSync(folder, { recursive: true });
@@ -146,6 +149,30 @@ t.test("a key in a setting is rotated by a new one in front of it, and takes ove
   await t.rejects(async () => (await open({ given: [writeKey(second)] })).vault.rotate(), { code: "REQUEST_INVALID" });
   await t.rejects(() => environment([writeKey(first)]), { code: "CREDENTIALS_UNREADABLE" });
   t.equal(readKey("c2hvcnQ="), undefined);
+});
+
+t.test("the key of a shared store is rotated by the setting only, so that another process can lead at any time", async (t) => {
+  const server = await startPostgres(t);
+  const { keyFile, open } = await openStand(t, await server.database());
+  const { credentials, vault } = await open();
+  await credentials.replace(target, VALUES);
+  const other = openKeyFile(tempFolder(t));
+  other.write(keyFile.read());
+  const [old] = keyFile.read();
+
+  await t.rejects(() => vault.rotate(), { code: "REQUEST_INVALID", message: /BERTH_CREDENTIALS_KEY/ });
+  t.same(keyFile.read(), [old], "no key is made that only one disk has");
+  t.same(await (await open({ keyFile: other })).credentials.packageEnv("p1"), CREDENTIAL, "the other process can lead");
+
+  const made = newKey();
+  const given = [writeKey(made), writeKey(old ?? made)];
+  for (const file of [keyFile, other]) t.same(await (await open({ keyFile: file, given })).credentials.packageEnv("p1"), CREDENTIAL);
+  rmSync(keyFile.path);
+  rmSync(other.path);
+  for (const file of [keyFile, other]) {
+    const current = await open({ keyFile: file, given: [writeKey(made)] });
+    t.same(await current.credentials.packageEnv("p1"), CREDENTIAL, "the old key can go from each");
+  }
 });
 
 /** A file whose `nth` write is the last thing its process does. */
