@@ -8,6 +8,7 @@ import { flushToDisk, replaceFile } from "../../lib/replace-file.ts";
 import { GATEWAY_TOKEN_FILE } from "../../gateway/contract.ts";
 import { checkIntegrity } from "./check-integrity.ts";
 import { privateFile } from "./data-folder.ts";
+import { USED_FOLDERS } from "./published-files.ts";
 import { storeFault } from "./store-fault.ts";
 
 /**
@@ -99,13 +100,9 @@ function copyOnce({ folder, version, clock }: From, source: string, target: stri
 
 function addFiles(copy: Database, folder: string): boolean {
   const insert = copy.prepare("INSERT OR IGNORE INTO backup_files VALUES (?, ?, ?)");
-  const named = copy.prepare("SELECT DISTINCT files, state = 'DELETED' AS gone FROM images WHERE files <> ''").all() as {
-    files: string;
-    gone: number;
-  }[];
-  for (const { files, gone } of named) {
+  for (const { files, isRequired } of foldersIn(copy)) {
     if (!existsSync(join(folder, files))) {
-      if (gone === 1) continue;
+      if (!isRequired) continue;
       return false;
     }
     try {
@@ -121,6 +118,18 @@ function addFiles(copy: Database, folder: string): boolean {
   const token = join(folder, GATEWAY_TOKEN_FILE);
   if (existsSync(token)) insert.run(GATEWAY_TOKEN_FILE, 0o600, readFileSync(token));
   return true;
+}
+
+/** `isRequired`: an image is run from it. Other folders may be gone, with a deleted image or by a backup that did not have them. */
+function foldersIn(copy: Database): { files: string; isRequired: boolean }[] {
+  // A store of an older berth, which has not started since its update.
+  const hasVersions = copy.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'version_folders'").get() !== undefined;
+  const required = new Set(copy.prepare("SELECT files FROM images WHERE state <> 'DELETED'").pluck().all() as string[]);
+  const used = copy
+    .prepare(hasVersions ? USED_FOLDERS : "SELECT DISTINCT files FROM images WHERE files <> ''")
+    .pluck()
+    .all() as string[];
+  return used.map((files) => ({ files, isRequired: required.has(files) }));
 }
 
 /** Only a hint: a backup that is made is made. Where another user makes it, root mostly, the folder's owner has to be able to read it. */

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { access, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { sql } from "kysely";
+import { Fault } from "../../lib/fault.ts";
 import type { Queries } from "./queries.ts";
 import { storeFault } from "./store-fault.ts";
 
@@ -10,6 +11,9 @@ export const PART_BYTES = 1_048_576;
 
 /** Rows of one transaction; others write in between. */
 const PARTS_AT_ONCE = 8;
+
+/** The published folders in use, as a query: of images, and of the versions to which a package may return. */
+export const USED_FOLDERS = "SELECT files FROM images WHERE files <> '' UNION SELECT files FROM version_folders WHERE files <> ''";
 
 export type PublishedFiles = ReturnType<typeof createPublishedFiles>;
 
@@ -29,9 +33,7 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
   const removeFile = run((values: { folder: string; path: string }) =>
     builder.deleteFrom("published_files").where("folder", "=", values.folder).where("path", "=", values.path),
   );
-  const removeUnused = run(() =>
-    builder.deleteFrom("published_files").where("folder", "not in", builder.selectFrom("images").select("files").where("files", "<>", "")),
-  );
+  const removeUnused = run(() => builder.deleteFrom("published_files").where(sql<boolean>`folder not in (${sql.raw(USED_FOLDERS)})`));
   const list = select((values: { folder: string }) =>
     builder.selectFrom("published_files").select(["path", "part", "mode"]).where("folder", "=", values.folder).orderBy("path").orderBy("part"),
   );
@@ -77,10 +79,16 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
   };
   return {
     isShared,
-    /** Stores a folder of the data folder, unless it is stored already: its name has the hash of its content. */
-    save: async (folder: string): Promise<void> => {
-      if (!isShared || (await anyOf({ folder })).length > 0) return;
-      await store(folder, await pathsIn(join(dataFolder, folder)));
+    /** Stores a folder of the data folder, or nothing of it. False: it is stored already, since its name has the hash of its content. */
+    save: async (folder: string): Promise<boolean> => {
+      if (!isShared || (await anyOf({ folder })).length > 0) return false;
+      try {
+        await store(folder, await pathsIn(join(dataFolder, folder)));
+        return true;
+      } catch (error) {
+        await removeFolder({ folder }).catch(() => undefined);
+        throw error;
+      }
     },
     /** Stores one file anew, a small one, of a folder that is stored. */
     saveFile: async (folder: string, path: string): Promise<void> => {
@@ -101,7 +109,7 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
       const versions = (await foldersIn({ from: `${base}/`, to: `${base}0` })).map(({ folder }) => folder);
       for (const folder of versions) if (dirname(folder) === base && !kept.includes(folder)) await removeFolder({ folder });
     },
-    /** Removes what no image names: its process ended before it recorded the package. */
+    /** Removes what is not in use: its process ended before it recorded the package. */
     removeUnused: async (): Promise<void> => {
       if (isShared) await removeUnused({});
     },
@@ -124,13 +132,18 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
         await handle.close();
       }
     },
-    /** Makes sure that the data folder has the folder. Faults: STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE. */
+    /** Makes sure that the data folder has the folder. Faults: IMAGE_NOT_FOUND, STORE_FULL, STORE_READ_ONLY, DATA_FOLDER_UNUSABLE. */
     fetch: async (folder: string): Promise<void> => {
       const target = join(dataFolder, folder);
       if (!isShared || (await exists(target))) return;
       const draft = join(dataFolder, "incoming", randomUUID());
       try {
         const rows = await list({ folder });
+        if (rows.length === 0)
+          throw new Fault(
+            "IMAGE_NOT_FOUND",
+            `The published files ${folder} are neither in this data folder nor in the database: publish the package again.`,
+          );
         for (const { path, part, mode } of rows) {
           const file = resolve(draft, path);
           if (!file.startsWith(draft + sep)) throw new Error(`a published file lies outside of its folder: ${path}`);
@@ -143,7 +156,6 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
             await handle.close();
           }
         }
-        if (rows.length === 0) return;
         await mkdir(dirname(target), { recursive: true, mode: 0o700 });
         await rename(draft, target).catch(async (error: unknown) => {
           // Another call was first: the same hash is the same content.

@@ -93,8 +93,8 @@ export async function openPackageFiles(
         }
         await place(one.from, to);
         placed.push(to);
-        stored.push(version);
-        await shared.save(version);
+        // What was stored before is in use, although this data folder did not have it.
+        if (await shared.save(version)) stored.push(version);
       }
       return await work();
     } catch (error) {

@@ -9,7 +9,7 @@ import { flushToDisk, replaceFile } from "../../../lib/replace-file.ts";
 import { BACKUP_CONTENT, rememberBackup } from "../backup.ts";
 import { GATEWAY_TOKEN_FILE } from "../../../gateway/contract.ts";
 import { openDataFolder, privateFile } from "../data-folder.ts";
-import { PART_BYTES } from "../published-files.ts";
+import { PART_BYTES, USED_FOLDERS } from "../published-files.ts";
 import { checkBackupFile, endTokens, filesOfBackup } from "../restore.ts";
 import { migrate } from "../schema.ts";
 import { parsePostgresAddress, type PostgresOptions } from "./address.ts";
@@ -236,7 +236,7 @@ async function* filesOfDatabase(client: PoolClient): AsyncGenerator<MovedFile> {
   if (token[0]) yield { path: GATEWAY_TOKEN_FILE, mode: 0o600, bytes: Buffer.from(token[0].text) };
   const { rows: files } = await client.query<{ folder: string; path: string; mode: number; parts: number; size: number }>(
     `SELECT folder, path, max(mode)::int AS mode, count(*)::int AS parts, sum(length(bytes))::float8 AS size FROM published_files
-      WHERE folder IN (SELECT files FROM images) GROUP BY folder, path ORDER BY folder, path`,
+      WHERE folder IN (${USED_FOLDERS}) GROUP BY folder, path ORDER BY folder, path`,
   );
   for (const { folder, path, mode, parts, size } of files) {
     const whole = join(folder, path);
@@ -253,7 +253,7 @@ async function* filesOfDatabase(client: PoolClient): AsyncGenerator<MovedFile> {
 function* filesOfFolder(sqlite: SqliteDatabase, folder: string): Generator<MovedFile> {
   const token = join(folder, GATEWAY_TOKEN_FILE);
   if (existsSync(token)) yield { path: GATEWAY_TOKEN_FILE, mode: 0o600, bytes: readFileSync(token) };
-  const named = sqlite.prepare("SELECT DISTINCT files FROM images WHERE files <> ''").pluck().all() as string[];
+  const named = sqlite.prepare(USED_FOLDERS).pluck().all() as string[];
   for (const files of named) {
     if (!existsSync(join(folder, files))) continue;
     for (const one of readdirSync(join(folder, files), { recursive: true, withFileTypes: true })) {

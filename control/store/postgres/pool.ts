@@ -24,9 +24,7 @@ const NUMBERS = new Set([20, 1_700]);
 export type PostgresPool = {
   /** The address, for messages. */
   readonly name: string;
-  /**
-   * Runs `work` on a connection. `isRepeatable`: where the connection breaks, `work` runs again on another one. Faults: STORE_UNAVAILABLE.
-   */
+  /** Runs `work` on a connection, and again on another one where that breaks: it must be repeatable. Faults: STORE_UNAVAILABLE. */
   use<R>(work: (client: PoolClient) => Promise<R>): Promise<R>;
   /** A connection until `release`; `work` runs on it first, again on another one where it breaks. */
   take(work: (client: PoolClient) => Promise<unknown>): Promise<PoolClient>;

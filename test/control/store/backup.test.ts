@@ -22,12 +22,16 @@ import { restore } from "../../../control/store/restore.ts";
 import { SCHEMA_STEPS } from "../../../control/store/schema.ts";
 import { beforeStep } from "./fixtures/before-step.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
-import { newImage, USER } from "../lifecycle/lifecycle-fixture.ts";
+import { newContainer, newImage, USER } from "../lifecycle/lifecycle-fixture.ts";
 
 const clock = createStillClock();
 const version = "1.2.3";
 const PACKAGE = "33333333-3333-4333-8333-333333333333";
 const FILES = `packages/${PACKAGE}/web/${"a".repeat(64)}`;
+/** Of the version before, to which the package may return. */
+const EARLIER = `packages/${PACKAGE}/web/${"b".repeat(64)}`;
+
+const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 
 /** A data folder with a store, a published folder, keys; the store is open. */
 async function stand(t: Test) {
@@ -73,6 +77,28 @@ t.test("a store that is written to is backed up, and restored elsewhere as it wa
   t.equal(await restored.users.find("later"), undefined);
   t.equal(await restored.sessions.byDigest("signed-in"), undefined, "no session is restored from an old copy");
   t.notOk(existsSync(join(other, "restoring.db")));
+});
+
+t.test("a backup has the files of the versions to which a package may return", async (t) => {
+  const { base, folder, store, file } = await stand(t);
+  const [image] = await store.images.all();
+  const owner = await store.packages.find(PACKAGE);
+  if (!image || !owner) throw new Error("nothing is stored");
+  await store.containers.insert(newContainer(image, CONFIG, 7));
+  await store.images.update(image.id, { files: EARLIER });
+  await store.packageVersions.begin({ packageId: PACKAGE, version: "1.1.0", byUser: USER, restores: undefined }, { before: owner, keep: 5, now: 8 });
+  await store.images.update(image.id, { files: FILES });
+  mkdirSync(join(folder, EARLIER), { recursive: true });
+  writeFileSync(join(folder, EARLIER, "run.sh"), "one");
+  backUp({ folder, file, version, clock });
+  const other = join(base, "other");
+  restore({ folder: other, file, version, clock });
+  t.equal(readFileSync(join(other, EARLIER, "run.sh"), "utf8"), "one");
+
+  rmSync(join(folder, EARLIER), { recursive: true });
+  const without = join(base, "without.db");
+  backUp({ folder, file: without, version, clock });
+  t.ok(existsSync(without), "files of an earlier version that are lost keep nobody from a backup");
 });
 
 t.test("no key is in a backup, and no other user may read it", async (t) => {

@@ -17,6 +17,8 @@ const server = await startPostgres(t);
 const clock = systemClock();
 const version = "1.2.3";
 const FILES = `packages/${PACKAGE}/web/${"a".repeat(64)}`;
+/** Of the version before, to which the package may return. */
+const EARLIER = `packages/${PACKAGE}/web/${"b".repeat(64)}`;
 const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
 /** More than one part of a file. */
 const LARGE = Buffer.alloc(1_500_000, "berth ");
@@ -28,12 +30,19 @@ async function fill(store: Store): Promise<void> {
   await store.devKeys.insert({ digest: "k", userId: USER, id: "1", label: "laptop", createdOn: 7, fromSetting: false });
   await store.sessions.insert({ digest: "s", userId: USER, expiresOn: Number.MAX_SAFE_INTEGER, keyDigest: "k" });
   await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
-  const image = await store.images.insert({ ...newImage("Web", 7), files: FILES });
+  const owner = await store.packages.find(PACKAGE);
+  const image = await store.images.insert({ ...newImage("Web", 7), files: EARLIER });
   for (let index = 0; index < 250; index++) {
     const container = newContainer({ ...image, name: `web-${index}` }, CONFIG, 7);
     await store.containers.insert({ ...container, addresses: [{ host: "10.0.0.1", port: 1_000 + index }] });
+    if (index === 0)
+      await store.packageVersions.begin(
+        { packageId: PACKAGE, version: "1.1.0", byUser: USER, restores: undefined },
+        { before: owner, keep: 5, now: 8 },
+      );
     if (index % 10 === 0) await store.containers.move(container.id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "x", byUser: undefined });
   }
+  await store.images.update(image.id, { files: FILES });
   await store.audit.append(
     {
       at: 1,
@@ -58,6 +67,8 @@ async function filledFolder(t: Test): Promise<string> {
   mkdirSync(join(folder, FILES, "sub"), { recursive: true });
   writeFileSync(join(folder, FILES, "sub/run.sh"), "two", { mode: 0o755 });
   writeFileSync(join(folder, FILES, "large.bin"), LARGE);
+  mkdirSync(join(folder, EARLIER), { recursive: true });
+  writeFileSync(join(folder, EARLIER, "run.sh"), "one");
   writeFileSync(join(folder, "gateways.token"), `${"0".repeat(64)}\n`, { mode: 0o600 });
   return folder;
 }
@@ -85,7 +96,7 @@ t.test("a store comes to PostgreSQL and back with all rows and files", async (t)
   const postgres = await server.database();
   const { rows, files } = await copyToPostgres({ folder, postgres, clock });
   t.ok(rows > 280, `${rows} rows`);
-  t.equal(files, 3);
+  t.equal(files, 4);
   await t.rejects(copyToPostgres({ folder, postgres, clock }), { code: "BACKUP_UNUSABLE" }, "only into an empty database");
 
   const [own, copy] = [await openStore({ folder, clock }), await openStore({ folder: tempFolder(t), clock, postgres })];
@@ -103,6 +114,7 @@ t.test("a store comes to PostgreSQL and back with all rows and files", async (t)
   t.match((await returned.containers.find(first?.id ?? ""))?.state, "PENDING_START");
   t.equal((await returned.containers.all()).length, 250);
   t.equal(readFileSync(join(back, FILES, "sub/run.sh"), "utf8"), "two");
+  t.equal(readFileSync(join(back, EARLIER, "run.sh"), "utf8"), "one", "of the version before too");
   t.equal(statSync(join(back, FILES, "sub/run.sh")).mode & 0o777, 0o700);
   t.ok(readFileSync(join(back, FILES, "large.bin")).equals(LARGE));
   t.equal(readFileSync(join(back, "gateways.token"), "utf8"), readFileSync(join(folder, "gateways.token"), "utf8"));
@@ -142,6 +154,8 @@ t.test("a backup of PostgreSQL is restored into PostgreSQL, which keeps what was
   t.equal(await after.sessions.byDigest("s"), undefined, "no session is restored from an old copy");
   await after.publishedFiles.fetch(FILES);
   t.ok(readFileSync(join(folder, FILES, "large.bin")).equals(LARGE));
+  await after.publishedFiles.fetch(EARLIER);
+  t.equal(readFileSync(join(folder, EARLIER, "run.sh"), "utf8"), "one");
   await after.close();
   await restorePostgres({ folder, postgres, file: kept, version, clock });
   const again = await openStore({ folder, clock, postgres });
@@ -154,6 +168,7 @@ t.test("a backup of PostgreSQL is restored into PostgreSQL, which keeps what was
   t.teardown(() => restored.close());
   t.same((await contentOf(restored)).containers, before.containers);
   t.equal(readFileSync(join(single, FILES, "sub/run.sh"), "utf8"), "two");
+  t.equal(readFileSync(join(single, EARLIER, "run.sh"), "utf8"), "one");
 });
 
 const PROGRAM = join(import.meta.dirname, "../../../../berth.ts");

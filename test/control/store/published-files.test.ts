@@ -1,0 +1,68 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import t from "tap";
+import { openPackageFiles } from "../../../control/packages/publish/package-files.ts";
+import { openStore } from "../../../control/store/open-store.ts";
+import type { PostgresOptions } from "../../../control/store/postgres/address.ts";
+import { systemClock } from "../../../lib/clock.ts";
+import { startPostgres } from "../../fixtures/postgres.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
+
+const server = await startPostgres(t);
+const clock = systemClock();
+const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
+const [EARLIER, CURRENT, UNUSED] = ["a", "b", "c"].map((hash) => `packages/${PACKAGE}/web/${hash.repeat(64)}`) as [string, string, string];
+
+/** A shared store with a package of two versions, whose files this process published, and files that it did not come to record. */
+async function publishTwice(postgres: PostgresOptions): Promise<void> {
+  const folder = tempFolder(t);
+  const store = await openStore({ folder, clock, postgres });
+  await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
+  const owner = await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const image = await store.images.insert({ ...newImage("web", 7), files: EARLIER });
+  await store.containers.insert(newContainer(image, CONFIG, 7));
+  await store.packageVersions.begin({ packageId: PACKAGE, version: "1.1.0", byUser: USER, restores: undefined }, { before: owner, keep: 5, now: 8 });
+  await store.images.update(image.id, { files: CURRENT });
+  for (const files of [EARLIER, CURRENT, UNUSED]) {
+    mkdirSync(join(folder, files), { recursive: true });
+    writeFileSync(join(folder, files, "Dockerfile"), `FROM scratch # ${files}`);
+    await store.publishedFiles.save(files);
+  }
+  await store.close();
+}
+
+t.test("the next leader has the files of earlier versions too, to which packages may return", async (t) => {
+  const postgres = await server.database();
+  await publishTwice(postgres);
+  const folder = tempFolder(t);
+  const store = await openStore({ folder, clock, postgres });
+  t.teardown(() => store.close());
+  for (const files of [EARLIER, CURRENT]) {
+    await store.publishedFiles.fetch(files);
+    t.equal(readFileSync(join(folder, files, "Dockerfile"), "utf8"), `FROM scratch # ${files}`);
+  }
+  t.notOk(await store.publishedFiles.has(UNUSED, "Dockerfile"), "what no package recorded is removed");
+  await t.rejects(store.publishedFiles.fetch(UNUSED), { code: "IMAGE_NOT_FOUND", message: /publish the package again/ });
+  t.notOk(existsSync(join(folder, UNUSED)));
+});
+
+t.test("a publish that fails at a new leader removes no stored files of the same content", async (t) => {
+  const postgres = await server.database();
+  await publishTwice(postgres);
+  const folder = tempFolder(t);
+  const store = await openStore({ folder, clock, postgres });
+  t.teardown(() => store.close());
+  const files = await openPackageFiles(folder, async () => true, store.publishedFiles);
+  const place = async (hash: string) => {
+    const from = await files.incoming();
+    writeFileSync(join(from, "Dockerfile"), "FROM scratch");
+    return files.placing(PACKAGE, [{ from, folder: "web", hash }], new AbortController().signal, async () => {
+      throw new Error("refused");
+    });
+  };
+  await t.rejects(place("b".repeat(64)), { message: "refused" });
+  t.ok(await store.publishedFiles.has(CURRENT, "Dockerfile"), "an image is run from them");
+  await t.rejects(place("d".repeat(64)), { message: "refused" });
+  t.notOk(await store.publishedFiles.has(`packages/${PACKAGE}/web/${"d".repeat(64)}`, "Dockerfile"), "those of the failed publish are removed");
+});
