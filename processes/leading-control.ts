@@ -180,7 +180,7 @@ export async function openLeadingControl(
     clock,
     log,
   });
-  await endSessionsAtRest(store, lifecycle);
+  await endSessionsAtRest(store, lifecycle, log);
   const publisher = await openPublisher({
     store,
     lifecycle,
@@ -310,6 +310,8 @@ export async function openLeadingControl(
       // First the feeds: then gateways hold what comes for the API until another one leads.
       await feed.close();
       const ended = Promise.all([lifecycle.close(), series.close(), webhookSender.close()]);
+      // It may fail before it is awaited: the store may be away, and often is the reason to stop.
+      ended.catch(() => undefined);
       if (leader) await clock.sleep(API_ENDS_MS);
       isEnding = true;
       await api?.close();

@@ -50,7 +50,11 @@ export function findParent(): Parent | undefined {
       return released.resolve();
     }
     if (order.kind === "ping") return void send({ kind: "pong" });
-    if (order.kind === "metrics") return void counted().then((metrics) => send({ kind: "metrics", metrics }));
+    // Without a reply, the parent serves what the other processes counted.
+    if (order.kind === "metrics")
+      return void counted()
+        .then((metrics) => send({ kind: "metrics", metrics }))
+        .catch(() => undefined);
     if (!sent) return undefined;
     hasHandle = true;
     ({ besideControl } = order);

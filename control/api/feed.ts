@@ -103,23 +103,24 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     },
   };
 
-  const answer: FeedHandler = async (request, response, from) => {
+  const respond = async (request: IncomingMessage, response: ServerResponse, from: "here" | "elsewhere"): Promise<void> => {
     const [path = "", query] = (request.url ?? "").split("?", 2);
     if (request.method === "GET" && request.url?.startsWith(LEADER_FEED)) return streamLeader(deps, followers, response);
     if (request.method === "GET" && path === "/feed")
       return streamChanges(deps, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
     const handler = request.method === "POST" && Object.hasOwn(handlers, path) ? handlers[path] : undefined;
-    const result = handler
-      ? readBody(request).then((body) => handler(body, () => goneSignal(response)))
-      : Promise.reject(new Fault("ROUTE_NOT_FOUND", "The feed has no such route."));
-    await result.then(
-      (body) => send(response, body ? 200 : 204, body),
-      (error: unknown) => {
-        if (!(error instanceof Fault)) log.error({ err: error, url: request.url }, "unexpected error");
-        const fault = error instanceof Fault ? error : new Fault("INTERNAL", "An internal error occurred.");
-        send(response, fault.status, fault.toJSON());
-      },
-    );
+    if (!handler) throw new Fault("ROUTE_NOT_FOUND", "The feed has no such route.");
+    const body = await handler(await readBody(request), () => goneSignal(response));
+    send(response, body ? 200 : 204, body);
+  };
+  const answer: FeedHandler = (request, response, from) => {
+    respond(request, response, from).catch((error: unknown) => {
+      if (!(error instanceof Fault)) log.error({ err: error, url: request.url }, "unexpected error");
+      // A stream that has begun: its gateway connects again.
+      if (response.headersSent) return void response.destroy();
+      const fault = error instanceof Fault ? error : new Fault("INTERNAL", "An internal error occurred.");
+      send(response, fault.status, fault.toJSON());
+    });
   };
   const server = createServer((request, response) => answer(request, response, "here"));
 

@@ -1,5 +1,6 @@
 import { createHash, createHmac, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { Container } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
@@ -86,7 +87,7 @@ export async function containerToken({ store, vault }: { store: Store; vault: Va
 }
 
 /** Forgets the sessions of containers that rest, now and whenever one comes to rest: the next start makes its own. What lies frozen keeps its, to go on with. */
-export async function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">): Promise<() => void> {
+export async function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle, "watch">, log: Pick<Log, "error">): Promise<() => void> {
   const isAtRest = ({ state, pausedOn }: Pick<Container, "state" | "pausedOn">) =>
     state === "USER_STOPPED" || (state === "SYSTEM_STOPPED" && pausedOn === undefined);
   const end = (id: string) =>
@@ -96,14 +97,13 @@ export async function endSessionsAtRest(store: Store, lifecycle: Pick<Lifecycle,
       if (container && isAtRest(container)) await store.sessions.removeByContainer(id);
     });
   for (const { containerId = "" } of await store.sessions.ofContainers()) await end(containerId);
-  return lifecycle.watch(async (change) => {
-    try {
-      const container = "container" in change ? (change.replica ?? change.container) : undefined;
-      if (container && isAtRest(container)) await end(container.id);
-    } catch (error) {
-      // A full disk must not block other listeners. The state alone makes the token invalid.
-      if (!(error instanceof Fault)) throw error;
-    }
+  return lifecycle.watch((change) => {
+    const container = "container" in change ? (change.replica ?? change.container) : undefined;
+    if (!container || !isAtRest(container)) return;
+    end(container.id).catch((err: unknown) => {
+      // A store that cannot be written: the state alone makes the token invalid.
+      if (!(err instanceof Fault)) log.error({ err, container: container.id }, "unexpected error");
+    });
   });
 }
 

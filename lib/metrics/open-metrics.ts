@@ -1,3 +1,4 @@
+import { Fault } from "../fault.ts";
 import { METRICS, type MetricRow } from "./table.ts";
 
 type CellOf<Row> = Row extends { type: "histogram" } ? Spread : Count;
@@ -102,7 +103,7 @@ class Family<Labels extends readonly string[], Cell extends Count | Spread> {
     return cell;
   }
 
-  /** For a gauge: `look` runs before each snapshot, and sets the values. */
+  /** For a gauge: `look` runs before each snapshot, and sets the values. Where it fails with a fault, the gauge has none: a store that cannot be read. */
   look(look: (family: Family<Labels, Cell>) => Promise<void> | void): void {
     this.#looks.push(look);
   }
@@ -110,7 +111,12 @@ class Family<Labels extends readonly string[], Cell extends Count | Spread> {
   async snapshot(): Promise<Snapshot> {
     // There may be fewer labels than before: a state that no container has any more.
     if (this.#looks.length > 0) this.#cells.clear();
-    for (const look of this.#looks) await look(this);
+    try {
+      for (const look of this.#looks) await look(this);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      this.#cells.clear();
+    }
     if (this.#cells.size === 0) return [];
     const { name, type, says, across = "sum" } = this.#row;
     const values = [...this.#cells.values()].flatMap(({ labels, cell }) => samples(name, labels, cell));

@@ -1,3 +1,5 @@
+import { fork } from "node:child_process";
+import { join } from "node:path";
 import { constants, PerformanceObserver } from "node:perf_hooks";
 import { cachedDataVersionTag, getHeapStatistics } from "node:v8";
 import t from "tap";
@@ -43,6 +45,19 @@ t.test("a large heap is left to V8: to collect it would hold up requests", async
   await clock.advance(AFTER_MS);
   await eventually("the report of the second", async () => requested > before);
   t.equal(requested, before + 1, "only that of the small heap");
+});
+
+t.test("a process whose metrics cannot be collected lives on", async (t) => {
+  const child = fork(join(import.meta.dirname, "fixtures/failing-metrics.ts"), { stdio: ["ignore", "inherit", "inherit", "ipc"] });
+  t.teardown(() => child.kill("SIGKILL"));
+  const replies: unknown[] = [];
+  child.on("message", (report: { kind: string }) => replies.push(report.kind));
+  child.send({ kind: "metrics" });
+  child.send({ kind: "ping" });
+  await eventually("it answers a ping", () => replies.length > 0);
+  child.send({ kind: "ping" });
+  await eventually("it goes on answering", () => replies.length > 1);
+  t.same([replies, child.exitCode], [["pong", "pong"], null]);
 });
 
 t.test("a process that ends earlier collects nothing", async (t) => {

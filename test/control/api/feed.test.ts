@@ -7,6 +7,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openFeed } from "../../../control/api/feed.ts";
 import { type ContainerView, type FeedLine, viewOffWire } from "../../../gateway/contract.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { openLog } from "../../../lib/log.ts";
 import { viewOf } from "../../../control/lifecycle/changes.ts";
@@ -20,6 +21,8 @@ async function openTestFeed(
   t: Test,
   looked: (stand: LifecycleFixture) => void = () => {},
   storeWentBack: (revisions: { seen: number; found: number }) => void = () => {},
+  /** Called before the store's revision is read. */
+  readRevision: () => Promise<void> = async () => {},
 ) {
   const stand = await openLifecycleFixture(t);
   // A socket's path may have 107 bytes only.
@@ -41,6 +44,10 @@ async function openTestFeed(
       storeWentBack,
       store: {
         ...stand.store(),
+        revision: async () => {
+          await readRevision();
+          return stand.store().revision();
+        },
         containers: {
           ...stand.store().containers,
           toView: (after, most) => {
@@ -390,6 +397,26 @@ t.test("a gateway is given a long list whole, however much that is, in lines of 
   t.ok(held() === (await kept()), "what was sent is the state");
   t.ok(all().length >= 3 && all().every(({ containers }) => containers.length <= 500));
   t.equal(all().filter(({ more }) => !more).length, 1, "and only the last says that it is");
+});
+
+t.test("a gateway that connects while the store cannot be read is refused, and control goes on", async (t) => {
+  let isAway = true;
+  const readRevision = async () => {
+    if (isAway) throw new Fault("STORE_UNAVAILABLE", "The database does not answer.");
+  };
+  const { socketPath } = await openTestFeed(t, undefined, undefined, readRevision);
+  const status = await new Promise<number | undefined>((resolve, reject) => {
+    httpRequest({ socketPath, path: "/feed" }, (response) => {
+      response.resume();
+      resolve(response.statusCode);
+    })
+      .on("error", reject)
+      .end();
+  });
+  t.equal(status, 503);
+  isAway = false;
+  const { lines } = listen(t, socketPath);
+  await eventually("the gateway has everything", () => lines.some(({ kind }) => kind === "all"));
 });
 
 t.test("a store that is older than what a gateway has seen of it is reported, and the gateway gets its state", async (t) => {

@@ -12,6 +12,7 @@ import { openKeyFile, openVault } from "../../../control/packages/credentials/op
 import { openStore } from "../../../control/store/open-store.ts";
 import { openLog } from "../../../lib/log.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 import { newContainer, newImage, USER } from "../lifecycle/lifecycle-fixture.ts";
 
 const clock = createStillClock();
@@ -67,7 +68,7 @@ t.test("until it rests, each start of a definition for a user hands over the sam
       tell = listener;
       return () => {};
     };
-    await endSessionsAtRest(store, { watch });
+    await endSessionsAtRest(store, { watch }, log);
     t.equal(await token({ requestedBy: OTHER }), next, "it runs");
     await enter("SYSTEM_STOPPED");
     await store.containers.update(container.id, { pausedOn: 1 });
@@ -75,7 +76,7 @@ t.test("until it rests, each start of a definition for a user hands over the sam
     // What it writes comes before the next write.
     await store.transaction(async () => undefined);
     t.equal(await identity.who(next), undefined, "it is frozen, and its token has no user");
-    await endSessionsAtRest(store, { watch: () => () => {} });
+    await endSessionsAtRest(store, { watch: () => () => {} }, log);
     t.equal(await token(), next, "but it is to go on with what it has");
     await enter("USER_STOPPED");
     tell({ seq: 1, container: (await store.containers.find(container.id)) ?? container });
@@ -83,9 +84,27 @@ t.test("until it rests, each start of a definition for a user hands over the sam
     await store.transaction(async () => undefined);
     t.same(await store.sessions.ofContainers(), []);
     t.not(await token(), next);
-    await endSessionsAtRest(store, { watch: () => () => {} });
+    await endSessionsAtRest(store, { watch: () => () => {} }, log);
     t.same(await store.sessions.ofContainers(), [], "also where the process died before it learned of the stop");
   });
+});
+
+t.test("a store that fails in a way of its own while a session ends is in the log, and ends no process", async (t) => {
+  const { store, container, enter } = await openStand(t);
+  const logged: unknown[] = [];
+  let tell: (change: EntityChange) => void = () => {};
+  const watch: Lifecycle["watch"] = (listener) => {
+    tell = listener;
+    return () => {};
+  };
+  const transaction = async () => {
+    throw new TypeError("The database connection is not open");
+  };
+  await endSessionsAtRest({ ...store, transaction }, { watch }, { error: (fields) => void logged.push(fields) });
+  await enter("USER_STOPPED");
+  tell({ seq: 1, container: (await store.containers.find(container.id)) ?? container });
+  await eventually("it is logged", () => logged.length === 1);
+  t.match(logged, [{ err: { message: /not open/ }, container: container.id }]);
 });
 
 t.test("a container's token counts in the states in which it may run, and in no other", async (t) => {

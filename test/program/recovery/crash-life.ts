@@ -95,16 +95,11 @@ export async function live(killedAt?: number, pausedMs = 0, database: StoreDatab
       limits: ZIP_LIMITS,
     });
     if (!(await store.users.find(USER.id))) await store.users.insert({ ...USER, friendlyName: "Ada", createdOn: 1 });
-    await endSessionsAtRest(store, {
-      watch: (listener) =>
-        lifecycle.watch(async (change) => {
-          try {
-            await Promise.resolve(listener(change));
-          } catch (error) {
-            // At the moment of death there is no one to get the failure.
-            if (!(error instanceof Killed)) throw error;
-          }
-        }),
+    await endSessionsAtRest(store, lifecycle, {
+      error: ({ err }) => {
+        // At the moment of death there is no one to get the failure.
+        if (!(err instanceof Killed)) throw err;
+      },
     });
     await lifecycle.start();
     return { store, lifecycle, publisher, close: async () => own.close() };
