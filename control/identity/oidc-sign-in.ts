@@ -62,7 +62,7 @@ export type OidcSignInDeps = {
   rules: OidcRules;
   store: Store;
   identity: Pick<ControlIdentity, "users" | "sessions" | "openSession">;
-  vault: Pick<Vault, "seal" | "open">;
+  vault: Pick<Vault, "sealForClient" | "open">;
   clock: Clock;
   log: Log;
 };
@@ -115,7 +115,8 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
     }
   };
   const seal = async (context: readonly string[], value: object): Promise<string> => {
-    const { keyId, box } = await store.transaction(() => vault.seal(context, JSON.stringify(value)));
+    // No write: clients without a session could keep the store's writer busy.
+    const { keyId, box } = await vault.sealForClient(context, JSON.stringify(value));
     return `${keyId}.${box}`;
   };
   const unseal = <T extends { until: number }>(context: readonly string[], sealed: string): T => {

@@ -124,6 +124,20 @@ t.test("what finishes a sign-in is sealed, for one purpose and a quarter of an h
   t.notOk(forging.requests.some(({ path }) => path === "/token"));
 });
 
+t.test("to begin a sign-in, for which no credential is needed, writes nothing into the store", async (t) => {
+  const { signIn, store } = await openSignIn(t);
+  await signIn.begin(REDIRECT);
+  let writes = 0;
+  const { transaction } = store;
+  store.transaction = (work, options) => {
+    writes++;
+    return transaction(work, options);
+  };
+  for (let nth = 0; nth < 3; nth++) await signIn.begin(REDIRECT);
+  await signIn.beginDevice(PEER);
+  t.equal(writes, 0);
+});
+
 t.test("another control process with the same store finishes what one began", async (t) => {
   const opened = await openSignIn(t);
   const { url, sealed, state } = await opened.signIn.begin(REDIRECT);
