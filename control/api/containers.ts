@@ -127,9 +127,13 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       },
       handle: async (request) => {
         const caller = authorization.caller(request);
-        const live = await find(request.params.id);
-        await requireManage(store, caller, live.container.packageId);
-        await lifecycle.remove(live.container.id);
+        // In one transaction: a publish or a change of groups in between would have changed the rights.
+        const live = await store.transaction(async () => {
+          const current = await find(request.params.id);
+          await requireManage(store, caller, current.container.packageId);
+          await lifecycle.remove(current.container.id);
+          return current;
+        });
         return toJson(live, caller);
       },
     }),
@@ -185,6 +189,7 @@ async function saveContainer(
     friendlyName: body.friendlyName || undefined,
     config: body.config ?? undefined,
     environmentVars: body.environmentVars ?? undefined,
+    by: { userId: caller.userId, admin: caller.admin },
   };
   if (existing) {
     await requireManage(store, caller, existing.container.packageId);

@@ -134,6 +134,11 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     .list((query, values: { packageId: string }) =>
       query.where("package_id", "=", values.packageId).where(dialect.member("config", "dependsOn"), "is not", null).orderBy("name"),
     );
+  const replicatedOf = table
+    .pick("id", "name", "config")
+    .list((query, values: { packageId: string }) =>
+      query.where("package_id", "=", values.packageId).where(LISTED).where(dialect.member("config", "replicas"), "is not", null).orderBy("name"),
+    );
   const byImage = table.list((query, values: { imageId: string }) => query.where("image_id", "=", values.imageId).orderBy("name").orderBy("id"));
   const ofImages = ofPackage.list((query, values: { ids: string }) =>
     query.where("image_id", "in", dialect.elements(values.ids)).where(OWN).orderBy("name").orderBy("id"),
@@ -144,7 +149,16 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
       .set({ package_id: values.packageId, folder: dialect.entry(values.folders, "id") })
       .where("id", "in", dialect.elements(values.ids)),
   );
-  const services = select(() => builder.selectFrom("containers").select(["service", "package_id as packageId"]).where(LIVE).orderBy("service"));
+  const services = select(() => builder.selectFrom("containers").select(["service", "package_id as packageId"]).where(LISTED).orderBy("service"));
+  const imagesOfEach = select((values: { after: string; most: number }) =>
+    raw(
+      sql<{ id: string; name: string; ref: string; digest: string | null; deployedRef: string | null; deployedDigest: string | null }>`
+        select containers.id, containers.name, images.ref, images.digest, ${dialect.member("deployed", "ref")} as "deployedRef",
+            ${dialect.member("deployed", "digest")} as "deployedDigest"
+          from containers join images on images.id = containers.image_id
+          where containers.id > ${values.after} and replica_of is null and images.state <> 'DELETED' order by containers.id limit ${values.most}`,
+    ),
+  );
   const deployed = table
     .pick("deployed")
     .list((query) => query.where(sql<boolean>`deployed is not null and (not ${STOPPED} or paused_on is not null)`));
@@ -291,9 +305,9 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     all: () => all({}),
     /** The next so many after this id, in the order of ids, which begins after "". */
     toView: (after: string, most: number) => toView({ after, most }),
-    /** Those of which something may become by itself, or that are to run: all but what rests as desired. */
     /** Queue workers that run and may be stopped for idleness. */
     idleWorkers: () => idleWorkers({}),
+    /** Those of which something may become by itself, or that are to run: all but what rests as desired. */
     atWork: () => atWork({}),
     /** Of a time that has not come: their state, if it is not to rest, was entered after `now`, or nothing is tried before `latest`. */
     ofTheFuture: (now: number, latest: number) => ofTheFuture({ now: Math.trunc(now), latest: Math.trunc(latest) }),
@@ -312,6 +326,8 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     ofFolders: (packageId: string, folders: readonly string[]) => ofFolders({ packageId, folders: JSON.stringify(folders) }),
     /** Its further replicas, in the order of their numbers. */
     replicasOf: (id: string) => replicasOf({ id }),
+    /** Those of a package whose configuration has replicas. */
+    replicatedOf: (packageId: string) => replicatedOf({ packageId }),
     /** All further replicas, and the containers whose configuration has some. */
     replicated: () => replicated({}),
     byImage: (imageId: string) => byImage({ imageId }),
@@ -320,14 +336,22 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     moveToPackage: (packageId: string, folders: Readonly<Record<string, string>>) =>
       moveToPackage({ packageId, folders: JSON.stringify(folders), ids: JSON.stringify(Object.keys(folders)) }),
     ...createListings(queries, "containers", LISTED, table),
-    /** Their names at the orchestrator. */
+    /** Their names at the orchestrator, without those of further replicas. */
     services: () => services({}),
     /** What their containers run, or may: only of one that is stopped, and is not paused, it is certain that nothing does. */
     deployed: async () => (await deployed({})).flatMap(({ deployed: image }) => image ?? []),
+    /** What the next so many after this id, in the order of ids, will run, and what they have run last. */
+    imagesOfEach: async (after: string, most: number) =>
+      (await imagesOfEach({ after, most })).map(({ id, name, ref, digest, deployedRef, deployedDigest }) => ({
+        id,
+        name,
+        image: { ref, digest: digest ?? undefined },
+        deployed: deployedRef === null ? undefined : { ref: deployedRef, digest: deployedDigest ?? undefined },
+      })),
     adopted: () => adopted({}),
     /** Those at rest of which something may be paused at the orchestrator. */
     paused: () => paused({}),
-    /** Those that rest until their warm hours come. */
+    /** What a prediction of their use needs of these. */
     toWarm: (ids: readonly string[]) => toWarmOf({ ids: JSON.stringify(ids) }),
     /** Those with hours beside their keep_warm. */
     warmed: () => warmed({}),
@@ -339,6 +363,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
       const [sum] = await (ids ? livedOf({ from, to, ids: JSON.stringify(ids) }) : lived({ from, to }));
       return { ms: sum?.ms ?? 0, mbSeconds: sum?.mbSeconds ?? 0 };
     },
+    /** Those that rest until their warm hours come. */
     keptWarm: async () => (await keptWarm({})).map(({ id }) => id),
     /** Those with a limit of requests. */
     limited: () => limited({}),
@@ -428,10 +453,20 @@ function comparable({ desiredInstances, stopFor, generation }: DecidedOn) {
 
 export type Tombstones = ReturnType<typeof createTombstones>;
 
+/**
+ * How long a cleared tombstone stays: a machine that was away may come back with the service, which is removed then. Later it is an orphan, which an
+ * administrator removes.
+ */
+const KEPT_MS = 365 * 24 * 3_600_000;
+/** Each time all of them are read. */
+const PRUNE_MS = 3_600_000;
+
 export function createTombstones(queries: Queries) {
   const table = createEntityTable(queries, "tombstones", "id");
   const some = table.list((query, values: { ids: string }) => query.where("id", "in", queries.dialect.elements(values.ids)));
   const open = table.list((query) => query.where("cleared_on", "is", null));
+  const removeBefore = queries.run((values: { before: number }) => queries.builder.deleteFrom("tombstones").where("cleared_on", "<", values.before));
+  let prunedOn = 0;
   const adopted = table.first((query, values: { service: string }) =>
     query.where("cleared_on", "is", null).where("service", "=", values.service).where("adopted", "is not", null),
   );
@@ -444,6 +479,12 @@ export function createTombstones(queries: Queries) {
     open: () => open({}),
     /** A service of it was observed after all, whatever its name. */
     reopen: (id: string, service: string) => table.update(id, { service, clearedOn: undefined }),
-    clear: (id: string, now: number) => table.update(id, { clearedOn: now }),
+    clear: async (id: string, now: number) => {
+      if (now - prunedOn > PRUNE_MS) {
+        prunedOn = now;
+        await removeBefore({ before: Math.trunc(now) - KEPT_MS });
+      }
+      return table.update(id, { clearedOn: now });
+    },
   };
 }

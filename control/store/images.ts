@@ -12,6 +12,9 @@ const AT_WORK = sql<boolean>`(state not in ('READY', 'DELETED') or fault is not 
 /** What a publish needs of the images that its package has, without the texts. */
 export type PackageImage = Pick<Image, "id" | "folder" | "files" | "state">;
 
+/** By what an image is found in a registry. */
+export type ImageInRegistry = Pick<Image, "id" | "name" | "version" | "ref" | "digest" | "resolvedId" | "state" | "mutable">;
+
 export type Images = ReturnType<typeof createImages>;
 
 export function createImages(queries: Queries, history: Pick<History, "append" | "appendToImages">) {
@@ -19,6 +22,14 @@ export function createImages(queries: Queries, history: Pick<History, "append" |
   const table = createEntityTable(queries, "images", "id");
   const brief = table.pick("id", "folder", "files", "state");
   const all = table.list((query) => query.orderBy("name").orderBy("id"));
+  const inRegistry = table.pick("id", "name", "version", "ref", "digest", "resolvedId", "state", "mutable");
+  const inUse = inRegistry.list((query) => query.where("state", "<>", "DELETED").orderBy("id"));
+  const ofRepository = inRegistry.list((query, values: { repository: string }) =>
+    query
+      .where(dialect.contains(sql.ref("ref"), sql`${values.repository}`))
+      .where("state", "<>", "DELETED")
+      .orderBy("id"),
+  );
   const ofContainer = table.first((query, values: { id: string }) =>
     query.where(sql<boolean>`id = (select image_id from containers where id = ${values.id})`),
   );
@@ -88,6 +99,10 @@ export function createImages(queries: Queries, history: Pick<History, "append" |
     find: table.find,
     ofContainer: (id: string) => ofContainer({ id }),
     all: () => all({}),
+    /** All that are not deleted. */
+    inUse: () => inUse({}),
+    /** Those of them whose reference has this text in it, which others may have too. */
+    ofRepository: (repository: string) => ofRepository({ repository }),
     /** Those that cannot be run as they are, and are not deleted. */
     unready: () => unready({}),
     /** Those of which something may become by itself; of thousands, few. */

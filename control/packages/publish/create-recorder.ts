@@ -1,3 +1,4 @@
+import type { Driver } from "../../../drivers/driver.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 import type { User } from "../../model/entities.ts";
@@ -20,6 +21,8 @@ export function createRecorder(deps: {
   environment: string;
   /** Earlier versions of each package that stay for a rollback. */
   keepVersions?: number | undefined;
+  /** The driver runs several instances of a container. Default: no. */
+  replicas?: (() => Driver["replicas"]) | undefined;
   clock: Clock;
 }) {
   const { store, lifecycle, files, keepVersions = DEFAULT_VERSIONS } = deps;
@@ -31,7 +34,7 @@ export function createRecorder(deps: {
     definitions: readonly Definition[],
     write: (record: (user: Publishing["user"]) => Promise<Recorded>) => Promise<R>,
   ): Promise<R> => {
-    const recordDeps = { store, environment: deps.environment, now: Math.trunc(deps.clock.now()), keepVersions };
+    const recordDeps = { store, environment: deps.environment, now: Math.trunc(deps.clock.now()), keepVersions, replicas: deps.replicas?.() };
     const foldersBefore = [...(await store.packageVersions.files(packageId)).keys()];
     try {
       const owner = { id: packageId, version: json.version };

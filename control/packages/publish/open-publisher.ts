@@ -25,7 +25,7 @@ import { createRecorder, inSlices } from "./create-recorder.ts";
 import { createPackageLocks } from "./package-locks.ts";
 import { imagesOfAuthor } from "./push-quota.ts";
 import { earlierVersion } from "./earlier-version.ts";
-import { requireReplicas } from "./require-replicas.ts";
+import { containerJsonOf, requireReplicas } from "./require-replicas.ts";
 import { type Recorded, type RecordedPackage, refuseForeignAuthor } from "./record-package.ts";
 import { saveContainer, type Saving } from "./save-container.ts";
 
@@ -160,7 +160,10 @@ export async function openPublisher(parts: {
     const { folders, warnings: skipped } = await findFolders(into, publishing.signal);
     const { connections, warnings: unread, bytes } = await findConnections(into, publishing.signal);
     const { definitions, warnings } = defineContainers(json, folders, publishing.debug ? publishing.user.login : undefined, bytes);
-    requireReplicas(definitions, parts.replicas?.());
+    requireReplicas(
+      definitions.map(({ folder: of, container: { config } }) => ({ at: containerJsonOf(of), config })),
+      parts.replicas?.(),
+    );
     const unresolved: string[] = [];
     const author = (await store.packages.byName(json.name))?.authorId ?? publishing.user.id;
     const otherPackage = await findReferenced(store, author);
@@ -262,7 +265,8 @@ export async function openPublisher(parts: {
     unpublish: async (request) => {
       await redefine(request, async ({ version }) => ({ json: { version, isUnpublished: true }, definitions: [] }));
     },
-    save: (changes) => saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now() }, changes),
+    save: (changes) =>
+      saveContainer({ store, lifecycle: parts.lifecycle, environment: parts.environment, now: clock.now(), replicas: parts.replicas?.() }, changes),
   };
 }
 

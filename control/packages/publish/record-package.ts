@@ -1,5 +1,6 @@
 import { hash, randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import type { Driver } from "../../../drivers/driver.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { mayManageAuthor } from "../../identity/rights.ts";
 import { type Container, type Image, newContainer, type Package, type User } from "../../model/entities.ts";
@@ -12,6 +13,7 @@ import type { Store } from "../../store/open-store.ts";
 import { recordPackageChange } from "../../store/change-events.ts";
 import type { Definition, PackageJson } from "./definitions.ts";
 import { claimNames, requireFreeNames, requireFreePackageName } from "./require-free-names.ts";
+import { containerJsonOf, requireReplicas } from "./require-replicas.ts";
 
 export type RecordedFolder = { folder: string; imageId: string; containerId: string };
 
@@ -27,8 +29,8 @@ export type Recorded = {
   filesBefore: Map<string, string>;
 };
 
-/** `keepVersions`: how many earlier versions of the package stay in the store. */
-type RecordDeps = { store: Store; environment: string; now: number; keepVersions: number };
+/** `keepVersions`: how many earlier versions of the package stay in the store. `replicas`: what the driver has of them. */
+type RecordDeps = { store: Store; environment: string; now: number; keepVersions: number; replicas: Driver["replicas"] };
 /** A package whose version is being published; its row may not be there yet. */
 type StagedPackage = { id: string; version: string };
 
@@ -51,7 +53,7 @@ export async function refuseForeignAuthor(store: Store, name: string, user: Pick
  * Call it for a few at a time, and clear the staging in the end. `filesOf` returns the place of the files.
  */
 export async function stageFolders(
-  { store, environment, now }: Omit<RecordDeps, "keepVersions">,
+  { store, environment, now }: Pick<RecordDeps, "store" | "environment" | "now">,
   owner: StagedPackage,
   defined: readonly Definition[],
   filesOf: (definition: Definition) => string,
@@ -81,7 +83,8 @@ export async function stageFolders(
 
 /**
  * Writes what a package says into the store, once all its folders are staged; call it in a transaction. Ids stay with (package, folder), also when it is published
- * again. A container whose definition changed gets a new generation; nothing is started here. Faults: NOT_PERMITTED, NAME_TAKEN.
+ * again. A container whose definition changed gets a new generation; nothing is started here. Faults: NOT_PERMITTED, NAME_TAKEN, PACKAGE_INVALID where its
+ * replicas are too many together.
  */
 export async function recordPackage(
   deps: RecordDeps,
@@ -114,6 +117,7 @@ export async function recordPackage(
   const ofImages = new Set(folders.map(({ imageId }) => imageId));
   const others = [...containers.values()].filter(({ folder }) => !ofFolders.has(folder));
   const { followers = [], removed = [] } = Object.groupBy(others, (one) => (isFollower(one) && ofImages.has(one.imageId) ? "followers" : "removed"));
+  await requireAllReplicas(deps, owner, defined, followers);
   await store.containers.stopAll(
     removed.map(({ id }) => id),
     now,
@@ -122,6 +126,19 @@ export async function recordPackage(
   await recordPackageChange(store, owner, { by: user, containers: defined.map(({ name }) => name), restores, isUnpublished, at: now });
   const filesBefore = new Map([...images.values(), ...leaving].map(({ folder, files }) => [folder, files]));
   return { package: owner, folders, followers, removed, filesBefore };
+}
+
+/** Also of an earlier version, which the server's driver may not have been able to run, and with the containers that were made by hand. Faults: PACKAGE_INVALID. */
+async function requireAllReplicas(
+  { store, replicas }: RecordDeps,
+  owner: Package,
+  defined: readonly Definition[],
+  followers: readonly PackageContainer[],
+): Promise<void> {
+  const ids = new Set(followers.map(({ id }) => id));
+  const byHand = ids.size === 0 ? [] : (await store.containers.replicatedOf(owner.id)).filter(({ id }) => ids.has(id));
+  const ofFolders = defined.map(({ folder, container: { config } }) => ({ at: containerJsonOf(folder), config }));
+  requireReplicas([...ofFolders, ...byHand.map(({ name, config }) => ({ at: name, config }))], replicas);
 }
 
 /** By folder. Imported ones are taken into the package first. */
@@ -143,7 +160,8 @@ export function followerFolder(image: Pick<Image, "folder">, id: string): string
   return `${image.folder}/${id}`;
 }
 
-function isFollower({ folder }: Pick<Container, "folder">): boolean {
+/** It was made by hand of a package's image. */
+export function isFollower({ folder }: Pick<Container, "folder">): boolean {
   return folder.includes("/");
 }
 

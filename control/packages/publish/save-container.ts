@@ -1,13 +1,17 @@
 import { randomUUID } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
+import type { Driver } from "../../../drivers/driver.ts";
+import type { CallerReply } from "../../../gateway/contract.ts";
 import { Fault } from "../../../lib/fault.ts";
+import { mayStillManage } from "../../identity/rights.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
 import { type Container, type ContainerConfig, type Image, newContainer } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import { containerKeysOf, readContainerKeys } from "./container-json.ts";
 import { requireDependencies } from "./definitions.ts";
-import { followerFolder } from "./record-package.ts";
+import { followerFolder, isFollower } from "./record-package.ts";
 import { requireFreeName } from "./require-free-names.ts";
+import { requireReplicas } from "./require-replicas.ts";
 
 /** The text in place of a secret value. A client that sends it back keeps the value. */
 export const MASK = "***";
@@ -22,16 +26,21 @@ export type SavedContainer = {
   environmentVars?: Record<string, unknown> | undefined;
 };
 
-export type Saving = SavedContainer & ({ container: Container } | { image: Image; id: string | undefined });
+export type Saving = SavedContainer & { by: Pick<CallerReply, "userId" | "admin"> } & (
+    | { container: Container }
+    | { image: Image; id: string | undefined }
+  );
+
+type SavingDeps = { store: Store; environment: string; now: number; replicas: Driver["replicas"] };
 
 const NAME = /^[A-Za-z0-9][\w.-]{0,199}$/;
 const LONGEST_FRIENDLY_NAME = 200;
 
+/** Containers of a package that were made by hand; a package has up to 500 folders. */
+export const MOST_BY_HAND = 500;
+
 /** A changed definition replaces what runs, as publishing does; the next publish of its folder replaces it. */
-export async function saveContainer(
-  deps: { store: Store; lifecycle: Pick<Lifecycle, "definitionChanged">; environment: string; now: number },
-  changes: Saving,
-): Promise<Container> {
+export async function saveContainer(deps: SavingDeps & { lifecycle: Pick<Lifecycle, "definitionChanged"> }, changes: Saving): Promise<Container> {
   const { store, lifecycle } = deps;
   const saved = await store.transaction(() =>
     "container" in changes ? change(deps, changes.container.id, changes) : make(deps, changes.image, changes.id, changes),
@@ -40,23 +49,21 @@ export async function saveContainer(
   return saved;
 }
 
-async function change({ store, now }: { store: Store; now: number }, id: string, changes: SavedContainer): Promise<Container> {
+async function change(deps: SavingDeps, id: string, changes: Saving): Promise<Container> {
+  const { store, now } = deps;
   // Another definition may have come since the caller read it.
   const current = await store.containers.find(id);
   if (!current) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
+  await requireStillManage(store, changes, current.packageId);
   const patch = { ...(await readNames(store, changes, current, current.packageId)), ...readDefinition(changes, current) };
   if (changes.config !== undefined) await requireKnownDependencies(store, current, patch.config);
+  if (!isDeepStrictEqual(current.config.replicas, patch.config.replicas)) await requireReplicasTogether(deps, { ...current, ...patch });
   const changed = !isDeepStrictEqual([current.config, current.env], [patch.config, patch.env]);
   const fresh = changed ? { generation: current.generation + 1, attempts: 0, notBefore: 0 } : {};
   return (await store.containers.update(current.id, { ...patch, ...fresh, updatedOn: now })) ?? current;
 }
 
-async function make(
-  deps: { store: Store; environment: string; now: number },
-  image: Image,
-  given: string | undefined,
-  changes: SavedContainer,
-): Promise<Container> {
+async function make(deps: SavingDeps, image: Image, given: string | undefined, changes: Saving): Promise<Container> {
   const { name, friendlyName } = await readNames(deps.store, changes, undefined, image.packageId);
   if (name === undefined) throw new Fault("REQUEST_INVALID", "A new container needs a name.");
   const { config, env } = readDefinition(changes, undefined);
@@ -67,13 +74,18 @@ async function make(
   // As it is now: a publish may have removed it since the caller looked.
   const current = await deps.store.images.find(image.id);
   if (!current || current.state === "DELETED") throw new Fault("IMAGE_ENTITY_NOT_FOUND", `There is no image ${image.id}.`);
+  await requireStillManage(deps.store, changes, current.packageId);
+  const others = await deps.store.containers.byPackage(current.packageId);
+  if (others.filter(isFollower).length >= MOST_BY_HAND)
+    throw new Fault("REQUEST_INVALID", `This package has ${MOST_BY_HAND} containers that were made by hand, which is the most: delete some of them.`);
   const id = given ?? randomUUID();
-  await requireKnownDependencies(deps.store, { packageId: image.packageId, folder: followerFolder(image, id) }, config);
+  await requireReplicasTogether(deps, { id, name, packageId: current.packageId, config });
+  await requireKnownDependencies(deps.store, { packageId: current.packageId, folder: followerFolder(current, id) }, config);
   return deps.store.containers.insert({
     ...newContainer(deps.environment, id, name, config, deps.now),
-    packageId: image.packageId,
-    imageId: image.id,
-    folder: followerFolder(image, id),
+    packageId: current.packageId,
+    imageId: current.id,
+    folder: followerFolder(current, id),
     name,
     friendlyName: friendlyName ?? name,
     config,
@@ -96,6 +108,28 @@ async function readNames(store: Store, { name, friendlyName }: SavedContainer, c
   const changed = [name, friendlyName].filter((one) => one !== undefined && one !== current?.name && one !== current?.friendlyName);
   for (const one of changed) await requireFreeName(store, packageId, one ?? "");
   return { ...(name === undefined ? {} : { name }), ...(friendlyName === undefined ? {} : { friendlyName }) };
+}
+
+/** The rights of now: a publish, or a change of groups, may have come since the request was authorized. Faults: NOT_PERMITTED. */
+async function requireStillManage(store: Store, { by }: Pick<Saving, "by">, packageId: string): Promise<void> {
+  if (!(await mayStillManage(store, by, packageId))) throw new Fault("NOT_PERMITTED", "You may no longer manage the containers of this package.");
+}
+
+/** As a publish requires it of all containers of a package. Faults: REQUEST_INVALID. */
+async function requireReplicasTogether(
+  { store, replicas }: Pick<SavingDeps, "store" | "replicas">,
+  saved: Pick<Container, "id" | "name" | "packageId" | "config">,
+): Promise<void> {
+  if (saved.config.replicas === undefined) return;
+  const others = (await store.containers.replicatedOf(saved.packageId)).filter(({ id }) => id !== saved.id);
+  try {
+    requireReplicas(
+      [saved, ...others].map(({ name, config }) => ({ at: name, config })),
+      replicas,
+    );
+  } catch (error) {
+    throw asRequestInvalid(error);
+  }
 }
 
 /** Faults: REQUEST_INVALID. */

@@ -135,7 +135,7 @@ export async function openReal({ pausedMs, database }: { pausedMs: number; datab
         const behaves = APPS[app];
         if (behaves) world.apps.set(refOf(name, version), behaves);
       }
-      const context = { store: now.store, environment: "test", now: clock.now(), keepVersions: 2 };
+      const context = { store: now.store, environment: "test", now: clock.now(), keepVersions: 2, replicas: undefined };
       const id = (await now.store.packages.byName("demo"))?.id ?? randomUUID();
       await stageFolders(context, { id, version: "1.0.0" }, definitions, () => "");
       const recorded = await now.store.transaction(() =>

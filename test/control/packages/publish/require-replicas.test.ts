@@ -1,10 +1,11 @@
 import t from "tap";
 import type { Driver } from "../../../../drivers/driver.ts";
-import { requireReplicas } from "../../../../control/packages/publish/require-replicas.ts";
-import type { Definition } from "../../../../control/packages/publish/definitions.ts";
+import { containerJsonOf, requireReplicas } from "../../../../control/packages/publish/require-replicas.ts";
 
-const definition = (folder: string, max: number | undefined) =>
-  ({ folder, container: { config: max === undefined ? {} : { replicas: { max } } } }) as unknown as Definition;
+const replicated = (at: string, max: number | undefined) => ({
+  at,
+  config: max === undefined ? {} : { replicas: { min: 1, max, targetConcurrency: 10, windowSeconds: 60 } },
+});
 
 t.test("replicas need a driver that has them, and no more than a package's network has addresses", async (t) => {
   const rows: [what: string, max: (number | undefined)[], available: Driver["replicas"], refused: RegExp | undefined][] = [
@@ -15,8 +16,8 @@ t.test("replicas need a driver that has them, and no more than a package's netwo
     ["beyond it", [4, 4], { mostInPackage: 7 }, /up to 8 replicas together, .* addresses for 7 on this server\. Lower max\.$/],
   ];
   for (const [what, max, available, refused] of rows) {
-    const definitions = max.map((one, index) => definition(`f${index}`, one));
-    if (refused) t.throws(() => requireReplicas(definitions, available), { code: "PACKAGE_INVALID", message: refused }, what);
-    else t.doesNotThrow(() => requireReplicas(definitions, available), what);
+    const containers = max.map((one, index) => replicated(containerJsonOf(`f${index}`), one));
+    if (refused) t.throws(() => requireReplicas(containers, available), { code: "PACKAGE_INVALID", message: refused }, what);
+    else t.doesNotThrow(() => requireReplicas(containers, available), what);
   }
 });

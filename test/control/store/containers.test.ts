@@ -1,0 +1,86 @@
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { openStore } from "../../../control/store/open-store.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
+import { type StoreDatabase, storeKinds } from "../../fixtures/store-kinds.ts";
+import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
+
+const CONFIG = { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
+const REPLICAS = { min: 1, max: 3, targetConcurrency: 5, windowSeconds: 60 };
+const DAY_MS = 86_400_000;
+
+async function filledStore(t: Test, database: StoreDatabase) {
+  const store = await openStore({ folder: join(t.testdir(), "data"), clock: createStillClock(), ...database });
+  t.teardown(() => store.close());
+  await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
+  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const image = await store.images.insert(newImage("web", 7));
+  return { store, image };
+}
+
+for (const kind of storeKinds(t)) {
+  t.test(
+    `${kind.name}: the services of containers are listed without those of further replicas, and with replicas only those that have some`,
+    async (t) => {
+      const { store, image } = await filledStore(t, await kind.fresh());
+      const plain = await store.containers.insert(newContainer(image, CONFIG, 7));
+      const whole = await store.containers.insert({ ...newContainer(image, { ...CONFIG, replicas: REPLICAS }, 7), folder: "other", name: "other" });
+      const replica = newContainer(image, { ...CONFIG, replicas: REPLICAS }, 7);
+      await store.containers.insert({ ...replica, folder: "other", name: "other 2", replicaOf: whole.id, replica: 2 });
+      const services = (await store.containers.services()).map(({ service }) => service);
+      t.same(services.toSorted(), [plain.service, whole.service].toSorted());
+      t.match(await store.containers.replicatedOf(PACKAGE), [{ id: whole.id, name: "other", config: { replicas: REPLICAS } }]);
+      t.same(await store.containers.replicatedOf("another"), []);
+    },
+  );
+
+  t.test(`${kind.name}: which images containers run and will run is read in parts`, async (t) => {
+    const { store, image } = await filledStore(t, await kind.fresh());
+    const containers = Array.from({ length: 5 }, (_, nth) => ({ ...newContainer(image, CONFIG, 7), folder: `web/${nth}`, name: `web-${nth}` }));
+    for (const container of containers) await store.containers.insert(container);
+    const ids = containers.map(({ id }) => id).toSorted();
+    const [first, second] = ids as [string, string];
+    await store.containers.update(first, { deployed: { ref: "registry.example/datagrok/web:0", digest: "sha256:00" } });
+    t.match(await store.containers.imagesOfEach("", 2), [
+      { id: first, image: { ref: image.ref, digest: undefined }, deployed: { ref: "registry.example/datagrok/web:0", digest: "sha256:00" } },
+      { id: second, image: { ref: image.ref }, deployed: undefined },
+    ]);
+    t.same(
+      (await store.containers.imagesOfEach(second, 10)).map(({ id }) => id),
+      ids.slice(2),
+    );
+    await store.images.removeAll([image.id], 8, { at: 8, event: "removed", byUser: USER });
+    t.same(await store.containers.imagesOfEach("", 10), []);
+  });
+
+  t.test(`${kind.name}: an image is found by a part of its reference, as a registry names it`, async (t) => {
+    const { store, image } = await filledStore(t, await kind.fresh());
+    const other = await store.images.insert({ ...newImage("other", 7), ref: "registry.example:5000/datagrok/web:2" });
+    await store.images.insert({ ...newImage("third", 7), ref: "datagrok/third:1" });
+    const found = await store.images.ofRepository("datagrok/web");
+    t.same(found.map(({ id }) => id).toSorted(), [image.id, other.id].toSorted());
+    await store.images.removeAll([other.id], 8, { at: 8, event: "removed", byUser: USER });
+    t.same(
+      (await store.images.ofRepository("datagrok/web")).map(({ id }) => id),
+      [image.id],
+    );
+    t.equal((await store.images.inUse()).length, 2);
+  });
+
+  t.test(`${kind.name}: tombstones stay for a year after their services are gone, and until then in any case`, async (t) => {
+    const { store, image } = await filledStore(t, await kind.fresh());
+    const [old, open, last] = Array.from({ length: 3 }, (_, nth) => ({ ...newContainer(image, CONFIG, 7), folder: `web/${nth}` }));
+    if (!old || !open || !last) throw new Error("no containers");
+    for (const container of [old, open, last]) {
+      await store.containers.insert(container);
+      await store.containers.remove(container.id, DAY_MS);
+    }
+    await store.tombstones.clear(old.id, 2 * DAY_MS);
+    await store.tombstones.clear(last.id, 366 * DAY_MS);
+    t.ok(await store.tombstones.find(old.id), "not a year yet");
+    await store.tombstones.clear(last.id, 368 * DAY_MS);
+    t.equal(await store.tombstones.find(old.id), undefined);
+    t.ok(await store.tombstones.find(open.id), "its service may still run");
+    t.ok(await store.tombstones.find(last.id));
+  });
+}
