@@ -132,7 +132,7 @@ export function imageRoutes({ store, lifecycle, authorization, sendList }: Route
 
 /** References of the images that containers, or kept versions of packages, use or will use: a registry must not delete these. */
 export async function imagesInUse(store: Store): Promise<string[]> {
-  const images = (await store.images.some(await store.images.ids({ where: [] }))).filter(({ state }) => state !== "DELETED");
+  const images = await store.images.inUse();
   const earlier = await store.packageVersions.images();
   const named = [...images.map(({ name, version }) => `${name}:${version}`), ...[...images, ...earlier].map(({ resolvedId }) => resolvedId ?? "")];
   const references = [...named, ...[...images, ...(await store.containers.deployed()), ...earlier].flatMap(referencesOf)];

@@ -210,33 +210,49 @@ export type ImageUsage = {
 /** For a registry without a control plane. */
 export const NO_USAGE: ImageUsage = { of: () => [], digests: () => [], count: () => 0 };
 
-/** Which containers use which images of the registry. Create one per response: it reads every container once. */
-export async function imageUsage(store: Store): Promise<ImageUsage> {
-  const images = new Map((await store.images.all()).map((image) => [image.id, image]));
-  const uses = (await store.containers.all()).flatMap((container) => {
-    const image = images.get(container.imageId);
-    if (!image || image.state === "DELETED") return [];
-    return [image, ...(container.deployed ? [container.deployed] : [])].map(({ ref, digest }) => ({
-      container: container.name,
-      ref: parseReference(ref),
-      digest,
-    }));
-  });
+type ContainerImage = { container: string; tag: string; digest: string | undefined };
+
+/** Containers of one turn of the event loop. */
+const CONTAINERS_AT_ONCE = 500;
+
+/** Which containers use which images of the registry. Create one per response: it reads a little of every container once. */
+export async function imageUsage(store: Pick<Store, "containers">): Promise<ImageUsage> {
+  const uses = new Map<string, ContainerImage[]>();
+  /** Many containers have the same reference. */
+  const references = new Map<string, ReturnType<typeof parseReference>>();
+  const add = (container: string, { ref, digest }: { ref: string; digest: string | undefined }) => {
+    const reference = references.get(ref) ?? parseReference(ref);
+    references.set(ref, reference);
+    const use = { container, tag: reference.tag, digest };
+    const parts = reference.name.split("/");
+    // The host in a reference may be any name of this registry, and may have a path.
+    for (const at of parts.keys()) {
+      const repository = parts.slice(at).join("/");
+      const of = uses.get(repository);
+      if (of) of.push(use);
+      else uses.set(repository, [use]);
+    }
+  };
+  for (let after: string | undefined = ""; after !== undefined;) {
+    const rows = await store.containers.imagesOfEach(after, CONTAINERS_AT_ONCE);
+    for (const { name: container, image, deployed } of rows) {
+      add(container, image);
+      if (deployed) add(container, deployed);
+    }
+    after = rows.length < CONTAINERS_AT_ONCE ? undefined : rows.at(-1)?.id;
+    await new Promise(setImmediate);
+  }
+  const usesOf = (repository: string) => uses.get(repository) ?? [];
   const sorted = (names: readonly string[]) => [...new Set(names)].toSorted();
-  // The host in a reference may be any name of this registry.
-  const isOf = (repository: string, name: string) => name === repository || name.endsWith(`/${repository}`);
   return {
     of: (repository, tag, digest) =>
       sorted(
-        uses
-          .filter(
-            ({ ref, digest: used }) =>
-              isOf(repository, ref.name) && ((tag !== undefined && ref.tag === tag) || (digest !== undefined && used === digest)),
-          )
+        usesOf(repository)
+          .filter((use) => (tag !== undefined && use.tag === tag) || (digest !== undefined && use.digest === digest))
           .map(({ container }) => container),
       ),
-    digests: (repository) => sorted(uses.flatMap(({ ref, digest }) => (digest !== undefined && isOf(repository, ref.name) ? [digest] : []))),
-    count: (repository) => sorted(uses.filter(({ ref }) => isOf(repository, ref.name)).map(({ container }) => container)).length,
+    digests: (repository) => sorted(usesOf(repository).flatMap(({ digest }) => digest ?? [])),
+    count: (repository) => new Set(usesOf(repository).map(({ container }) => container)).size,
   };
 }
 

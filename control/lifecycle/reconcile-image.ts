@@ -313,7 +313,7 @@ export async function handlePushedImage(
   requestValidation: (imageId: string) => Promise<void>,
   pushed: PushedImage,
 ): Promise<void> {
-  for (const image of await store.images.all()) {
+  for (const image of await store.images.ofRepository(pushed.repository)) {
     if (!isOf(image, pushed)) continue;
     if (image.state === "PENDING_VALIDATION") queue.add(imageKey(image.id));
     else if (image.state === "READY" && image.mutable && engine.pulls) queue.add(prefetchKey(image.id));
