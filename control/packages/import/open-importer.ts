@@ -13,7 +13,7 @@ import {
   type ImportedContainer,
   type ImportedImage,
   type Plan,
-  planImport,
+  createImportPlanner,
   type PlannedContainer,
   type PlannedImage,
   readContainer,
@@ -31,13 +31,17 @@ export type Import = {
   dryRun: boolean;
 };
 
+/** Images or containers of one transaction, and of one turn of the event loop: there may be a hundred thousand. */
+const IN_ONE_PART = 50;
+
 /** Containers that are checked at a time. Each takes a call of the engine, and up to 3 s if it does not answer. */
 const AT_ONCE = 32;
 
 export type Importer = {
   /**
-   * Takes images and containers of another server into the store: all that it returns, or nothing. Existing ones stay as they are. Faults:
-   * REQUEST_INVALID for what cannot be read, ENGINE_UNREACHABLE, ENGINE_FAILED, and the store's.
+   * Takes images and containers of another server into the store. Existing ones stay as they are. Where it fails, or the client leaves, what it has taken so
+   * far stays too, and a repetition takes the rest. Faults: REQUEST_INVALID for what cannot be read, before anything is taken; ENGINE_UNREACHABLE,
+   * ENGINE_FAILED, and the store's.
    */
   take(request: Import, importer: Pick<User, "id" | "login">, signal: AbortSignal): Promise<Plan>;
 };
@@ -52,28 +56,65 @@ export function openImporter(parts: {
   const { store, lifecycle, environment, clock } = parts;
   return {
     take: async (request, importer, signal) => {
-      const { images, containers } = readAll(request);
+      const { images, containers } = await readAll(request);
       const adoptable = await findAdoptables(parts, request, containers, signal);
       const now = clock.now();
-      // In one transaction: what is planned is what is written.
-      const plan = await store.transaction(async () => {
-        const planned = await planImport(store, images, containers, adoptable);
-        if (!request.dryRun) await recordImport({ store, environment, now, importer }, planned);
+      const planner = createImportPlanner(store, adoptable);
+      const recorder = createImportRecorder({ store, environment, now, importer });
+      /** Each part in one transaction: what is planned is what is written. */
+      const takeAll = async <T, P>(
+        all: readonly T[],
+        plan: (one: T) => Promise<P>,
+        record: (planned: P) => Promise<void>,
+        follow: (planned: P) => Promise<void>,
+      ) => {
+        const planned: P[] = [];
+        for (const part of inParts(all)) {
+          signal.throwIfAborted();
+          const takePart = async () => {
+            const those: P[] = [];
+            for (const one of part) {
+              const next = await plan(one);
+              if (!request.dryRun) await record(next);
+              those.push(next);
+            }
+            return those;
+          };
+          const taken = await (request.dryRun ? takePart() : store.transaction(takePart));
+          if (!request.dryRun) for (const one of taken) await follow(one);
+          planned.push(...taken);
+          await new Promise(setImmediate);
+        }
         return planned;
-      });
-      if (request.dryRun) return plan;
-      for (const { image, fate } of plan.images) if (fate === "import") await lifecycle.requestValidation(image.id, importer.id, now);
-      for (const { container, fate } of plan.containers)
-        if (fate === "import" || fate === "adopt") await lifecycle.definitionChanged(container.id, importer.id);
-      return plan;
+      };
+      return {
+        images: await takeAll(images, planner.image, recorder.image, async ({ image, fate }) => {
+          if (fate === "import") await lifecycle.requestValidation(image.id, importer.id, now);
+        }),
+        containers: await takeAll(containers, planner.container, recorder.container, async ({ container, fate }) => {
+          if (fate === "import" || fate === "adopt") await lifecycle.definitionChanged(container.id, importer.id);
+        }),
+      };
     },
   };
 }
 
+function inParts<T>(all: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(all.length / IN_ONE_PART) }, (_, at) => all.slice(at * IN_ONE_PART, (at + 1) * IN_ONE_PART));
+}
+
 /** Each once. A container may contain its image. */
-function readAll({ images, containers }: Import): { images: ImportedImage[]; containers: ImportedContainer[] } {
-  const readContainers = containers.map(readContainer);
-  const all = [...readContainers.flatMap(({ image }) => image ?? []), ...images.map(readImage)];
+async function readAll({ images, containers }: Import): Promise<{ images: ImportedImage[]; containers: ImportedContainer[] }> {
+  const readEach = async <T>(entities: readonly unknown[], read: (entity: unknown) => T): Promise<T[]> => {
+    const all: T[] = [];
+    for (const part of inParts(entities)) {
+      all.push(...part.map(read));
+      await new Promise(setImmediate);
+    }
+    return all;
+  };
+  const readContainers = await readEach(containers, readContainer);
+  const all = [...readContainers.flatMap(({ image }) => image ?? []), ...(await readEach(images, readImage))];
   const byId = <T extends { id: string }>(those: readonly T[]) => [...new Map(those.map((one) => [one.id, one])).values()];
   return { images: byId(all), containers: byId(readContainers) };
 }
@@ -98,10 +139,18 @@ async function findAdoptables(
 
 type ImportDeps = { store: Store; environment: string; now: number; importer: Pick<User, "id" | "login"> };
 
-/** Writes the plan, with the ids of the other server; call it in a transaction. */
-export async function recordImport(deps: ImportDeps, { images, containers }: Plan): Promise<void> {
-  for (const { image, fate } of images) if (fate === "import") await recordImage(deps, image);
-  for (const planned of containers) if (planned.fate === "import" || planned.fate === "adopt") await recordContainer(deps, planned);
+/** Writes what is planned, with the ids of the other server, if it is to be imported or adopted; call it in a transaction. */
+export function createImportRecorder(deps: ImportDeps) {
+  /** Images whose own folder has a container. */
+  const served = new Set<string>();
+  return {
+    image: async ({ image, fate }: PlannedImage): Promise<void> => {
+      if (fate === "import") await recordImage(deps, image);
+    },
+    container: async (planned: PlannedContainer): Promise<void> => {
+      if (planned.fate === "import" || planned.fate === "adopt") await recordContainer(deps, planned, served);
+    },
+  };
 }
 
 /** Its owner here: the user with the author's login, else the importer. */
@@ -138,12 +187,14 @@ async function recordImage(deps: ImportDeps, { author, status: _status, ...image
   });
 }
 
-async function recordContainer(deps: ImportDeps, { container, adoptable }: PlannedContainer): Promise<void> {
+async function recordContainer(deps: ImportDeps, { container, adoptable }: PlannedContainer, served: Set<string>): Promise<void> {
   const { store, environment, now, importer } = deps;
   const { id, name, friendlyName, imageId, config, env, status, service } = container;
   const image = await store.images.find(imageId);
   if (image === undefined) return;
-  const isFirst = (await store.containers.byImage(imageId)).every(({ folder }) => folder !== image.folder);
+  // Once for each image, which may have thousands of containers.
+  const isFirst = !served.has(imageId) && (await store.containers.ofImages([imageId])).every(({ folder }) => folder !== image.folder);
+  served.add(imageId);
   const rest: Partial<Container> = status.startsWith("stopped by system") ? { state: "SYSTEM_STOPPED", stopFor: "system" } : {};
   const port = config.port ?? adoptable?.port;
   const addresses = ownedAddresses(adoptable?.addresses ?? [], adoptable?.instance);

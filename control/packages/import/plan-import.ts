@@ -15,21 +15,25 @@ export type PlannedImage = { image: ImportedImage; fate: Exclude<Fate, "adopt">;
 export type PlannedContainer = { container: ImportedContainer; fate: Fate; why: string; adoptable: Adoptable | undefined };
 export type Plan = { images: PlannedImage[]; containers: PlannedContainer[] };
 
-/** Decides about each, from the current store. `adoptable`: for each container that runs there, its instance here, or why it cannot be adopted. */
-export async function planImport(
-  store: Store,
-  images: readonly ImportedImage[],
-  containers: readonly ImportedContainer[],
-  adoptable: ReadonlyMap<string, Adoptable | string>,
-): Promise<Plan> {
-  const plannedImages: PlannedImage[] = [];
-  for (const image of images) plannedImages.push({ image, ...(await fateOfImage(store, image)) });
-  const usable = new Set(plannedImages.filter(({ fate }) => fate !== "left").map(({ image }) => image.id));
+/** Decides about one after the other, from the current store: what one takes, the next cannot have. All images come before the first container. */
+export type ImportPlanner = {
+  image(image: ImportedImage): Promise<PlannedImage>;
+  container(container: ImportedContainer): Promise<PlannedContainer>;
+};
+
+/** `adoptable`: for each container that runs there, its instance here, or why it cannot be adopted. */
+export function createImportPlanner(store: Store, adoptable: ReadonlyMap<string, Adoptable | string>): ImportPlanner {
+  const usable = new Set<string>();
   const names = new Set<string>();
   const services = new Set<string>();
   // The end of an adopted and removed instance is still to come: it would be taken for this one's.
   const isFree = async (service = "") =>
     !services.has(service) && (await store.containers.byService(service)) === undefined && (await store.tombstones.adopted(service)) === undefined;
+  const planImage = async (image: ImportedImage): Promise<PlannedImage> => {
+    const { fate, why } = await fateOfImage(store, image);
+    if (fate !== "left") usable.add(image.id);
+    return { image, fate, why };
+  };
   const planContainer = async (container: ImportedContainer): Promise<PlannedContainer> => {
     const { fate, why } = await fateOf(store, container, usable, names);
     names.add(container.name.toLowerCase());
@@ -43,10 +47,7 @@ export async function planImport(
     const note = typeof running === "object" ? `${container.service} is another container's service here` : (running ?? "");
     return { container, fate, why: [note, warnings].filter(Boolean).join(". "), adoptable: undefined };
   };
-  const plannedContainers: PlannedContainer[] = [];
-  // One after the other: what one takes, the next cannot have.
-  for (const container of containers) plannedContainers.push(await planContainer(container));
-  return { images: plannedImages, containers: plannedContainers };
+  return { image: planImage, container: planContainer };
 }
 
 /** Whether it runs, by the status of that server. */

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import t from "tap";
-import { recordImport } from "../../../../control/packages/import/open-importer.ts";
-import { planImport, readContainer } from "../../../../control/packages/import/plan-import.ts";
+import { createImportRecorder } from "../../../../control/packages/import/open-importer.ts";
+import { createImportPlanner, readContainer } from "../../../../control/packages/import/plan-import.ts";
 import { openStore } from "../../../../control/store/open-store.ts";
 import { createStillClock } from "../../../fixtures/clock.ts";
 import { USER } from "../../lifecycle/lifecycle-fixture.ts";
@@ -16,13 +16,19 @@ t.test("a name whose adopted instance is still to be ended is not adopted again:
   const store = await openStore({ folder: join(t.testdir(), "data"), clock: createStillClock() });
   t.teardown(() => store.close());
   const importer = await store.users.insert({ id: USER, login: "ada", friendlyName: "Ada", admin: true, createdOn: 1 });
-  const plan = (nth: number) => {
+  const recorder = createImportRecorder({ store, environment: "test", now: 1, importer });
+  const plan = async (nth: number, isRecorded = false) => {
     const container = imported(nth, "spawned");
     const adoptable = new Map([[container.id, { instance: String(nth).repeat(64), addresses: [], port: undefined }]]);
-    return planImport(store, container.image ? [container.image] : [], [container], adoptable);
+    const planner = createImportPlanner(store, adoptable);
+    const image = container.image && (await planner.image(container.image));
+    if (isRecorded && image) await recorder.image(image);
+    const planned = await planner.container(container);
+    if (isRecorded) await recorder.container(planned);
+    return planned;
   };
-  const fate = async (nth: number) => (await plan(nth)).containers[0]?.fate;
-  await recordImport({ store, environment: "test", now: 1, importer }, await plan(1));
+  const fate = async (nth: number) => (await plan(nth)).fate;
+  await plan(1, true);
   t.equal((await store.containers.byService("spawned"))?.adopted?.instance, "1".repeat(64));
   await store.containers.remove(imported(1, "spawned").id, 2);
   t.equal(await fate(2), "import");
