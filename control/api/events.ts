@@ -1,9 +1,10 @@
 import { PassThrough } from "node:stream";
 import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
+import type { CallerReply } from "../../gateway/contract.ts";
 import type { EntityChange } from "../lifecycle/changes.ts";
 import { mayStillManage } from "../identity/rights.ts";
-import { createContainerToJson, imageToJson, findLiveContainer } from "./entities.ts";
+import { createContainerToJson, type EntityDetail, imageToJson, findLiveContainer, type LiveContainer } from "./entities.ts";
 import { addRoutes, route, type RouteDeps } from "./route.ts";
 
 /** A client with a larger backlog is disconnected. It reconnects and receives what it missed. */
@@ -25,9 +26,15 @@ const EVENTS = Type.Unsafe<string>({
 
 /** Changes of containers and images as server-sent events. */
 export function addEventRoutes(app: FastifyInstance, { store, lifecycle, changes, clock, authorization, streams }: RouteDeps): void {
-  const containerToJson = createContainerToJson(lifecycle);
+  const shareChange = createSharing({ store, lifecycle });
   const recent = createRecentChanges(changes.seq());
-  const unwatch = changes.watch(recent.add);
+  const open = new Set<(shared: SharedChange) => void>();
+  const unwatch = changes.watch((change) => {
+    recent.add(change);
+    if (open.size === 0) return;
+    const shared = shareChange(change);
+    for (const add of open) add(shared);
+  });
   app.addHook("onClose", async () => unwatch());
 
   const events = route({
@@ -46,44 +53,103 @@ export function addEventRoutes(app: FastifyInstance, { store, lifecycle, changes
       const caller = authorization.caller(request);
       const detail = request.query.include === "short" ? "short" : "whole";
       const stream = new PassThrough();
-      const send = (name: string, data: object, seq?: number) => {
+      const send = (name: string, data: string, seq?: number) => {
         if (stream.destroyed) return;
-        stream.write(`event: ${name}\n${seq === undefined ? "" : `id: ${seq}\n`}data: ${JSON.stringify(data)}\n\n`);
+        stream.write(`event: ${name}\n${seq === undefined ? "" : `id: ${seq}\n`}data: ${data}\n\n`);
         if (stream.writableLength + stream.readableLength > LONGEST_BACKLOG) reply.raw.destroy();
       };
-      const sendChange = async (change: EntityChange) => {
-        if ("removed" in change) return send("removed", { "#type": "DockerContainer", id: change.removed }, change.seq);
-        if ("image" in change)
-          return send(
-            "image",
-            imageToJson(change.image, await mayStillManage(store, caller, change.image.packageId), detail, lifecycle.disabled?.message),
-            change.seq,
-          );
-        // The current container with its current image: a later change at most repeats it.
-        const live = await findLiveContainer(store, change.container.id);
-        if (live) send("container", containerToJson(live, await mayStillManage(store, caller, live.container.packageId), detail), change.seq);
+      /** The newest change of each entity, in the order of the changes. */
+      const waiting = new Map<string, SharedChange>();
+      let isSending = false;
+      const sendAll = async () => {
+        for (const [key, shared] of waiting) {
+          waiting.delete(key);
+          const text = await shared.textFor(caller, detail);
+          if (text !== undefined) send(shared.name, text, shared.seq);
+          // Hundreds of streams have each of hundreds of changes to send, and other requests are answered in between.
+          await new Promise(setImmediate);
+          if (stream.destroyed) return;
+        }
+        isSending = false;
       };
-      let sent: Promise<void> = Promise.resolve();
-      /** One after the other, in the order of the changes. A client that misses one reconnects, and continues after the last that it has. */
-      const sendNext = (change: EntityChange) => {
-        sent = sent.then(() => sendChange(change)).catch(() => void reply.raw.destroy());
+      /** A client that misses one reconnects, and continues after the last that it has. */
+      const add = (shared: SharedChange) => {
+        waiting.delete(shared.key);
+        waiting.set(shared.key, shared);
+        if (isSending) return;
+        isSending = true;
+        sendAll().catch(() => void reply.raw.destroy());
       };
-      const signal = streams.open(request, reply, () => send("beat", { time: new Date(clock.now()).toISOString() }));
+      const signal = streams.open(request, reply, () => send("beat", JSON.stringify({ time: new Date(clock.now()).toISOString() })));
       stream.write(`retry: ${RETRY_MS}\n\n`);
       const missed = recent.since(Number(request.headers["last-event-id"] ?? Number.NaN));
-      // In the same turn as `watch`: no change falls in between.
-      if (missed) for (const change of missed) sendNext(change);
-      else send("resync", {}, changes.seq());
-      const stop = changes.watch(sendNext);
+      // In the same turn as `open.add`: no change falls in between.
+      if (missed) for (const change of missed) add(shareChange(change));
+      else send("resync", "{}", changes.seq());
+      if (!signal.aborted) open.add(add);
       signal.addEventListener("abort", () => {
-        stop();
+        open.delete(add);
         stream.end();
       });
-      if (signal.aborted) stop();
       return reply.type("text/event-stream; charset=utf-8").header("x-accel-buffering", "no").send(stream);
     },
   });
   addRoutes(app, [events]);
+}
+
+/** A change as streams send it: what it costs is shared by those that send it at the same time. */
+type SharedChange = {
+  name: "container" | "image" | "removed";
+  /** Its entity. */
+  key: string;
+  seq: number;
+  /** As JSON, for the rights that the caller has now; undefined: there is nothing to send. */
+  textFor(caller: StreamCaller, detail: EntityDetail): Promise<string | undefined>;
+};
+
+type StreamCaller = Pick<CallerReply, "userId" | "admin">;
+
+function createSharing({ store, lifecycle }: Pick<RouteDeps, "store" | "lifecycle">): (change: EntityChange) => SharedChange {
+  const containerToJson = createContainerToJson(lifecycle);
+  return (change) => {
+    const key = keyOf(change);
+    const { seq } = change;
+    if ("removed" in change) {
+      const text = JSON.stringify({ "#type": "DockerContainer", id: change.removed });
+      return { name: "removed", key, seq, textFor: async () => text };
+    }
+    const rights = new Map<string, Promise<boolean>>();
+    const mayManage = (caller: StreamCaller, packageId: string) => {
+      const by = `${caller.userId} ${caller.admin}`;
+      const may = rights.get(by) ?? mayStillManage(store, caller, packageId);
+      rights.set(by, may);
+      return may;
+    };
+    const texts = new Map<string, string>();
+    const textOf = (inside: boolean, detail: EntityDetail, render: () => object) => {
+      const as = `${inside} ${detail}`;
+      const text = texts.get(as) ?? JSON.stringify(render());
+      texts.set(as, text);
+      return text;
+    };
+    if ("image" in change) {
+      const { image } = change;
+      const textFor: SharedChange["textFor"] = async (caller, detail) => {
+        const inside = await mayManage(caller, image.packageId);
+        return textOf(inside, detail, () => imageToJson(image, inside, detail, lifecycle.disabled?.message));
+      };
+      return { name: "image", key, seq, textFor };
+    }
+    let found: Promise<LiveContainer | undefined> | undefined;
+    const textFor: SharedChange["textFor"] = async (caller, detail) => {
+      // The current container with its current image: a later change at most repeats it.
+      const live = await (found ??= findLiveContainer(store, change.container.id));
+      if (!live) return undefined;
+      const inside = await mayManage(caller, live.container.packageId);
+      return textOf(inside, detail, () => containerToJson(live, inside, detail));
+    };
+    return { name: "container", key, seq, textFor };
+  };
 }
 
 /** The latest changes: a client that reconnects soon receives only what it missed. */

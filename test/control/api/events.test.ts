@@ -88,6 +88,26 @@ t.test("a returning client gets what it missed, once each; after too long it has
   }
 });
 
+t.test("a change is read and written once for all streams, and of many changes of one container the newest is sent", async (t) => {
+  const stand = await openApiFixture(t);
+  const { id } = await published(stand);
+  const streams = await Promise.all(Array.from({ length: 20 }, () => follow(t, stand)));
+  await eventually("the streams are open", () => streams.every(({ events }) => events.length === 1));
+  let reads = 0;
+  const { find } = stand.store.containers;
+  stand.store.containers.find = (key) => {
+    reads++;
+    return find(key);
+  };
+  const current = await row(stand, id);
+  reads = 0;
+  for (let round = 0; round < 50; round++) stand.changes.publish(current);
+  const newest = String(stand.changes.seq());
+  await eventually("each has the newest change", () => streams.every(({ events }) => events.at(-1)?.id === newest));
+  t.ok(reads <= 4, `${reads} reads for 50 changes and 20 streams`);
+  for (const { events } of streams) t.ok(events.length <= 4, `${events.length} events`);
+});
+
 t.test("a client that does not read is cut off before it costs much memory", async (t) => {
   const stand = await openApiFixture(t);
   const { id } = await published(stand);
