@@ -99,17 +99,32 @@ export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, l
 
   /** Stores the interval that ended at `end`; `ms` is how much of it this process has measured. */
   const flush = async (end: number, ms: number): Promise<void> => {
+    const running = await store.containers.running();
+    if (!stop.signal.aborted) await sampleAll(running);
     const counted = points;
     points = new Map();
     if (isFull) log.warn({ most: MOST_COUNTED }, "too many containers used in one interval to count all");
     isFull = false;
-    const running = await store.containers.running();
-    if (!stop.signal.aborted) await sampleAll(running);
+    try {
+      await append({ end, ms, running, counted });
+    } catch (error) {
+      // Nothing of it is stored: it counts for the next interval.
+      for (const [id, point] of counted) addSeries(pointOf(id), point);
+      throw error;
+    }
+    const coarse = beginOf(end, SERIES_RINGS[1].stepMs);
+    if (coarse === rolledUpTo) return;
+    await store.series.rollUpUntil(end);
+    rolledUpTo = coarse;
+  };
+  type Interval = { end: number; ms: number; running: readonly RunningContainer[]; counted: ReadonlyMap<string, SeriesPoint> };
+  const append = async ({ end, ms, running, counted }: Interval): Promise<void> => {
+    const measured = new Map([...counted].map(([id, point]) => [id, { ...point }]));
     for (const row of running) {
       // What a replica uses is use of its container.
       const id = row.replicaOf ?? row.id;
-      const point = counted.get(id) ?? newPoint(id, 0);
-      counted.set(id, point);
+      const point = measured.get(id) ?? newPoint(id, 0);
+      measured.set(id, point);
       addResources(point, row, samples.get(row.id), ms);
       if (row.replicaOf !== undefined) continue;
       point.runMs = Math.round(ms);
@@ -118,14 +133,10 @@ export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, l
       hours?.ran(row.id, ms, end - STEP_MS);
     }
     await hours?.turn();
-    if (counted.size === 0) return;
+    if (measured.size === 0) return;
     const server = newPoint(SERVER_SERIES, 0);
-    for (const point of counted.values()) addSeries(server, point);
-    await store.series.append(end - STEP_MS, [server, ...counted.values()]);
-    const coarse = beginOf(end, SERIES_RINGS[1].stepMs);
-    if (coarse === rolledUpTo) return;
-    await store.series.rollUpUntil(end);
-    rolledUpTo = coarse;
+    for (const point of measured.values()) addSeries(server, point);
+    await store.series.append(end - STEP_MS, [server, ...measured.values()]);
   };
   const work = (end: number, ms: number) =>
     flush(end, ms).catch((error: unknown) => {

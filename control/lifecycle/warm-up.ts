@@ -64,6 +64,8 @@ export type WarmUpDeps = {
 const MOST_SUGGESTIONS = 100;
 /** In one hour. Only containers that exist are stored. */
 const MOST_COUNTED = 100_000;
+/** That wait for a store that cannot be written. */
+const MOST_HOURS = 24;
 const CAPACITY_MS = 5_000;
 const NO_USE = { used: false, starts: 0, waitMs: 0, runMs: 0 } as const;
 
@@ -89,11 +91,25 @@ export function createWarmUps(deps: WarmUpDeps): WarmUps {
     if (uses.size < MOST_COUNTED) uses.set(id, use);
     return use;
   };
+  /** What could not be stored counts with what has come for the same hour meanwhile. */
+  const keepForLater = (hour: number, uses: UseOfHour) => {
+    const later = hours.get(hour);
+    for (const [id, use] of later ?? []) {
+      const { used, starts, waitMs, runMs } = uses.get(id) ?? NO_USE;
+      uses.set(id, { used: used || use.used, starts: starts + use.starts, waitMs: waitMs + use.waitMs, runMs: runMs + use.runMs });
+    }
+    if (later !== undefined || hours.size < MOST_HOURS) hours.set(hour, uses);
+  };
   const storeHours = async (isDue: (hour: number) => boolean) => {
     for (const [hour, uses] of hours) {
       if (!isDue(hour)) continue;
       hours.delete(hour);
-      await store.useWeeks.add(hour, uses);
+      try {
+        await store.useWeeks.add(hour, uses);
+      } catch (error) {
+        keepForLater(hour, uses);
+        throw error;
+      }
     }
   };
 

@@ -39,11 +39,13 @@ export function createUseWeeks(queries: Queries) {
     });
 
   return {
-    /** Adds to what is stored of an hour (hours since 1970). */
-    add: async (hour: number, uses: ReadonlyMap<string, Omit<HourOfUse, "hour">>) => {
+    /** Adds to what is stored of an hour (hours since 1970). What is stored, it removes from `uses`: where it fails, the rest can be added later. */
+    add: async (hour: number, uses: Map<string, Omit<HourOfUse, "hour">>) => {
       const all = [...uses];
       for (let at = 0; at < all.length; at += BATCH) {
-        await addBatch(hour, all.slice(at, at + BATCH));
+        const batch = all.slice(at, at + BATCH);
+        await addBatch(hour, batch);
+        for (const [id] of batch) uses.delete(id);
         await new Promise(setImmediate);
       }
     },
