@@ -10,7 +10,7 @@ export async function runControl(options: LeadingControlOptions): Promise<Stoppa
   const postgres = configuredPostgres(settings.database);
   if (postgres) return (await import("./elected-control.ts")).runElectedControl(options, postgres);
   // First of all the store: its lock is what keeps a second berth out, and the sockets are ours only under it.
-  const store = await openStore({ folder: settings.data, clock, metrics });
+  const store = await openStore({ folder: settings.data, clock, metrics, log });
   const entranceAt = await bindEntrance(settings, clock, log);
   const leading = await openLeadingControl(options, store, undefined);
   const listeners = await openControlListeners({ ...options, entranceAt }, () => leading);

@@ -31,7 +31,7 @@ export function openStandbyStore(options: Omit<StoreOptions, "fence" | "isStandb
   const leading = new AbortController();
   const retrying = AbortSignal.any([closing.signal, leading.signal]);
   let fence = STANDBY_FENCE;
-  const open = (isStandby: boolean) => openStore({ ...common, clock, isStandby, fence: () => fence });
+  const open = (isStandby: boolean) => openStore({ ...common, clock, log, isStandby, fence: () => fence });
   const openEarly = async (): Promise<Store | undefined> => {
     while (!retrying.aborted) {
       try {

@@ -64,7 +64,10 @@ export type Database = {
   transaction<R>(work: () => Promise<R>, options?: TransactionOptions): Promise<R>;
   /** Whether the caller is in a transaction. */
   isInTransaction(): boolean;
-  /** Calls `task` as soon as the transaction around it is durable, in the order of the commits, or never. Without a transaction it calls it at once. */
+  /**
+   * Calls `task` as soon as the transaction around it is durable, in the order of the commits, or never. Without a transaction it calls it at once. Where it
+   * throws within one, the others are called all the same.
+   */
   afterCommit(task: () => void): void;
   /** Calls `connections`, which closes them, when no write is under way. */
   close(connections: () => Promise<void>): Promise<void>;
@@ -97,6 +100,8 @@ export function createDatabase(
   metrics: CommitMetrics,
   /** Called for each transaction; undefined: nothing is checked. */
   fenceNow: () => Fence | undefined = () => undefined,
+  /** A task of `afterCommit` has thrown: what it follows is durable all the same. */
+  taskFailed: (error: unknown) => void = () => undefined,
 ): Database {
   const gate = createCommitGate();
   const context = new AsyncLocalStorage<Transaction | undefined>();
@@ -163,7 +168,12 @@ export function createDatabase(
   };
   const publish = (tasks: readonly (() => void)[]) => {
     open = undefined;
-    for (const task of tasks) context.run(undefined, task);
+    for (const task of tasks)
+      try {
+        context.run(undefined, task);
+      } catch (error) {
+        taskFailed(error);
+      }
   };
 
   /** A transaction that is committed by itself. */

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { statSync } from "node:fs";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import { type Audit, createAudit } from "./audit.ts";
 import { newestBackup } from "./backup.ts";
@@ -94,6 +95,8 @@ export type StoreOptions = {
   postgres?: PostgresOptions | undefined;
   /** Called at the beginning of each write transaction; see `Fence`. */
   fence?: (() => Fence | undefined) | undefined;
+  /** For errors in what follows a commit, which are bugs. */
+  log?: Pick<Log, "error"> | undefined;
   /** Another process may have the store at this moment: nothing is tidied up, nor the schema brought up to date, until `takeOver`. */
   isStandby?: boolean;
 };
@@ -129,7 +132,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 /** `migrate`: brings the schema up to date, if another process may have had the store since it was opened. */
 type OpenedDatabase = { database: Database; dialect: Dialect; migrate?: (() => Promise<void>) | undefined; close(): Promise<void> };
 
-function openFile({ file }: DataFolder, { folder, fence }: StoreOptions, commits: CommitMetrics, storeBytes: Metrics["storeBytes"]): OpenedDatabase {
+function openFile(
+  { file }: DataFolder,
+  { folder, fence, log }: StoreOptions,
+  commits: CommitMetrics,
+  storeBytes: Metrics["storeBytes"],
+): OpenedDatabase {
   const connections: SqliteDatabase[] = [];
   const close = async () => {
     for (const connection of connections) connection.close();
@@ -153,7 +161,7 @@ function openFile({ file }: DataFolder, { folder, fence }: StoreOptions, commits
       ] as const)
         family.at(part).set(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
     });
-    const database = createDatabase(sqliteConnection(writer, folder), sqliteConnection(reader, folder), commits, fence);
+    const database = createDatabase(sqliteConnection(writer, folder), sqliteConnection(reader, folder), commits, fence, logTaskFailed(log));
     return { database, dialect: SQLITE_DIALECT, close };
   } catch (error) {
     for (const connection of connections) connection.close();
@@ -161,12 +169,18 @@ function openFile({ file }: DataFolder, { folder, fence }: StoreOptions, commits
   }
 }
 
-async function openPostgres(postgres: PostgresOptions, { clock, fence, isStandby }: StoreOptions, commits: CommitMetrics): Promise<OpenedDatabase> {
+const logTaskFailed = (log: StoreOptions["log"]) => (err: unknown) => log?.error({ err }, "unexpected error after a commit");
+
+async function openPostgres(
+  postgres: PostgresOptions,
+  { clock, fence, log, isStandby }: StoreOptions,
+  commits: CommitMetrics,
+): Promise<OpenedDatabase> {
   const pool = await openPostgresPool(parsePostgresAddress(postgres), { connections: postgres.connections, clock });
   try {
     if (isStandby !== true) await migratePostgres(pool);
     else if (!(await isCurrentSchema(pool))) throw new Fault("STORE_UNAVAILABLE", `The database ${pool.name} has another schema than this standby.`);
-    const database = createDatabase(postgresConnection(pool), postgresReader(pool), commits, fence);
+    const database = createDatabase(postgresConnection(pool), postgresReader(pool), commits, fence, logTaskFailed(log));
     return { database, dialect: POSTGRES_DIALECT, migrate: isStandby === true ? () => migratePostgres(pool) : undefined, close: () => pool.close() };
   } catch (error) {
     await pool.close();

@@ -1,13 +1,13 @@
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { openStore } from "../../../control/store/open-store.ts";
+import { openStore, type StoreOptions } from "../../../control/store/open-store.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { type StoreDatabase, storeKinds } from "../../fixtures/store-kinds.ts";
 
 const user = (login: string) => ({ id: login, login, friendlyName: login, admin: false, createdOn: 1 });
 
-async function filledStore(t: Test, database: StoreDatabase) {
+async function filledStore(t: Test, database: StoreDatabase & Pick<StoreOptions, "log">) {
   const store = await openStore({ folder: join(t.testdir(), "data"), clock: createStillClock(), ...database });
   t.teardown(() => store.close());
   await store.users.insert({ ...user("ada"), id: USER });
@@ -54,6 +54,25 @@ for (const kind of storeKinds(t)) {
     await t.rejects(fails, { message: "no" });
     t.strictSame([await store.users.find("outer"), await store.users.find("inner")], [undefined, undefined]);
     await store.users.insert(user("outer"));
+  });
+
+  t.test(`${kind.name}: what fails after a commit is in the log; the transaction succeeded, and the rest follows it`, async (t) => {
+    const logged: unknown[] = [];
+    const { store } = await filledStore(t, { ...(await kind.fresh()), log: { error: ({ err }) => void logged.push(err) } });
+    const bug = new Error("a listener's bug");
+    const ran: string[] = [];
+    const result = await store.transaction(async () => {
+      await store.users.insert(user("one"));
+      store.afterCommit(() => {
+        throw bug;
+      });
+      store.afterCommit(() => ran.push("after"));
+      return "done";
+    });
+    t.equal(result, "done");
+    t.strictSame([ran, logged], [["after"], [bug]]);
+    t.ok(await store.users.find("one"));
+    await store.users.insert(user("two"));
   });
 
   t.test(`${kind.name}: what follows a commit runs once it is durable, and never after a rollback`, async (t) => {
