@@ -59,6 +59,8 @@ export async function runElectedControl(
   const stop = new AbortController();
   const ended = Promise.withResolvers<void>();
   let current: { term: LeaderTerm; control: LeadingControl } | undefined;
+  /** Acquired, whether or not its parts are open yet. */
+  let acquired: LeaderTerm | undefined;
   /** While it stops, it answers the API, and no gateway any more. */
   let mode: "standby" | "leading" | "stopping" = "standby";
   let hasEnded = false;
@@ -89,7 +91,10 @@ export async function runElectedControl(
     closeFeedSocket = async () => undefined;
     const control = await openLeadingControl(options, store, part);
     current = { term, control };
+    // It was stopped, or has lost its lease, while its parts were opened.
+    term.ended.throwIfAborted();
     await control.start();
+    term.ended.throwIfAborted();
     mode = "leading";
     log.info({ epoch: term.epoch }, "this control process leads");
     wait.changed();
@@ -97,12 +102,12 @@ export async function runElectedControl(
     log.info({ epoch: term.epoch }, "the api is open");
   };
 
+  let stopping: Promise<void> | undefined;
   /** Ends what acts. `within`: how long it may take until another process may lead. */
   const stopActing = async (withinMs: number, meanwhile: typeof mode) => {
     mode = meanwhile;
     hasEnded = meanwhile === "standby";
-    const { control } = current ?? {};
-    const stopping = control?.stopActing().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
+    stopping ??= current?.control.stopActing().catch((err: unknown) => log.warn({ err }, "parts of the leader did not end in order"));
     await Promise.race([stopping, clock.sleep(withinMs)]);
     mode = "standby";
     hasEnded = true;
@@ -121,15 +126,17 @@ export async function runElectedControl(
   const run = async () => {
     while (!stop.signal.aborted) {
       const term = await leadership.acquire(stop.signal);
+      acquired = term;
       try {
         term.ended.addEventListener("abort", () => void (handing ?? stopActing(END_MS, "standby").then(ended.resolve)), { once: true });
         await lead(term);
         return;
       } catch (error) {
-        log.error({ err: error, epoch: term.epoch }, "this control process cannot lead");
+        if (!stop.signal.aborted) log.error({ err: error, epoch: term.epoch }, "this control process cannot lead");
+        await stopActing(HANDOVER_MS, "standby");
         await term.release();
         // Half-open parts cannot be opened again.
-        await clock.sleep(FAILED_MS);
+        await clock.sleep(FAILED_MS, stop.signal).catch(() => undefined);
         return ended.resolve();
       }
     }
@@ -146,6 +153,8 @@ export async function runElectedControl(
       const cancel = clock.after(END_MS, () => process.exit(1));
       stop.abort(new Fault("CONTROL_STANDBY", "This control process ends."));
       if (current && !current.term.ended.aborted) await handOver();
+      // Nothing acts before its parts are open: another process may lead at once.
+      else if (acquired && !acquired.ended.aborted) await acquired.release();
       await running;
       await listeners.close();
       await Promise.all([closeApiSocket(), closeFeedSocket()]);

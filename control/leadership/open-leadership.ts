@@ -176,6 +176,18 @@ export function openLeadership(options: {
     limit();
     cancelRenewal = clock.after(leaseMs / 3, () => void renew());
     log.info({ epoch }, "leadership acquired");
+    const stepDown = async () => {
+      isReleased = true;
+      end("it has stepped down");
+      lastLeader = { url: undefined, epoch, problem: undefined };
+      // The others come first.
+      notBefore = clock.monotonic() + 2 * leaseMs;
+      await rows.release(epoch).then(
+        () => log.info({ epoch }, "leadership released"),
+        (err: unknown) => log.warn({ err, epoch }, "leadership not released: it expires"),
+      );
+    };
+    let released: Promise<void> | undefined;
     return {
       epoch,
       ended: ended.signal,
@@ -184,17 +196,7 @@ export function openLeadership(options: {
         ended.signal.throwIfAborted();
       },
       fence: rows.fence(epoch, leaseMs),
-      release: async () => {
-        isReleased = true;
-        end("it has stepped down");
-        lastLeader = { url: undefined, epoch, problem: undefined };
-        // The others come first.
-        notBefore = clock.monotonic() + 2 * leaseMs;
-        await rows.release(epoch).then(
-          () => log.info({ epoch }, "leadership released"),
-          (err: unknown) => log.warn({ err, epoch }, "leadership not released: it expires"),
-        );
-      },
+      release: () => (released ??= stepDown()),
     };
   };
 

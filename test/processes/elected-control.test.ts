@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { Client } from "pg";
 import t from "tap";
 import { openControlCluster } from "../fixtures/control-cluster.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -86,4 +87,37 @@ t.test("control processes with one database", async (t) => {
     await cluster.leader();
     await eventually("the API", async () => (await client.call("/users/current")).status === 200);
   });
+});
+
+t.test("a control process that is stopped while it opens its parts releases the lease at once", async (t) => {
+  const server = await startPostgres(t);
+  const postgres = await server.database();
+  const { controls } = await openControlCluster(t, { folder: tempFolder(t), postgres, controls: 1, gateways: 0, env: { BERTH_LEASE_SECONDS: "60" } });
+  const [control] = controls;
+  if (!control) throw new Error("no control process");
+  await eventually("it leads", async () => (await control.readiness()) === 200);
+  await control.stop();
+
+  const blocker = new Client({ connectionString: postgres.url });
+  await blocker.connect();
+  t.teardown(() => blocker.end());
+  // What a new leader removes expired sessions from: it cannot go on from there.
+  await blocker.query("BEGIN; LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE");
+  const lease = async () => {
+    const [row] = await server.query("SELECT expires_at > clock_timestamp() AS led, expires_at::text AS until FROM leadership", postgres.url);
+    return row as { led: boolean; until: string };
+  };
+  control.start();
+  const { until } = await eventually("it has the lease", async () => {
+    const row = await lease();
+    return row.led ? row : undefined;
+  });
+  const stopped = control.stop("SIGTERM");
+  const released = await eventually("the lease is released", async () => {
+    const row = await lease();
+    return row.led ? undefined : row;
+  });
+  t.ok(released.until < until, "before it expires");
+  await blocker.query("ROLLBACK");
+  await stopped;
 });
