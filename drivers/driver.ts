@@ -213,6 +213,17 @@ export type DriverEvent =
 export type Capacity = { machines: number; cpu: number; memoryMb: number };
 
 export type Call = { signal: AbortSignal };
+
+/**
+ * The reason of an abort because control ends. A deploy then leaves what it has created or adopted: the next control process adopts it, and goes on. Any other
+ * abort of a deploy removes it.
+ */
+export class ControlEnds extends Error {}
+
+export function leavesRunning({ signal }: Call): boolean {
+  return signal.aborted && signal.reason instanceof ControlEnds;
+}
+
 export type DeployCall = Call & {
   /** Called at least every few seconds while an image is pulled; `done` and `total` are bytes, 0 if unknown. */
   onPull?: (progress: { done: number; total: number }) => void;

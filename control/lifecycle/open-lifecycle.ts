@@ -71,7 +71,7 @@ export type Lifecycle = LifecycleRequests &
      * ENGINE_UNREACHABLE, ENGINE_FAILED.
      */
     removeOrphan(service: string, signal: AbortSignal): Promise<void>;
-    /** Stops working, aborts driver calls, stores the last use. The next start continues what was in progress. */
+    /** Stops working, aborts driver calls with `ControlEnds`, stores the last use. The next start continues what was in progress. */
     close(): Promise<void>;
   };
 

@@ -1,3 +1,4 @@
+import { ControlEnds } from "../../drivers/driver.ts";
 import { type BackoffRange, retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/fair-queues.ts";
@@ -27,7 +28,7 @@ export type WorkQueue = {
   addAfter(key: string, ms: number): void;
   /** Keys that wait for a worker, and those that have one. */
   depth(): { waiting: number; running: number };
-  /** Takes no more work, aborts what runs and resolves when it has ended. */
+  /** Takes no more work, aborts what runs with `ControlEnds`, and resolves when it has ended. */
   close(): Promise<void>;
 };
 
@@ -179,7 +180,7 @@ export function openWorkQueue(options: {
     addAfter,
     depth: () => ({ waiting: unplaced.size + [...lanes.values()].reduce((sum, lane) => sum + lane.waiting(), 0), running: running.size }),
     close: async () => {
-      stop.abort(new Error("the work queue is closed"));
+      stop.abort(new ControlEnds("the work queue is closed"));
       for (const entry of entries.values()) entry.timer?.cancel();
       await Promise.allSettled([...running, placing]);
     },

@@ -2,7 +2,7 @@ import type { ContainerInspectInfo } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
-import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
+import { type Address, type DeployCall, type Deployment, leavesRunning, type Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { pull } from "../engine/images.ts";
@@ -57,7 +57,7 @@ export async function deploy(deps: DockerDeployDeps, spec: Spec, call: DeployCal
     log.debug({ service: spec.service, adopted: launched.adopted, phases }, "service ready");
     return { ...ready, instance: launched.id, phases };
   } catch (error) {
-    await launched.remove();
+    if (!leavesRunning(call)) await launched.remove();
     throw error;
   }
 }
@@ -133,6 +133,7 @@ async function createAndStart(deps: DockerDeployDeps, place: NetworkPlace, spec:
       const ownAddress = created.adopted ? undefined : assignedAddress(view, spec, assigned);
       return { ...created, joined: place.joined, address: ownAddress, remove: removeCreated };
     } catch (error) {
+      if (leavesRunning({ signal })) throw error;
       await removeCreated();
       const taken = error instanceof Error && TAKEN.test(error.message) && (address !== undefined || port !== undefined);
       if (!taken || attempt === ATTEMPTS) throw error;

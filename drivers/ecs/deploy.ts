@@ -2,7 +2,7 @@ import type { Service, Task } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Fault } from "../../lib/fault.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
-import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
+import { type Address, type DeployCall, type Deployment, leavesRunning, type Spec } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { gpuFault } from "../gpu.ts";
 import { awaitReady, healthAddress } from "../ready.ts";
@@ -31,7 +31,8 @@ export async function deploy(site: EcsSite, spec: Spec, call: DeployCall): Promi
     log.debug({ service: spec.service, adopted: begun.adopted, phases }, "service ready");
     return { addresses, instance: taskId(task), phases };
   } catch (error) {
-    await remove(site, spec.service).catch((err: unknown) => log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
+    if (!leavesRunning(call))
+      await remove(site, spec.service).catch((err: unknown) => log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
     throw error;
   }
 }

@@ -1,7 +1,7 @@
 import type { V1Pod } from "@kubernetes/client-node";
 import { trimTrailing } from "../../lib/character-classes.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import type { DeployCall, Deployment, Spec } from "../driver.ts";
+import { type DeployCall, type Deployment, leavesRunning, type Spec } from "../driver.ts";
 import { gpuFault } from "../gpu.ts";
 import { awaitReady, firstOf, healthAddress } from "../ready.ts";
 import type { KubernetesApi } from "./cluster.ts";
@@ -59,7 +59,10 @@ async function deployWith(
     return { addresses, instance, phases, ...(security === "restricted" && !adopted ? { warning: RESTRICTED_WARNING } : {}) };
   } catch (error) {
     await owned;
-    await destroy(cluster, spec.service).catch((err: unknown) => tools.log.warn({ service: spec.service, err }, "cleanup after failed start failed"));
+    if (!leavesRunning(call))
+      await destroy(cluster, spec.service).catch((err: unknown) =>
+        tools.log.warn({ service: spec.service, err }, "cleanup after failed start failed"),
+      );
     throw error;
   }
 }

@@ -5,7 +5,7 @@ import { createServer } from "node:net";
 import { constants as os } from "node:os";
 import { delimiter, dirname } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
-import type { Address, DeployCall, Deployment, Spec } from "../driver.ts";
+import { type Address, type DeployCall, type Deployment, leavesRunning, type Spec } from "../driver.ts";
 import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import { refuseForeignOwner } from "../labels.ts";
 import { awaitReady, firstOf, healthAddress } from "../ready.ts";
@@ -40,7 +40,7 @@ export async function deploy(host: ProcessDeps, spec: Spec, { signal, onLaunched
     ]);
     return { addresses: address ? [address] : [], instance, phases: { create: started - began, boot: clock.monotonic() - started } };
   } catch (error) {
-    await destroy(records, clock, spec.service, undefined, claim);
+    if (!leavesRunning({ signal })) await destroy(records, clock, spec.service, undefined, claim);
     throw error;
   }
 }
@@ -63,7 +63,7 @@ async function startOrAdopt(host: ProcessDeps, spec: Spec, signal: AbortSignal):
         await waitForRecord(host, spec.service);
         signal.throwIfAborted();
       } catch (error) {
-        await destroy(records, clock, spec.service, undefined, claim);
+        if (!leavesRunning({ signal })) await destroy(records, clock, spec.service, undefined, claim);
         throw error;
       }
       return { port, claim };

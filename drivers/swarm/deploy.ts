@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { DriverTimes } from "../../lib/start-phases.ts";
-import type { DeployCall, Deployment, Registry, Spec } from "../driver.ts";
+import { type DeployCall, type Deployment, leavesRunning, type Registry, type Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
@@ -42,9 +42,10 @@ export async function deploy(deps: SwarmDeployDeps, spec: Spec, call: DeployCall
     log.debug({ service: spec.service, adopted: created.adopted, phases }, "service ready");
     return { addresses, instance, phases };
   } catch (error) {
-    await remove(engine, { id: created.id, name: spec.service }, "ended").catch((err: unknown) =>
-      log.warn({ service: spec.service, err }, "cleanup after failed start failed"),
-    );
+    if (!leavesRunning(call))
+      await remove(engine, { id: created.id, name: spec.service }, "ended").catch((err: unknown) =>
+        log.warn({ service: spec.service, err }, "cleanup after failed start failed"),
+      );
     throw error;
   }
 }

@@ -1,3 +1,4 @@
+import { ControlEnds } from "../../../drivers/driver.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { preferGpu } from "../../../drivers/gpu.ts";
 import { openLog } from "../../../lib/log.ts";
@@ -106,6 +107,24 @@ export const FAILURES: ConformanceTheme = {
         await eventually("the service runs", async () => (await driver.inspect(service, call()))?.running === true);
         caller.abort(reason);
         t.equal(await start.catch((error: unknown) => error), reason);
+        t.strictSame(await harness.left(service), []);
+      },
+    },
+    {
+      id: "control-ends",
+      promise: "a start that is called off because control ends leaves what it started, for the next control process",
+      run: async (t, { driver, harness, name }) => {
+        const service = name("handed-on");
+        const spec = await specOf(driver, service, await harness.image("mute"));
+        const caller = new AbortController();
+        const reason = new ControlEnds("control ends");
+        const start = driver.deploy(spec, { signal: caller.signal });
+        start.catch(() => {});
+        await eventually("the service runs", async () => (await driver.inspect(service, call()))?.running === true);
+        caller.abort(reason);
+        t.equal(await start.catch((error: unknown) => error), reason);
+        t.match(await driver.inspect(service, call()), { running: true });
+        await driver.destroy(service, call());
         t.strictSame(await harness.left(service), []);
       },
     },
