@@ -140,10 +140,10 @@ function createSharing({ store, lifecycle }: Pick<RouteDeps, "store" | "lifecycl
       };
       return { name: "image", key, seq, textFor };
     }
-    let found: Promise<LiveContainer | undefined> | undefined;
+    let loading: Promise<LiveContainer | undefined> | undefined;
     const textFor: SharedChange["textFor"] = async (caller, detail) => {
       // The current container with its current image: a later change at most repeats it.
-      const live = await (found ??= findLiveContainer(store, change.container.id));
+      const live = await (loading ??= findLiveContainer(store, change.container.id));
       if (!live) return undefined;
       const inside = await mayManage(caller, live.container.packageId);
       return textOf(inside, detail, () => containerToJson(live, inside, detail));

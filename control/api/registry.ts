@@ -224,10 +224,10 @@ export async function imageUsage(store: Pick<Store, "containers">): Promise<Imag
     const reference = references.get(ref) ?? parseReference(ref);
     references.set(ref, reference);
     const use = { container, tag: reference.tag, digest };
-    const parts = reference.name.split("/");
+    const segments = reference.name.split("/");
     // The host in a reference may be any name of this registry, and may have a path.
-    for (const at of parts.keys()) {
-      const repository = parts.slice(at).join("/");
+    for (const at of segments.keys()) {
+      const repository = segments.slice(at).join("/");
       const of = uses.get(repository);
       if (of) of.push(use);
       else uses.set(repository, [use]);

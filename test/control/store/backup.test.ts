@@ -98,7 +98,7 @@ t.test("a backup has the files of the versions to which a package may return", a
   rmSync(join(folder, EARLIER), { recursive: true });
   const without = join(base, "without.db");
   backUp({ folder, file: without, version, clock });
-  t.ok(existsSync(without), "files of an earlier version that are lost keep nobody from a backup");
+  t.ok(existsSync(without), "files of an earlier version that are lost do not keep the store from a backup");
 });
 
 t.test("no key is in a backup, and no other user may read it", async (t) => {

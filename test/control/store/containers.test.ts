@@ -57,8 +57,8 @@ for (const kind of storeKinds(t)) {
     const { store, image } = await filledStore(t, await kind.fresh());
     const other = await store.images.insert({ ...newImage("other", 7), ref: "registry.example:5000/datagrok/web:2" });
     await store.images.insert({ ...newImage("third", 7), ref: "datagrok/third:1" });
-    const found = await store.images.ofRepository("datagrok/web");
-    t.same(found.map(({ id }) => id).toSorted(), [image.id, other.id].toSorted());
+    const named = await store.images.ofRepository("datagrok/web");
+    t.same(named.map(({ id }) => id).toSorted(), [image.id, other.id].toSorted());
     await store.images.removeAll([other.id], 8, { at: 8, event: "removed", byUser: USER });
     t.same(
       (await store.images.ofRepository("datagrok/web")).map(({ id }) => id),

@@ -37,10 +37,10 @@ async function openFixture(t: Test) {
 
 t.test("while a thousand containers are imported, others read and write, and timers run", async (t) => {
   const { store, take, defined } = await openFixture(t);
-  let isDone = false;
+  const done = new AbortController();
   let turns = 0;
   const others = (async () => {
-    while (!isDone) {
+    while (!done.signal.aborted) {
       turns++;
       await store.users.update(USER, { friendlyName: String(turns) });
       await new Promise(setImmediate);
@@ -52,7 +52,7 @@ t.test("while a thousand containers are imported, others read and write, and tim
   turns = 0;
   const { containers } = await take();
   t.ok(turns >= 40, `${turns} turns while it is imported`);
-  isDone = true;
+  done.abort();
   await others;
   t.equal(containers.filter(({ fate }) => fate === "import").length, MANY);
   t.same(
