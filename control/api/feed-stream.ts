@@ -25,6 +25,7 @@ import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
 import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
+import type { ContainerPages } from "./container-pages.ts";
 
 export type FeedDeps = {
   socketPath: string;
@@ -59,12 +60,6 @@ export type FeedDeps = {
   log: Log;
 };
 
-/**
- * Containers of one line and one turn of the event loop. With 100 000 in one line, control would block for seconds, which gateways take for its end, and
- * gateways would refuse the line for its length.
- */
-const CONTAINERS_PER_LINE = 500;
-
 /** A gateway with a larger backlog is disconnected. It reconnects and receives everything again. */
 const LONGEST_BACKLOG = 8 * 1_048_576;
 
@@ -83,7 +78,7 @@ export type OpenFeeds = Map<string, { reported(last: boolean): void; end(): void
  */
 export async function streamChanges(
   deps: FeedDeps,
-  { feeds, gateways }: { feeds: OpenFeeds; gateways: GatewayQueries },
+  { feeds, gateways, pages }: { feeds: OpenFeeds; gateways: GatewayQueries; pages: ContainerPages },
   response: ServerResponse,
   { from, query }: { from: "here" | "elsewhere"; query: URLSearchParams },
 ): Promise<void> {
@@ -105,17 +100,15 @@ export async function streamChanges(
   };
   let cancelBeat = () => {};
   let allowed = LONGEST_BACKLOG;
-  const send = (line: FeedLine, whenGone?: () => void) => {
+  const write = (line: string | Buffer, whenGone?: () => void) => {
     if (response.destroyed || !isLeading(leader)) return void response.destroy();
-    const text = `${JSON.stringify(line)}\n`;
-    // The gateway needs the whole list, whatever its length: after a disconnect it would request it again.
-    if (line.kind === "all") allowed = LONGEST_BACKLOG + Buffer.byteLength(text);
-    response.write(text, whenGone);
+    response.write(line, whenGone);
     if (response.writableLength > allowed) {
       log.warn({ gateway, backlog: response.writableLength }, "gateway reads too slowly, disconnected");
       response.destroy();
     }
   };
+  const send = (line: FeedLine) => write(`${JSON.stringify(line)}\n`);
   const beat = async () => {
     // A store that cannot be read ends no feed.
     const revision = await store.revision?.().catch(() => undefined);
@@ -175,13 +168,18 @@ export async function streamChanges(
   };
   const list = async (after: string) => {
     if (response.destroyed) return;
-    const rows = await store.containers.toView(after, CONTAINERS_PER_LINE);
+    const { last, json } = await pages.after(after);
     if (response.destroyed) return;
-    const last = rows.length < CONTAINERS_PER_LINE ? undefined : rows.at(-1)?.id;
-    const line = { kind: "all", containers: rows.map((row) => viewOnWire(lifecycle.viewOf(row))), seq: joinedAt } as const;
+    const line = Buffer.concat([
+      Buffer.from('{"kind":"all","containers":'),
+      json,
+      Buffer.from(`,"seq":${joinedAt}${last === undefined ? "" : ',"more":true'}}\n`),
+    ]);
+    // The gateway needs the whole list, whatever its length: after a disconnect it would request it again.
+    allowed = LONGEST_BACKLOG + line.byteLength;
     // Other work has a turn before the next line: an immediate write calls back within this turn.
-    if (last !== undefined) return send({ ...line, more: true }, () => setImmediate(() => void listNext(last)));
-    send(line);
+    if (last !== undefined) return write(line, () => setImmediate(() => void listNext(last)));
+    write(line);
     const changed = meanwhile ?? new Map<string, FeedLine>();
     meanwhile = undefined;
     for (const one of changed.values()) send(one);

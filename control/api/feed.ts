@@ -21,6 +21,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { TrafficCounts } from "../../lib/traffic-counts.ts";
 import { claimPushed, packageOfRepository } from "../identity/rights.ts";
 import { recordPush } from "../store/change-events.ts";
+import { createContainerPages } from "./container-pages.ts";
 import { createGatewayQueries, type FeedDeps, type GatewayQueries, type OpenFeeds, streamChanges } from "./feed-stream.ts";
 import { streamLeader } from "./leader-feed.ts";
 import { IMAGE_ACTIONS } from "./record-audit.ts";
@@ -44,6 +45,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
   const { socketPath, clock, log } = deps;
   const feeds: OpenFeeds = new Map();
   const gateways = createGatewayQueries(clock);
+  const pages = createContainerPages(deps);
   const followers = new Set<ServerResponse>();
   deps.metrics?.gateways.look((family) => family.at().set(feeds.size));
   const handlers: Record<string, (body: unknown, gone: () => AbortSignal) => Promise<object | undefined>> = {
@@ -107,7 +109,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     const [path = "", query] = (request.url ?? "").split("?", 2);
     if (request.method === "GET" && request.url?.startsWith(LEADER_FEED)) return streamLeader(deps, followers, response);
     if (request.method === "GET" && path === "/feed")
-      return streamChanges(deps, { feeds, gateways }, response, { from, query: new URLSearchParams(query) });
+      return streamChanges(deps, { feeds, gateways, pages }, response, { from, query: new URLSearchParams(query) });
     const handler = request.method === "POST" && Object.hasOwn(handlers, path) ? handlers[path] : undefined;
     if (!handler) throw new Fault("ROUTE_NOT_FOUND", "The feed has no such route.");
     const body = await handler(await readBody(request), () => goneSignal(response));
@@ -142,6 +144,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
     close: async () => {
       for (const feed of feeds.values()) feed.end();
       for (const response of followers) response.destroy();
+      pages.close();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       server.closeAllConnections();
       await closed;
