@@ -54,10 +54,15 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       const shown = ref?.own ?? ref?.session;
       // In one transaction: the gateway may not know that the session has ended, and a start without a session could never end with it.
       await deps.store.transaction(async () => {
-        if (shown !== undefined && !(await deps.store.sessions.byDigest(shown)))
-          throw new Fault("TOKEN_INVALID", "The session has ended: sign in again.");
+        // Sent together. Without the session, what the wake writes is undone.
+        const [session, wake] = await Promise.allSettled([
+          shown === undefined ? undefined : deps.store.sessions.byDigest(shown),
+          deps.lifecycle.wake(id, userId, ref),
+        ]);
+        if (session.status === "rejected") throw session.reason as Error;
+        if (shown !== undefined && !session.value) throw new Fault("TOKEN_INVALID", "The session has ended: sign in again.");
         if (traceparent !== undefined) deps.traceWake?.(id, traceparent);
-        await deps.lifecycle.wake(id, userId, ref);
+        if (wake.status === "rejected") throw wake.reason as Error;
       });
       return undefined;
     },

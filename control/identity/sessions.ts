@@ -49,18 +49,25 @@ export function isContainerTokenValid(container: Container | undefined): boolean
 /**
  * The token that a start gives its container: a session of the user whose action it was, which ends with that user's key and session. Until the container is known to rest, every
  * start of the same definition for that user hands over the same one: what runs may have been started before a crash or a failure, and
- * knows no other. Undefined where no user is behind it, or none any more.
+ * knows no other. Undefined where no user is behind it, or none any more. `mayStart` false: it gets none. It awaits only the store.
  */
-export async function containerToken({ store, vault }: { store: Store; vault: Vault }, container: Container): Promise<string | undefined> {
+export async function containerToken(
+  { store, vault }: { store: Store; vault: Vault },
+  container: Container,
+  mayStart: Promise<boolean> = Promise.resolve(true),
+): Promise<string | undefined> {
   const { id, generation, requestedBy, requestedKey, requestedSession } = container;
   if (requestedBy === undefined) return undefined;
   // One transaction: no key is revoked, and no credential sealed anew, between the look and the write.
   return store.transaction(async () => {
-    const user = await store.users.find(requestedBy);
-    if (!user || user.blockedOn !== undefined) return undefined;
-    if (requestedKey !== undefined && (await store.devKeys.byDigest(requestedKey))?.userId !== requestedBy) return undefined;
+    const [user, key, before] = await Promise.all([
+      store.users.find(requestedBy),
+      requestedKey === undefined ? undefined : store.devKeys.byDigest(requestedKey),
+      store.sessions.byContainer(id),
+    ]);
+    if (!user || user.blockedOn !== undefined || !(await mayStart)) return undefined;
+    if (requestedKey !== undefined && key?.userId !== requestedBy) return undefined;
     // Without the key the container still starts; only that a repeated start gives it a second token.
-    const before = await store.sessions.byContainer(id);
     for (const { digest: known, userId, keyDigest, start } of before) {
       const isSame = start?.generation === generation && userId === requestedBy && keyDigest === requestedKey;
       const sealed = isSame ? start.sealed : undefined;

@@ -31,6 +31,13 @@ export type DeployParts = {
   image: Image | undefined;
   owner: Pick<Package, "name" | "authorId"> | undefined;
   wakes: readonly Pick<Wake, "phases">[];
+  /** Of a start that has just begun. */
+  begun?: {
+    /** As `InFlightOperations.aborts` when the row was read. */
+    aborts: number;
+    /** As `SpecSource.injectedEnv`; it rejects with what prevents the start. Undefined: not read yet. */
+    injectedEnv: Promise<Record<string, string>> | undefined;
+  };
 };
 
 /** `deployed`: as it is stored in the row. */
@@ -40,7 +47,7 @@ export type ContainerDeployment = Deployment & { deployed: DeployedImage };
 export type SpecSource = {
   /** The installation's name, written on everything that berth creates. */
   environment: string;
-  /** The variables that every container is given; its own map is added after them. Called at every start. */
+  /** The variables that every container is given; its own map is added after them. Called at every start, maybe in a transaction. */
   injectedEnv(container: Container, image: Image): Promise<Record<string, string>> | Record<string, string>;
   /** The container's own map as it is handed over; as it is written where this is left out. Faults: those that prevent its start. */
   renderEnv?: (container: Container) => Promise<Record<string, string>>;
@@ -49,6 +56,16 @@ export type SpecSource = {
   /** What `Image.files` is relative to. */
   filesFolder: string;
 };
+
+/** As `SpecSource.injectedEnv`, for a container of the size that it gets. */
+export async function injectedEnvOf(
+  { source, driver }: Pick<ContainerDeployDeps, "source" | "driver">,
+  row: Container,
+  image: Image,
+): Promise<Record<string, string>> {
+  const { cpu } = planReadiness(row.config, image, driver);
+  return source.injectedEnv({ ...row, config: { ...row.config, cpu } }, image);
+}
 
 export type ContainerDeployDeps = {
   store: Pick<Store, "id" | "images" | "containers" | "packages" | "wakes">;
@@ -89,8 +106,10 @@ export function createDeploy({
     return { image, owner, wakes };
   };
   return async (row, signal, { limitMs = limits.statusMs, parts } = {}) => {
-    const [current, { image, owner, wakes }] = await Promise.all([store.containers.place(row.id), parts ?? readParts(row)]);
     // A stop that was stored since finds no call in progress that it could abort.
+    const isCurrent = parts?.begun?.aborts === inFlight.aborts();
+    const [current, { image, owner, wakes, begun }] =
+      isCurrent && parts ? [row, parts] : await Promise.all([store.containers.place(row.id), parts ?? readParts(row)]);
     if (row.state === "STARTING" && current?.state !== "STARTING") throw new Fault("CONTAINER_STOPPED", `The start of ${row.name} was cancelled.`);
     if (!image) throw new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`);
     let deployed: DeployedImage = row.deployed ?? { ref: image.ref, digest: image.digest };
@@ -116,15 +135,10 @@ export function createDeploy({
       // First what may refuse, so that nothing is made for a container that cannot start.
       if (imagePolicy) await requireStart(imagePolicy, { row, image, author: owner?.authorId }, stop);
       const own = (await source.renderEnv?.(row)) ?? row.env;
+      const injected = await (begun?.injectedEnv ?? injectedEnvOf({ source, driver }, row, image));
       const plan = planReadiness(row.config, image, driver);
       const sized = { ...row, config: { ...row.config, cpu: plan.cpu } };
-      const spec = specOf(source, {
-        row: sized,
-        image,
-        packageName: owner?.name,
-        plan,
-        env: { ...(await source.injectedEnv(sized, image)), ...own },
-      });
+      const spec = specOf(source, { row: sized, image, packageName: owner?.name, plan, env: { ...injected, ...own } });
       stop.throwIfAborted();
       const expected =
         plan.isWorker || plan.readiness.kind === "running" ? [] : expectedPorts(spec, { port: row.config.port, exposed: image.exposed });
@@ -240,6 +254,8 @@ type ConfirmOptions = {
   /** The call started it: then it is at its address, and the holder before is not. */
   isNew: boolean;
   signal: AbortSignal;
+  /** As in `TransactionOptions`: without the move, the next look deploys it again. */
+  isDeferred?: boolean;
 };
 
 /**
@@ -251,15 +267,16 @@ export async function confirmDeployment<R>(
   { store, engine, ends: counts }: ConfirmDeps,
   row: Container,
   deployed: Pick<Deployment, "addresses" | "instance">,
-  { ends: before, isNew, signal }: ConfirmOptions,
+  { ends: before, isNew, signal, isDeferred = false }: ConfirmOptions,
   move: () => Promise<R>,
 ): Promise<R> {
   for (let ends = before, checked: readonly Container[] = []; ;) {
-    const last = await store.transaction(async () => {
+    const confirm = async () => {
       const holders = isNew ? [] : await othersAt(store, row, deployed.addresses);
       const isConfirmed = counts.count(row.id) === ends && holders.every(({ id }) => checked.some((one) => one.id === id));
       return isConfirmed ? { result: await move() } : { holders };
-    });
+    };
+    const last = await store.transaction(confirm, { isDeferred });
     if ("result" in last) return last.result;
     ends = counts.count(row.id);
     const observed = await engine.observe(row, signal);

@@ -180,10 +180,13 @@ export type InFlightOperations = {
   /** Undefined where none is in progress. */
   generation(key: string): number | undefined;
   abort(key: string, reason: Error): void;
+  /** How many calls of `abort` there were, of whatever key: since the same number none was aborted, also none that had not begun yet. */
+  aborts(): number;
 };
 
 export function createInFlightOperations(): InFlightOperations {
   const operations = new Map<string, { generation: number; stop: AbortController }>();
+  let aborts = 0;
   return {
     run: async (key, generation, signal, task) => {
       const stop = new AbortController();
@@ -196,7 +199,11 @@ export function createInFlightOperations(): InFlightOperations {
       }
     },
     generation: (key) => operations.get(key)?.generation,
-    abort: (key, reason) => operations.get(key)?.stop.abort(reason),
+    abort: (key, reason) => {
+      aborts++;
+      operations.get(key)?.stop.abort(reason);
+    },
+    aborts: () => aborts,
   };
 }
 

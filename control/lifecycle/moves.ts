@@ -119,14 +119,18 @@ export function createMoves({ store, changes, queue, ends, clock, logs, steps }:
         return updated;
       }),
     claimAddresses: ({ id, name, state }, addresses, isNew) =>
-      store.transaction(async () => {
-        if (state !== "STARTING" && !isNew) return;
-        const [row, holders] = await Promise.all([store.containers.find(id), store.containers.atAddresses(addresses)]);
-        const taken = await takeAddresses(store, id, { addresses, holders, at: clock.now() });
-        // Where its start was cancelled meanwhile, it listens there until it is stopped, and is sent nothing.
-        if (row?.state === state) await store.containers.update(id, { addresses });
-        store.afterCommit(() => publishTaken(taken, { id, name }));
-      }),
+      store.transaction(
+        async () => {
+          if (state !== "STARTING" && !isNew) return;
+          const [row, holders] = await Promise.all([store.containers.find(id), store.containers.atAddresses(addresses)]);
+          const taken = await takeAddresses(store, id, { addresses, holders, at: clock.now() });
+          // Where its start was cancelled meanwhile, it listens there until it is stopped, and is sent nothing.
+          if (row?.state === state) await store.containers.update(id, { addresses });
+          store.afterCommit(() => publishTaken(taken, { id, name }));
+        },
+        // The next deploy of it claims them again.
+        { isDeferred: true },
+      ),
   };
 }
 
@@ -158,13 +162,15 @@ export function failurePatch(cause: FaultData, attempts: number, notBefore: numb
  * `holders`: as `atAddresses`, read in that transaction.
  */
 async function takeAddresses(
-  store: Pick<Store, "containers" | "wakes" | "webhooks">,
+  store: Pick<Store, "containers" | "wakes" | "webhooks" | "requireDurable">,
   to: string,
   { addresses, holders = [], at }: { addresses: readonly OwnedAddress[]; holders?: readonly Container[] | undefined; at: number },
 ): Promise<Container[]> {
   const taken: Container[] = [];
   for (const holder of holders) {
     if (holder.id === to) continue;
+    // Undone, requests for it would be sent to the other container.
+    store.requireDurable();
     const remaining = holder.addresses.filter((one) => !hasAddress(addresses, one));
     const isElsewhere = holder.state === "STARTED" && remaining.length === 0;
     const reason = { at, event: "doubted", byUser: undefined } as const;

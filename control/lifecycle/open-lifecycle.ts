@@ -5,6 +5,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
+import type { Container, Image } from "../model/entities.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
 import { createEndCounts, createTcpPorts, openWatchedAddresses, type TcpListenerOptions, type TcpPorts } from "./addresses.ts";
@@ -12,7 +13,7 @@ import { type Changes, createChanges, currentView, publishAddressed, publishAgai
 import { createSuspectAddress } from "./check-container.ts";
 import { createMonotonicEpoch, idleInMs, type ReadSituation } from "./decide.ts";
 import { createDependencies } from "./dependencies.ts";
-import { createDeploy, type SpecSource } from "./deploy.ts";
+import { createDeploy, injectedEnvOf, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
 import { createContainerEngine, createInFlightOperations, createOutages } from "./engine.ts";
 import { type ContainerExplanation, explainContainer } from "./explain-container.ts";
@@ -194,6 +195,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       const set = replicas.of(id);
       return set && replicaStatusOf(set, loads.last(id), driver.replicas !== undefined);
     },
+    injectedEnv: options.imagePolicy ? undefined : (row: Container, image: Image) => injectedEnvOf({ source: options, driver }, row, image),
     isServedByReplicas: (id: string) => {
       const set = replicas.of(id);
       return set !== undefined && servingReplicas(set.container, set).length > 0;
@@ -299,6 +301,8 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       await tcpPorts.assignAll();
       await reconcileAll();
       if (stop.signal.aborted) return;
+      // What was observed before may be undone in the store.
+      store.watchInterruptions(() => queue.add(SWEEP));
       useRecord.start();
       events ??= followEvents(deps, stop.signal);
     },

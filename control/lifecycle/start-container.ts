@@ -2,7 +2,7 @@ import type { Address } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { acceptsConnection, HELD_MS, isPostgresStarting } from "../../lib/connection-probe.ts";
 import { createRoundRobinQueue, type RoundRobinLimits } from "../../lib/fair-queues.ts";
-import type { FaultData } from "../../lib/fault.ts";
+import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
@@ -24,6 +24,8 @@ export type StartDeps = ConfirmDeps & {
   ends: EndCounts;
   dependencies: Dependencies;
   deploy: Deploy;
+  /** As `injectedEnvOf`. Undefined: something may refuse the start before, so the deploy calls it. */
+  injectedEnv?: ((row: Container, image: Image) => Promise<Record<string, string>>) | undefined;
   clock: Clock;
   epoch: () => number;
   limits: LifecycleLimits;
@@ -44,7 +46,7 @@ export async function beginStart(
   signal: AbortSignal,
   isDecided: (now: Container, image: Image) => boolean | Promise<boolean>,
 ): Promise<BegunStart | undefined> {
-  const { store, moves } = deps;
+  const { store, moves, inFlight } = deps;
   if (!(await awaitSlot(deps, row, signal))) return undefined;
   return store.transaction(async () => {
     const [now, image, owner, wakes] = await Promise.all([
@@ -57,7 +59,12 @@ export async function beginStart(
     if (!now || image?.state !== "READY" || now.imageId !== image.id || !(await isDecided(now, image))) return undefined;
     const { ref, digest } = image;
     const moved = await moves.container(now, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } }, { isCurrent: true });
-    return moved && { moved, parts: { image, owner, wakes } };
+    if (!moved) return undefined;
+    // In this transaction, which is durable once with the container's token.
+    const injectedEnv = deps.injectedEnv?.(moved, image);
+    // The deploy fails with it.
+    await injectedEnv?.catch(() => undefined);
+    return { moved, parts: { image, owner, wakes, begun: { aborts: inFlight.aborts(), injectedEnv } } };
   });
 }
 
@@ -85,11 +92,13 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
     };
     if (deployment.warning !== undefined)
       log.warn({ container: row.id, name: row.name, warning: deployment.warning }, "container started with a warning");
-    return await confirmDeployment(deps, row, deployment, { ends, isNew: true, signal }, () =>
+    return await confirmDeployment(deps, row, deployment, { ends, isNew: true, signal, isDeferred: true }, () =>
       moves.container(row, "answered", patch, { isFact: true }),
     );
   } catch (error) {
     signal.throwIfAborted();
+    // Not the container's failure: what runs is adopted by the next deploy.
+    if (error instanceof Fault && error.code === "STORE_UNAVAILABLE") throw error;
     return store.transaction(async () => {
       const now = await store.containers.find(row.id);
       if (now?.state !== "STARTING") return undefined;

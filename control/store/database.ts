@@ -20,11 +20,13 @@ export type DatabaseConnection = {
   enqueue(statement: DatabaseStatement): Promise<void>;
   /** The fence is checked before the first write. */
   begin(options: TransactionOptions, fence?: Fence): Promise<void>;
-  /** Calls `committed` in the same turn, before another call can write. */
-  commit(committed: () => void): Promise<void>;
+  /** Calls `committed` in the same turn, before another call can write. `isDeferred`: all that it writes may become durable later. */
+  commit(committed: () => void, isDeferred: boolean): Promise<void>;
   rollback(): Promise<void>;
   /** Begins and ends a part of the open transaction, which can be undone alone. Undefined: each transaction is committed alone. */
   readonly parts?: CommitParts;
+  /** Resolves when all that is committed is durable. Undefined: it always is. */
+  flush?(): Promise<void>;
 };
 
 export type CommitParts = { begin(): Promise<void>; end(): void; undo(): Promise<void> };
@@ -32,8 +34,13 @@ export type CommitParts = { begin(): Promise<void>; end(): void; undo(): Promise
 /** How long writes take until they are durable, in seconds. */
 export type CommitMetrics = { clock: Clock; seconds: Spread };
 
-/** `isLarge`: it writes megabytes, which the commit leaves to the next write to copy from the log into the database. */
-export type TransactionOptions = { isLarge?: boolean };
+/**
+ * `isLarge`: it writes megabytes, which the commit leaves to the next write to copy from the log into the database.
+ *
+ * `isDeferred`: it resolves when its writes are committed, but a crash of the database may undo them until the next durable commit, or for about half a
+ * second. Only for observed state, which reconciliation observes again, and never for what a user requested. `requireDurable` in it takes that back.
+ */
+export type TransactionOptions = { isLarge?: boolean; isDeferred?: boolean };
 
 /**
  * What must be true for this process to write: that it is still the leader. Each write transaction begins with `statement`, which takes no parameters and
@@ -64,6 +71,10 @@ export type Database = {
   transaction<R>(work: () => Promise<R>, options?: TransactionOptions): Promise<R>;
   /** Whether the caller is in a transaction. */
   isInTransaction(): boolean;
+  /** The caller's transaction writes what may not be undone once it was acknowledged: it is durable when it resolves, also with `isDeferred`. */
+  requireDurable(): void;
+  /** Resolves when all that was committed before the call is durable. */
+  flush(): Promise<void>;
   /**
    * Calls `task` as soon as the transaction around it is durable, in the order of the commits, or never. Without a transaction it calls it at once. Where it
    * throws within one, the others are called all the same.
@@ -76,10 +87,10 @@ export type Database = {
 /** A write that waits for those before it. `joins`: it may become a part of their transaction. */
 type WaitingWrite = { resume: () => void; joins: boolean };
 
-type Transaction = { isOpen: boolean; failure: { error: unknown } | undefined; tasks: (() => void)[] };
+type Transaction = { isOpen: boolean; isDeferred: boolean; failure: { error: unknown } | undefined; tasks: (() => void)[] };
 
-/** Transactions that are committed together. `size`: how many began. */
-type CommitGroup = { size: number; beganOn: number; tasks: (() => void)[]; done: PromiseWithResolvers<void> };
+/** Transactions that are committed together. `size`: how many began. `isDeferred`: all of them are. */
+type CommitGroup = { size: number; beganOn: number; isDeferred: boolean; tasks: (() => void)[]; done: PromiseWithResolvers<void> };
 
 /** A write does not wait longer than this for the writes before it: as long as the database may take for one statement. */
 const WAIT_MS = 10_000;
@@ -176,16 +187,21 @@ export function createDatabase(
       }
   };
 
+  const openTransaction = ({ isDeferred = false }: TransactionOptions): Transaction => {
+    const transaction: Transaction = { isOpen: true, isDeferred, failure: undefined, tasks: [] };
+    open = transaction;
+    return transaction;
+  };
+
   /** A transaction that is committed by itself. */
   const runAlone = async <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
-    const transaction: Transaction = { isOpen: true, failure: undefined, tasks: [] };
-    open = transaction;
+    const transaction = openTransaction(options);
     try {
       await writer.begin(options, fenceNow());
       const result = await context.run(transaction, work);
       if (transaction.failure) throw transaction.failure.error;
       transaction.isOpen = false;
-      await writer.commit(() => publish(transaction.tasks));
+      await writer.commit(() => publish(transaction.tasks), transaction.isDeferred);
       return result;
     } catch (error) {
       transaction.isOpen = false;
@@ -199,15 +215,15 @@ export function createDatabase(
 
   /** Runs `work` as the first transaction of its group, or as a part of that, which is undone alone where it fails. */
   const runInGroup = async <R>(current: CommitGroup, parts: CommitParts, work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
-    const transaction: Transaction = { isOpen: true, failure: undefined, tasks: [] };
+    const transaction = openTransaction(options);
     const isFirst = current.size++ === 0;
-    open = transaction;
     try {
       await (isFirst ? writer.begin(options, fenceNow()) : parts.begin());
       const result = await context.run(transaction, work);
       if (transaction.failure) throw transaction.failure.error;
       transaction.isOpen = false;
       if (!isFirst) parts.end();
+      current.isDeferred &&= transaction.isDeferred;
       current.tasks.push(...transaction.tasks);
       return result;
     } catch (error) {
@@ -227,7 +243,7 @@ export function createDatabase(
   const commit = async (current: CommitGroup): Promise<void> => {
     group = undefined;
     try {
-      await gate.commit(() => writer.commit(() => publish(current.tasks)));
+      await gate.commit(() => writer.commit(() => publish(current.tasks), current.isDeferred));
       current.done.resolve();
     } catch (error) {
       await cancel(current, error);
@@ -243,7 +259,13 @@ export function createDatabase(
     return timed(async () => {
       let durable: Promise<void> | undefined;
       const inTurn = async () => {
-        const current = (group ??= { size: 0, beganOn: metrics.clock.monotonic(), tasks: [], done: Promise.withResolvers() });
+        const current = (group ??= {
+          size: 0,
+          beganOn: metrics.clock.monotonic(),
+          isDeferred: true,
+          tasks: [],
+          done: Promise.withResolvers(),
+        });
         durable = current.done.promise;
         durable.catch(() => undefined);
         try {
@@ -277,6 +299,11 @@ export function createDatabase(
     run: (statement) => single(() => writer.run(statement)),
     enqueue: (statement) => single(() => writer.enqueue(statement)),
     isInTransaction: () => own() !== undefined,
+    requireDurable: () => {
+      const transaction = own();
+      if (transaction) transaction.isDeferred = false;
+    },
+    flush: async () => writer.flush?.(),
     transaction: (work, options = {}) => {
       const transaction = own();
       return transaction ? join(transaction, work) : begin(work, options);

@@ -41,7 +41,7 @@ import { storeFault } from "./store-fault.ts";
 import { createWebhooks, type Webhooks } from "./webhooks.ts";
 import { createDevKeys, createGroups, createUsers, type DevKeys, type Groups, type Users } from "./users.ts";
 
-/** Desired and observed state. Every write is durable when its call resolves, or is not there at all. */
+/** Desired and observed state. Every write is durable when its call resolves, or is not there at all; except for transactions with `isDeferred`. */
 export type Store = {
   /** Random, made once: what runs with another store's id is none of our business. */
   readonly id: string;
@@ -81,6 +81,9 @@ export type Store = {
   readonly isShared: boolean;
   transaction: Database["transaction"];
   afterCommit: Database["afterCommit"];
+  requireDurable: Database["requireDurable"];
+  /** Calls `listener` when what was committed with `isDeferred` may have been undone; maybe also when it was not. */
+  watchInterruptions(listener: () => void): void;
   /** Brings the schema up to date, and tidies up after the process that had the store before; `now` in epoch ms. Faults: as `openStore`. */
   takeOver(now: number): Promise<void>;
   /** Waits for the writes that are under way. */
@@ -130,7 +133,13 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 /** `migrate`: brings the schema up to date, if another process may have had the store since it was opened. */
-type OpenedDatabase = { database: Database; dialect: Dialect; migrate?: (() => Promise<void>) | undefined; close(): Promise<void> };
+type OpenedDatabase = {
+  database: Database;
+  dialect: Dialect;
+  migrate?: (() => Promise<void>) | undefined;
+  watchInterruptions?: Store["watchInterruptions"];
+  close(): Promise<void>;
+};
 
 function openFile(
   { file }: DataFolder,
@@ -181,14 +190,16 @@ async function openPostgres(
     if (isStandby !== true) await migratePostgres(pool);
     else if (!(await isCurrentSchema(pool))) throw new Fault("STORE_UNAVAILABLE", `The database ${pool.name} has another schema than this standby.`);
     const database = createDatabase(postgresConnection(pool), postgresReader(pool), commits, fence, logTaskFailed(log));
-    return { database, dialect: POSTGRES_DIALECT, migrate: isStandby === true ? () => migratePostgres(pool) : undefined, close: () => pool.close() };
+    const { watchInterruptions, close } = pool;
+    return { database, dialect: POSTGRES_DIALECT, migrate: isStandby === true ? () => migratePostgres(pool) : undefined, watchInterruptions, close };
   } catch (error) {
     await pool.close();
     throw error;
   }
 }
 
-async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatabase, folder: string, close: () => Promise<void>): Promise<Store> {
+async function storeOn(opened: OpenedDatabase, folder: string, close: () => Promise<void>): Promise<Store> {
+  const { database, dialect, migrate: migrateAgain, watchInterruptions = () => undefined } = opened;
   const queries = createQueries(database, dialect);
   const { builder, select, run } = queries;
   const own = select(() => builder.selectFrom("store").select(["id", "revision"]));
@@ -210,7 +221,12 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
   const publishedFiles = createPublishedFiles(queries, { dataFolder: folder, isShared });
   return {
     id,
-    revision: async () => (await own({}))[0]?.revision ?? 0,
+    revision: async () => {
+      const [row] = await own({});
+      // A gateway that had seen more would report that this store lost changes.
+      await database.flush();
+      return row?.revision ?? 0;
+    },
     users: createUsers(queries),
     sessions,
     devKeys: createDevKeys(queries),
@@ -239,6 +255,8 @@ async function storeOn({ database, dialect, migrate: migrateAgain }: OpenedDatab
     isShared,
     transaction: database.transaction,
     afterCommit: database.afterCommit,
+    requireDurable: database.requireDurable,
+    watchInterruptions,
     takeOver: async (now) => {
       await migrateAgain?.();
       await webhooks.takeOver();

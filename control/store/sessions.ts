@@ -1,5 +1,5 @@
 import { sql } from "kysely";
-import type { ContainerStart, SessionKind } from "../model/entities.ts";
+import type { ContainerStart, Session, SessionKind } from "../model/entities.ts";
 import { createEntityTable } from "./entity-table.ts";
 import type { Queries } from "./queries.ts";
 import { containsText, type StoreRange } from "./users.ts";
@@ -112,7 +112,10 @@ export function createSessions(queries: Queries) {
     ofContainers: () => ofContainers({}),
     updateStart: (digest: string, start: ContainerStart) => table.update(digest, { start }),
     removeByContainer: (containerId: string) => removeByContainer({ containerId }),
-    insert: table.insert,
+    insert: async (session: Session) => {
+      await table.enqueueInsert(session);
+      return session;
+    },
     remove: table.remove,
     /** The session of a user by its id, which is the beginning of its digest; not one of a container. */
     byId: (userId: string, id: string) => byId({ userId, id }),

@@ -71,6 +71,7 @@ export function sqliteConnection(database: SqliteDatabase, folder: string): Data
         statement("BEGIN").run();
         fence?.check(statement(fence.statement).all() as object[]);
       }),
+    // Durable in any case: a commit costs less than the round trips that another database needs.
     commit: (committed) =>
       guarded(() => {
         end("COMMIT");

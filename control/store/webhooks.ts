@@ -187,6 +187,8 @@ export function createWebhooks(queries: Queries, storeId: string) {
       const name = packageId === undefined ? undefined : (await packageName({ id: packageId }))[0]?.name;
       const receivers = open.filter(({ packageName: only }) => only === undefined || only === name);
       if (receivers.length === 0) return;
+      // It is sent as soon as it is committed.
+      database.requireDurable();
       const now = Math.trunc(at);
       // Epoch ms before the first: numbers stay in order although ended rows are removed.
       seq = Math.max(seq + 1, now);

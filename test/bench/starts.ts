@@ -1,7 +1,7 @@
 /**
- * What a start costs besides the orchestrator: `npm run bench:starts [-- rounds]`. The lifecycle on SQLite and on PostgreSQL, each with an orchestrator in memory;
- * PostgreSQL with the fence of a leader. Starts alternate between both, so that what else happens on the machine meets both alike. The figures stand in
- * docs/store.md.
+ * What a start costs besides the orchestrator: `npm run bench:starts [-- rounds]`. The lifecycle on SQLite and on PostgreSQL, each with an orchestrator in memory,
+ * and with the container's variables and token as in the program; PostgreSQL with the fence of a leader. Starts alternate between both, so that what else happens
+ * on the machine meets both alike. The figures stand in docs/store.md.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { loadavg, tmpdir } from "node:os";
@@ -15,6 +15,7 @@ import { parsePostgresAddress, type PostgresOptions } from "../../control/store/
 import { systemClock } from "../../lib/clock.ts";
 import { openLog } from "../../lib/log.ts";
 import { openMemoryWorld } from "../fixtures/memory-driver.ts";
+import { startEnvironment } from "../fixtures/start-environment.ts";
 import { openBenchDatabase } from "./bench-database.ts";
 import { fill, USER } from "./control/fill.ts";
 
@@ -53,6 +54,8 @@ line("", ({ name }) => name);
 line("request for a start until durable, ms", ({ durable }) => median(durable).toFixed(1));
 line("the start without the orchestrator, ms", ({ started }) => median(started).toFixed(1));
 line(`starts, ${AT_ONCE} at a time, per s`, ({ perS }) => perS.toFixed(0));
+const [sqlite, other] = worlds.map(({ figures }) => median(figures.started));
+console.log(`A start takes ${((other ?? 0) - (sqlite ?? 0)).toFixed(1)} ms more on PostgreSQL; load after the run ${loadavg()[0]?.toFixed(1)}`);
 for (const { close } of worlds) await close();
 await postgres.close();
 
@@ -64,7 +67,7 @@ async function openWorld(name: string, database: PostgresOptions | undefined) {
   const world = openMemoryWorld(clock, { sockets: false });
   for (const { ref } of await store.images.all()) world.apps.set(ref, { exposed: [80], run: ({ listen }) => listen() });
   const log = openLog({ level: "error", name: "bench" });
-  const environment = { environment: "bench", injectedEnv: () => ({}), filesFolder: folder };
+  const environment = { environment: "bench", ...(await startEnvironment({ store, folder, clock, log })), filesFolder: folder };
   const lifecycle = await openLifecycle({ store, driver: world.open(), clock, log, ...environment });
   const started = new Map<string, () => void>();
   lifecycle.watch((change) => {

@@ -20,17 +20,24 @@ export function containerEnvironment(parts: {
   const { store, credentials, stand, signQueueToken } = parts;
   return async (container: Container, image: Pick<Image, "name" | "version">): Promise<Record<string, string>> => {
     const { service, config, packageId } = container;
-    const packageName = (await store.packages.find(packageId))?.name ?? "";
+    const reading = credentials.packageEnv(packageId);
+    // If that fails, the container does not start and gets no session.
+    const isRead = reading.then(
+      () => true,
+      () => false,
+    );
+    // Together: each wait for the store costs a round trip where the database is elsewhere.
+    const [owner, userToken] = await Promise.all([store.packages.find(packageId), containerToken(parts, container, isRead)]);
+    const secrets = await reading;
+    const packageName = owner?.name ?? "";
     const own = { service, cpu: config.cpu, image: image.name, packageName, packageVersion: image.version };
-    // Read first: if that fails, the container does not start and gets no session.
-    const secrets = await credentials.packageEnv(packageId);
     const { amqpAuthMode, amqpPassword, pipeAuthMode, pipeKey } = stand.queue;
     const passwords = {
       amqpPassword: amqpAuthMode === "jwt" ? await signQueueToken("queue", service) : amqpPassword,
       pipeKey: pipeAuthMode === "jwt" ? await signQueueToken("pipe", service) : pipeKey,
     };
     const installed = { ...stand, queue: { ...stand.queue, ...passwords } };
-    return { ...injectedEnv(installed, own, await containerToken(parts, container)), ...secrets };
+    return { ...injectedEnv(installed, own, userToken), ...secrets };
   };
 }
 

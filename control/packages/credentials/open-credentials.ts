@@ -116,6 +116,7 @@ export function openCredentials({ store, vault, clock }: { store: Store; vault: 
       return Object.fromEntries(values.map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)]));
     },
     renderEnv: async ({ packageId, env }) => {
+      if (Object.values(env).every((value) => findTemplates(value).length === 0)) return env;
       const owner = await store.packages.find(packageId);
       if (!owner) return env;
       const rendered = new Map<string, string>();

@@ -7,8 +7,19 @@ import { type PostgresPool, release, STATEMENT_MS } from "./pool.ts";
 /** Any number that other programs in the same database are unlikely to lock. */
 export const WRITE_LOCK = 1_650_814_568;
 
-/** A server that crashed or failed over may give the number of a transaction that it lost to another one. */
-const SERVER_START = "extract(epoch FROM pg_postmaster_start_time())::text";
+/**
+ * A server that crashed or failed over may give the number of a transaction that it lost to another one. It also empties its unlogged tables, which it does
+ * at no other time: as long as this one has the same row, no transaction was lost.
+ */
+const SERVER_RUN = "(SELECT id FROM server_run LIMIT 1)";
+/** Another process may have inserted it while this one waited for the lock. */
+const BEGIN_RUN = {
+  sql: `WITH fresh AS (INSERT INTO server_run SELECT gen_random_uuid()::text WHERE NOT EXISTS (SELECT FROM server_run) RETURNING id)
+    SELECT id FROM fresh UNION ALL SELECT id FROM server_run LIMIT 1`,
+  parameters: [],
+};
+
+const WAIT_FOR_DISK = `set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`;
 
 /**
  * The settings hold for the transaction only: a pooler such as pgbouncer gives its connection to others afterwards. The lock makes it the only writing
@@ -19,9 +30,15 @@ const BEGIN = [
   "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
   `SELECT set_config('statement_timeout', '${STATEMENT_MS}', true), set_config('lock_timeout', '${STATEMENT_MS}', true),
     set_config('idle_in_transaction_session_timeout', '${STATEMENT_MS}', true),
-    set_config('synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)`,
-  `SELECT pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id, ${SERVER_START} AS server`,
+    ${WAIT_FOR_DISK}`,
+  `SELECT pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id, ${SERVER_RUN} AS run`,
 ];
+
+/** Sent together with COMMIT: that does not wait for the disk, nor for a synchronous standby. Every later commit that waits also waits for this one. */
+const DEFER = "SET LOCAL synchronous_commit TO off";
+
+/** Writes to the server's log only, so it takes neither lock nor fence. Its commit flushes what was committed before. */
+const FLUSH = { sql: `SELECT ${WAIT_FOR_DISK}, pg_logical_emit_message(true, 'berth', '')`, parameters: [] };
 
 /** Reads what is committed, on any connection of the pool. */
 export function postgresReader(pool: PostgresPool): Pick<DatabaseConnection, "read"> {
@@ -32,9 +49,9 @@ type PostgresTransaction = {
   fence: Fence | undefined;
   /** Undefined until its first statement. */
   client: PoolClient | undefined;
-  /** By which the server knows it, and which run of the server. */
+  /** By which the server knows it, and the run of the server in which it is its number. */
   id: string;
-  server: string;
+  run: string;
   hasWritten: boolean;
   /** Of the first statement that failed: from then on the server refuses the others, whether or not the caller handles the error. */
   failure: unknown;
@@ -52,7 +69,14 @@ type PostgresTransaction = {
  */
 export function postgresConnection(pool: PostgresPool): DatabaseConnection {
   let open: PostgresTransaction | undefined;
+  /** Grows with each commit that is deferred; `flushed`: up to which of them all are durable. */
+  let deferred = 0;
+  let flushed = 0;
 
+  const discard = (client: PoolClient) => {
+    release(client, true);
+    pool.interrupted();
+  };
   const fail = (transaction: PostgresTransaction, error: unknown): never => {
     transaction.isBroken ||= isConnectionLost(error);
     transaction.failure ??= postgresFault(error, pool.name);
@@ -66,7 +90,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
   };
   const sendBegin = async (transaction: PostgresTransaction): Promise<QueryResult[]> => {
     const { fence } = transaction;
-    let results: QueryResult<{ id?: string; server?: string }>[] = [];
+    let results: QueryResult<{ id?: string; run?: string | null }>[] = [];
     let firstResults: QueryResult[] = [];
     transaction.client = await pool.take(async (one) => {
       transaction.isBeginSent = true;
@@ -77,11 +101,14 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       firstResults = readResults;
     });
     // As the statements of BEGIN.
-    const [{ id, server } = {}] = results[2]?.rows ?? [];
-    [transaction.id, transaction.server] = [String(id), String(server)];
+    const [{ id, run } = {}] = results[2]?.rows ?? [];
     fence?.check(results.at(-1)?.rows ?? []);
+    transaction.id = String(id);
+    transaction.run = run ?? (await beginRun(transaction.client));
     return firstResults;
   };
+  /** The first transaction since the server crashed. */
+  const beginRun = async (client: PoolClient): Promise<string> => String(((await pool.queryOn(client, BEGIN_RUN)).rows[0] as { id?: string }).id);
   const query = async (statement: DatabaseStatement, isWrite: boolean): Promise<QueryResult> => {
     const transaction = open;
     if (!transaction) throw new Error("a statement outside a transaction");
@@ -101,19 +128,19 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
   };
   /**
    * Whether the transaction is committed: its connection broke before the server confirmed it. Faults: STORE_UNAVAILABLE if the server stays away, or
-   * began anew meanwhile: then the transaction may be stored, or its number may be another one's.
+   * crashed meanwhile: then the transaction may be stored, or its number may be another one's.
    */
-  const isCommitted = ({ id, server }: PostgresTransaction): Promise<boolean> =>
+  const isCommitted = ({ id, run }: PostgresTransaction): Promise<boolean> =>
     pool.use(async (client) => {
       // The lock is free as soon as the server has noticed the end of the connection, or has finished the commit.
       await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK}); COMMIT`);
       const { rows } = await client.query<{ status: string | null }>(
-        `SELECT CASE WHEN ${SERVER_START} = $2 THEN coalesce(pg_xact_status($1::text::xid8), 'forgotten') END AS status`,
-        [id, server],
+        `SELECT CASE WHEN ${SERVER_RUN} = $2 THEN coalesce(pg_xact_status($1::text::xid8), 'forgotten') END AS status`,
+        [id, run],
       );
       const status = rows[0]?.status ?? undefined;
       if (status === undefined)
-        throw new Fault("STORE_UNAVAILABLE", `PostgreSQL ended during a commit: whether the change is stored is not known (${pool.name}).`);
+        throw new Fault("STORE_UNAVAILABLE", `PostgreSQL crashed during a commit: whether the change is stored is not known (${pool.name}).`);
       return status === "committed";
     });
   const part = (sql: string) => {
@@ -132,7 +159,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     enqueue: async (statement) => void query(statement, true).catch(() => undefined),
     begin: async (_, fence) => {
       const unknown = { client: undefined, failure: undefined, begun: undefined };
-      open = { ...unknown, fence, id: "", server: "", hasWritten: false, isBroken: false, first: [], isBeginSent: false };
+      open = { ...unknown, fence, id: "", run: "", hasWritten: false, isBroken: false, first: [], isBeginSent: false };
     },
     parts: {
       begin: async () => {
@@ -148,21 +175,32 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
         part("RELEASE SAVEPOINT part");
       },
     },
-    commit: async (committed) => {
+    flush: async () => {
+      const upTo = deferred;
+      if (flushed >= upTo) return;
+      await pool.query(FLUSH);
+      flushed = Math.max(flushed, upTo);
+    },
+    commit: async (committed, mayDefer) => {
       const transaction = open;
       if (!transaction) return;
       await transaction.begun?.catch(() => undefined);
       if (transaction.failure !== undefined) throw transaction.failure;
       open = undefined;
       const { client, hasWritten } = transaction;
+      // A pooler may hide that the server crashed: then nothing would show that such a commit may be undone.
+      const isDeferred = mayDefer && hasWritten && client !== undefined && pool.isDirect(client);
       try {
+        if (isDeferred) client.query(DEFER).catch(() => undefined);
         // Without a write there is nothing to flush. After a statement that failed, the server rolls back instead.
         const result = await client?.query(hasWritten ? "COMMIT" : "ROLLBACK");
         if (client) release(client);
         if (hasWritten && result?.command !== "COMMIT") throw transaction.failure ?? new Error("PostgreSQL rolled back a transaction");
+        if (isDeferred) deferred++;
+        else if (hasWritten) flushed = deferred;
       } catch (error) {
         if (error === transaction.failure || !client) throw error;
-        release(client, true);
+        discard(client);
         if (!isConnectionLost(error) || !(await isCommitted(transaction))) throw postgresFault(error, pool.name);
       }
       committed();
@@ -173,13 +211,13 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       await transaction?.begun?.catch(() => undefined);
       const client = transaction?.client;
       if (!client) return;
-      if (transaction.isBroken) return release(client, true);
+      if (transaction.isBroken) return discard(client);
       try {
         await client.query("ROLLBACK");
         release(client);
       } catch {
         // The server rolls back what it loses the connection of.
-        release(client, true);
+        discard(client);
       }
     },
   };

@@ -32,6 +32,11 @@ export type PostgresPool = {
   /** On a connection of this pool. */
   queryOn: PreparedStatements["query"];
   queryAllOn: PreparedStatements["queryAll"];
+  isDirect: PreparedStatements["isDirect"];
+  /** Calls `listener` when a connection has broken, and when the server is back. */
+  watchInterruptions(listener: () => void): void;
+  /** A connection broke; it is called for those that its owner discards. */
+  interrupted(): void;
   close(): Promise<void>;
 };
 
@@ -55,7 +60,13 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
     },
   });
   const statements = createPreparedStatements();
+  const listeners = new Set<() => void>();
+  const interrupted = () => {
+    for (const listener of listeners) listener();
+  };
   pool.on("connect", statements.connected);
+  // In use or not.
+  pool.on("connect", (client) => client.on("error", interrupted));
   // An idle connection that breaks leaves the pool by itself.
   pool.on("error", () => undefined);
 
@@ -81,6 +92,7 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
         }
       }
       recovery = undefined;
+      if (!closing.signal.aborted) interrupted();
     };
     current.done = attempt().catch(() => undefined);
     return current;
@@ -130,7 +142,11 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
     query: (statement) => use((client) => statements.query(client, statement)),
     queryOn: statements.query,
     queryAllOn: statements.queryAll,
+    isDirect: statements.isDirect,
+    watchInterruptions: (listener) => void listeners.add(listener),
+    interrupted,
     close: async () => {
+      listeners.clear();
       closing.abort();
       await pool.end();
     },

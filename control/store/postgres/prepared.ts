@@ -13,6 +13,8 @@ const MOST_COUNTED = 2_000;
 export type PreparedStatements = {
   /** For each new connection, before its first statement. */
   connected(client: PoolClient): void;
+  /** It is known that no pooler is in between. */
+  isDirect(client: PoolClient): boolean;
   query(client: PoolClient, statement: DatabaseStatement): Promise<QueryResult>;
   /** Statements without parameters, sent together; the first begins a transaction. Where one fails, the server refuses those after it. */
   queryAll(client: PoolClient, statements: readonly string[]): Promise<QueryResult[]>;
@@ -49,6 +51,7 @@ export function createPreparedStatements(): PreparedStatements {
         () => undefined,
       );
     },
+    isDirect: (client) => direct.has(client),
     query,
     queryAll: async (client, [begin = "", ...others]) => {
       if (!direct.has(client)) return (await client.query([begin, ...others].join(";"))) as unknown as QueryResult[];

@@ -176,7 +176,8 @@ export async function migratePostgres(pool: PostgresPool, steps: readonly string
     const { rows: server } = await client.query<{ version: number }>("SELECT current_setting('server_version_num')::int AS version");
     if ((server[0]?.version ?? 0) < OLDEST_SERVER)
       throw new Fault("SETTINGS_INVALID", `PostgreSQL 13 or newer is needed; ${pool.name} has version number ${server[0]?.version}.`);
-    await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK}); CREATE TABLE IF NOT EXISTS schema_version (steps BIGINT NOT NULL)`);
+    await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK}); CREATE TABLE IF NOT EXISTS schema_version (steps BIGINT NOT NULL);
+      CREATE UNLOGGED TABLE IF NOT EXISTS server_run (id text NOT NULL)`);
     try {
       await migrateIn(client, steps);
       await client.query("COMMIT");

@@ -4,7 +4,7 @@ import { openStore, type Store } from "../../../../control/store/open-store.ts";
 import { systemClock } from "../../../../lib/clock.ts";
 import { Fault } from "../../../../lib/fault.ts";
 import { eventually } from "../../../fixtures/eventually.ts";
-import { startPostgres } from "../../../fixtures/postgres.ts";
+import { startPostgres, WRITES_LATE } from "../../../fixtures/postgres.ts";
 import { startSynchronousStandby } from "../../../fixtures/postgres-standby.ts";
 import { listen } from "../../../fixtures/server.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
@@ -99,4 +99,32 @@ t.test("no acknowledged write is lost when PostgreSQL is killed and starts again
   const last = writing.acknowledged.length;
   await eventually("writes after the last start", () => writing.acknowledged.length > last + 50);
   await checkWritten(t, store, writing);
+});
+
+t.test("a commit that a crash of one process of the server undoes is not taken for another one's", async (t) => {
+  const server = await startPostgres(t, WRITES_LATE);
+  const postgres = await server.database();
+  const store = await openStore({ folder: tempFolder(t), clock: systemClock(), postgres });
+  t.teardown(() => store.close());
+  const add = (login: string) => store.users.insert({ id: login, login, friendlyName: "", admin: false, createdOn: 1 });
+  await add("first");
+  let interruptions = 0;
+  store.watchInterruptions(() => interruptions++);
+  const number = async () => BigInt(String((await server.query("SELECT pg_current_xact_id()::text AS id", postgres.url))[0]?.["id"]));
+  const lost = store.transaction(async () => {
+    await add("lost");
+    const [row] = await server.query("SELECT backend_xid::text AS id FROM pg_stat_activity WHERE backend_xid IS NOT NULL", postgres.url);
+    const own = BigInt(String(row?.["id"]));
+    const [writer] = await server.query("SELECT pid FROM pg_stat_activity WHERE backend_type = 'background writer'");
+    // The server ends all of its processes, and recovers without a new start.
+    process.kill(Number(writer?.["pid"]), "SIGKILL");
+    await eventually("the connection breaks", () => interruptions > 0);
+    const next = await eventually("the server recovers", () => number().catch(() => undefined));
+    t.ok(next <= own, `the server gives the number ${own} to another transaction`);
+    for (let last = next; last < own;) last = await number();
+  });
+  await t.rejects(lost, { code: "STORE_UNAVAILABLE" }, "it is not acknowledged");
+  t.equal(await store.users.find("lost"), undefined);
+  await add("later");
+  t.ok(await store.users.find("later"));
 });
