@@ -1,5 +1,8 @@
 import { MAX_PLACED, NO_SOCKET, type SocketId, type SocketLayer } from "./socket-layer.ts";
 
+/** So many bytes must be left for their move within the kernel: a shorter rest costs less to read. */
+const MIN_MOVED_BYTES = 262_144;
+
 /** Receives the events of a connection. */
 export type ConnectionUser = {
   /** Bytes `at`..`end` of `memory` came. They are valid only during this call: send or copy them. */
@@ -142,9 +145,10 @@ export class NetConnection {
 
   /**
    * Moves the next `bytes` that come to another connection, to which nothing else may be sent until then. `onMoved` reports them instead of `onBytes`.
-   * False: they cannot be moved now, and come as usual.
+   * False: they cannot be moved now or are too few, and come as usual.
    */
   moveTo(to: NetConnection, bytes: number): boolean {
+    if (bytes < MIN_MOVED_BYTES) return false;
     if (this.#layer !== to.#layer || !this.#alive || !to.writable || !this.#layer.move(this.#id, to.#id, bytes)) return false;
     to.#sent += bytes;
     return true;

@@ -50,6 +50,8 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
   /** Why bytes are not read as a request. */
   #refusal: Fault | undefined;
   #reading = false;
+  /** Bytes of the request's body that will be moved to its container, and not read. */
+  #toMove = 0;
   #ended = false;
 
   constructor(connection: NetConnection, context: EngineContext, { admission, forget, protocol = "http1" }: ClientConnectionOptions) {
@@ -80,9 +82,21 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     return !this.connection.alive;
   }
 
+  get isHeldByContainer(): boolean {
+    return this.connection.paused || (this.#toMove > 0 && (this.#exchange?.requestReceiver?.backlog ?? 0) > 0);
+  }
+
   onBytes(memory: Buffer, at: number, end: number): void {
     this.clock.noteProgress();
+    this.#toMove = 0;
     this.#read(memory, at, end);
+  }
+
+  onMoved(bytes: number): void {
+    this.clock.noteProgress();
+    this.#toMove -= bytes;
+    this.#input.skip(bytes);
+    this.#exchange?.countBody(bytes);
   }
 
   onDrain(): void {
@@ -106,8 +120,8 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
   tick(now: number): void {
     if (this.clock.isOver(now)) this.#endClock();
     else if (this.#state === STATE.IDLE && this.clock.isIdle(this.connection, DRAIN_IDLE_MS) && this.#admission.crowded) this.#step(EVENT.crowded);
-    // While the connection is paused, no event reports that the client is gone.
-    else if (this.#exchange !== undefined && this.connection.paused && this.connection.isBroken()) this.#step(this.#leaving);
+    // While the container takes nothing, no event reports that the client is gone.
+    else if (this.#exchange !== undefined && this.isHeldByContainer && this.connection.isBroken()) this.#step(this.#leaving);
     else this.#exchange?.tick(now);
   }
 
@@ -221,7 +235,15 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     const over = this.#input.bodyEnd(memory, at, end);
     if (this.#state === STATE.BODY) this.#exchange?.sendBody(memory, at, over === -1 ? end : over);
     if (over !== -1) this.#step(EVENT.requestEnded);
+    else if (this.#state === STATE.BODY) this.#moveRest();
     return over;
+  }
+
+  #moveRest(): void {
+    const receiver = this.#exchange?.requestReceiver;
+    // The last byte is read, and with it whatever follows the body.
+    const bytes = this.#input.bodyLeft - 1;
+    if (receiver !== undefined && this.connection.moveTo(receiver, bytes)) this.#toMove = bytes;
   }
 
   #keep(memory: Buffer, at: number, end: number): void {

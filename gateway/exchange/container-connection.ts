@@ -2,9 +2,6 @@ import { type NetConnection, type ConnectionUser, NO_USER } from "../connections
 import type { ForwardTarget } from "../decision.ts";
 import type { RequestHead, ResponseHead, ResponseReader } from "../http1/message-reader.ts";
 
-/** So much of a body must be left for its move within the kernel: a shorter rest costs less to read. */
-const MIN_MOVED_BYTES = 262_144;
-
 /** The exchange that uses a connection to a container. */
 export type ContainerUser = {
   /** The client's connection, if it gets the bytes of the body as they come. */
@@ -236,7 +233,7 @@ export class ContainerConnection implements ConnectionUser {
   }
 
   #moveRest({ bodyReceiver }: ContainerUser): void {
-    if (this.#awaiting !== "length" || this.#bodyLeft < MIN_MOVED_BYTES || bodyReceiver === undefined) return;
+    if (this.#awaiting !== "length" || bodyReceiver === undefined) return;
     // The last byte is read, and with it whatever follows the body.
     this.connection.moveTo(bodyReceiver, this.#bodyLeft - 1);
   }

@@ -74,6 +74,12 @@ export class ContainerSide {
     return !this.#failedOver && this.#lease?.targetAfterLoss !== undefined;
   }
 
+  countBody(bytes: number): void {
+    this.#bodySent = true;
+    this.#user.record.countBytes(bytes, "client");
+    this.#lease?.countBytes(bytes, "client");
+  }
+
   countResponse(bytes: number): void {
     this.#lease?.countBytes(bytes, "container");
   }
@@ -143,7 +149,7 @@ export class ContainerSide {
     const queued = this.#queue?.take();
     if (queued === undefined) return;
     this.#queue = undefined;
-    this.#countBody(queued.length);
+    this.countBody(queued.length);
     if (connection.sendOwn(queued)) this.#client.resume();
   }
 
@@ -152,7 +158,7 @@ export class ContainerSide {
   }
 
   sendBody(memory: Buffer, at: number, end: number): void {
-    this.#countBody(end - at);
+    this.countBody(end - at);
     if (this.#container?.connection.send(memory, at, end) === false) this.#client.connection.pause();
   }
 
@@ -179,12 +185,6 @@ export class ContainerSide {
     this.#container = undefined;
     container?.leave();
     return container;
-  }
-
-  #countBody(bytes: number): void {
-    this.#bodySent = true;
-    this.#user.record.countBytes(bytes, "client");
-    this.#lease?.countBytes(bytes, "client");
   }
 
   async #hold(held: Promise<ForwardTarget>): Promise<void> {

@@ -18,6 +18,8 @@ export type ExchangeClient = {
   /** Aborts when the client is gone. */
   readonly signal: AbortSignal;
   readonly gone: boolean;
+  /** The container does not take the body that the client sends. */
+  readonly isHeldByContainer: boolean;
   /** Continues reading: the container takes more of the body. */
   resume(): void;
   /** Sends a response of berth's own. */

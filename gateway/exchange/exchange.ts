@@ -82,6 +82,16 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
     this.#step(EVENT.bodyCame, memory, at, end);
   }
 
+  /** The container's connection, if it gets the pieces of the body as they come. */
+  get requestReceiver(): NetConnection | undefined {
+    return this.#side.bodySent ? this.#side.container?.connection : undefined;
+  }
+
+  /** So many bytes of the body were moved to `requestReceiver`. */
+  countBody(bytes: number): void {
+    this.#side.countBody(bytes);
+  }
+
   endRequest(): void {
     this.#step(EVENT.requestEnded);
   }
@@ -126,7 +136,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
     else if (now >= this.#totalDeadline && this.#may(EVENT.totalTimedOut))
       this.#failBy(EVENT.totalTimedOut, new Fault("EXCHANGE_TIMED_OUT", "The request took longer than allowed"));
     else if (limits.bodyTimeoutMs > 0 && silentMs >= limits.bodyTimeoutMs && this.#may(EVENT.bodyTimedOut))
-      this.#failBy(EVENT.bodyTimedOut, stalledBody(limits.bodyTimeoutMs, this.#client.connection.paused));
+      this.#failBy(EVENT.bodyTimedOut, stalledBody(limits.bodyTimeoutMs, this.#client.isHeldByContainer));
     else if (limits.idleTimeoutMs > 0 && silentMs >= limits.idleTimeoutMs && this.#may(EVENT.idleTimedOut))
       this.#failBy(EVENT.idleTimedOut, new Fault("EXCHANGE_TIMED_OUT", "No byte was sent in either direction for too long"));
   }

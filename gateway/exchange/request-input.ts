@@ -50,6 +50,16 @@ export class RequestInput {
     return -1;
   }
 
+  /** Bytes of a body with a length that are still to come; -1 for a chunked one. */
+  get bodyLeft(): number {
+    return this.#bodyLeft;
+  }
+
+  /** So many bytes of the body came, and went on without being read. */
+  skip(bytes: number): void {
+    this.#bodyLeft -= bytes;
+  }
+
   /** The bytes of the head are about to be replaced; until then, the head is read from them. */
   dropHead(): void {
     this.#reader.dropHead();
