@@ -37,7 +37,7 @@ function createErrorResponse({ css }: PageFiles): (fault: Fault) => DirectRespon
     const body = htmlDocument(
       fault.reason,
       css,
-      `<main>\n<h1>${escaped(fault.reason)}</h1>\n<p>${escaped(fault.message)}</p>\n${lines}${retry}<p class="time"><code>${fault.code}</code></p>\n</main>`,
+      `<main>\n<h1>${escaped(fault.reason)}</h1>\n<p>${marked(fault.message)}</p>\n${lines}${retry}<p class="time"><code>${fault.code}</code></p>\n</main>`,
     );
     const { status, reason, headers } = containerErrorResponse(fault);
     return { status, reason, headers: [...pageHeaders(body, policy), ...headers.filter(([name]) => !name.startsWith("Content-"))], body };
@@ -107,6 +107,11 @@ ${logTail(logs)}
 <script>${js}</script>`,
     failed ? "" : `<noscript><meta http-equiv="refresh" content="${RELOAD_SECONDS}"></noscript>\n`,
   );
+}
+
+/** A message, in which code stands in backticks. */
+function marked(message: string): string {
+  return escaped(message).replace(/`([^`]*)`/g, "<code>$1</code>");
 }
 
 function logTail(logs: readonly string[]): string {

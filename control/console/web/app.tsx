@@ -110,7 +110,13 @@ function Console({ names, provider, state: { value: user, error, reload } }: Con
     <NoticeBoard>
       <ConnectionBanner />
       {/* The feed contains changes of containers and images only. */}
-      {withContainers ? <LiveFeed key={turn}>{page}</LiveFeed> : page}
+      {withContainers ? (
+        <LiveFeed key={turn} isSignedIn={session === "signedIn"}>
+          {page}
+        </LiveFeed>
+      ) : (
+        page
+      )}
       {session === "ended" ? (
         <Dialog title="Your session has ended">
           <SignInForm hasOwnUsers={withContainers} provider={provider} onSignedIn={onSignedIn} />

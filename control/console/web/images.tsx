@@ -12,7 +12,8 @@ export function ImagePage({ id }: { id: string }) {
   const { value: image, error, reload } = useEntity<Image>("image", id);
   const { value: users } = useRequest<ContainerRowPage>(`/docker/containers/rows?image=${id}&limit=${MOST_USERS}`);
   usePageTitle(image?.name ?? "Image", image?.status);
-  if (!image) return error ? <FailedPage title="Image" error={error} onRetry={reload} /> : <Loading />;
+  if (!image)
+    return error ? <FailedPage title="Image" list={{ title: "Images", href: linkTo("images") }} error={error} onRetry={reload} /> : <Loading />;
   return (
     <>
       <p class="trail">

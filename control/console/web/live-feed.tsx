@@ -17,8 +17,11 @@ type LiveListener = (event: LiveEvent) => void;
 
 const Feed = createContext<(listener: LiveListener) => () => void>(() => () => undefined);
 
-/** One stream for the whole console; components below it use `useLiveEvents`. While it is broken, a message says that the page may be out of date. */
-export function LiveFeed({ children }: { children: ComponentChildren }) {
+/**
+ * One stream for the whole console; components below it use `useLiveEvents`. While it is broken, a message says that the page may be out of date. Without a
+ * session it is refused, and a sign-in form says so.
+ */
+export function LiveFeed({ children, isSignedIn }: { children: ComponentChildren; isSignedIn: boolean }) {
   const listeners = useRef(new Set<LiveListener>());
   const [broken, setBroken] = useState(false);
   const watch = useRef((listener: LiveListener) => {
@@ -54,7 +57,7 @@ export function LiveFeed({ children }: { children: ComponentChildren }) {
 
   return (
     <Feed.Provider value={watch.current}>
-      {broken ? (
+      {broken && isSignedIn ? (
         <p class="banner broken" role="status">
           Connection lost. Reconnecting…
         </p>

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { request, useRequest } from "./api-client.ts";
+import { request, RequestError, useRequest } from "./api-client.ts";
 import type { Repository, TaggedImage, User } from "./entities.ts";
 import { linkTo } from "./location.ts";
 import { Search } from "./parts/controls.tsx";
@@ -117,6 +117,14 @@ export function RepositoryList({ withContainers }: { withContainers: boolean }) 
   const { value: repositories, error, reload } = useRequest<Repository[]>("/docker/registry/repositories");
   const [text, setText] = useState("");
   const shown = repositories?.filter(({ name }) => name.includes(text.toLowerCase()));
+  // No registry is configured.
+  if (error instanceof RequestError && error.status === 404)
+    return (
+      <>
+        <h1>Registry</h1>
+        <p class="quiet">{error.message}</p>
+      </>
+    );
   return (
     <>
       <h1>Registry</h1>

@@ -243,7 +243,7 @@ const STATES: readonly Visit[] = [
 const USER: readonly Visit[] = [
   { name: "containers of others", path: "containers", shows: "app-web" },
   { name: "container of others", path: "containers/:app-web", shows: "can start and stop this container" },
-  { name: "logs of others", path: "containers/:app-web/logs", shows: "No log lines" },
+  { name: "logs of others", path: "containers/:app-web/logs", shows: "can start and stop this container" },
   { name: "a user's profile", path: "profile", shows: "this session" },
   { name: "a user's empty overview", path: "overview", shows: "You have no containers." },
 ];

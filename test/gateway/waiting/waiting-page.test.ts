@@ -144,10 +144,10 @@ t.test("a browser whose request is refused gets a page with the reason; programs
   );
   t.match(missing.body, /<h1>Container not found<\/h1>.*<code>CONTAINER_NOT_FOUND<\/code>/s);
   t.equal((await ask(stand.base, { authorization: "token" }, "GET", unknown)).headers["content-type"], "application/json");
-  stand.set(ID, { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "A <user> stopped it." } });
+  stand.set(ID, { kind: "stopped", fault: { code: "CONTAINER_STOPPED", message: "A <user> stopped it: `berth run <it>`." } });
   const stopped = await ask(stand.base, NAVIGATES);
   t.equal(stopped.status, 400);
-  t.match(stopped.body, "A &#60;user&#62; stopped it.");
+  t.match(stopped.body, "A &#60;user&#62; stopped it: <code>berth run &#60;it&#62;</code>.");
   t.match((await ask(stand.base, { authorization: "token" })).body, /^\{"datagrok-error":/);
   t.match((await ask(stand.base, { accept: "text/html", "sec-fetch-mode": "navigate" }, "POST")).headers["content-type"], "application/json");
 });

@@ -146,18 +146,29 @@ export const AUDIT_COLUMNS: readonly Column<AuditEntry>[] = [
   { name: "User", cell: ({ login, via }) => (login === null ? <span class="quiet">{via ?? "unknown"}</span> : login) },
   { name: "Action", cell: ({ action }) => ACTIONS[action as AuditAction] ?? action },
   { name: "Target", cell: ({ action, target }) => <AuditTarget action={action} target={target} /> },
-  { name: "Response", cell: ({ status }) => (status === null ? <span class="quiet">client left</span> : <AuditStatus status={status} />) },
+  { name: "Response", cell: ({ status, address }) => <AuditStatus status={status} isOfClient={address !== null} /> },
   {
     name: "Client",
     cell: ({ address, via, requestId }) => (
       <span title={requestId === null ? undefined : `request ${requestId}`}>
-        {address ?? "this machine"} <small>{via}</small>
+        {address ?? "this machine"} <small>{via === null ? null : (CREDENTIALS[via] ?? via)}</small>
       </span>
     ),
   },
 ];
 
-function AuditStatus({ status }: { status: number }) {
+/** What each kind of credential is called here; a CI job is named as it is. */
+const CREDENTIALS: Readonly<Record<string, string>> = {
+  devKey: "developer key",
+  key: "session",
+  authorization: "session",
+  cookie: "browser",
+  oidc: "sign-in provider",
+};
+
+/** What berth did by itself has no response. */
+function AuditStatus({ status, isOfClient }: { status: number | null; isOfClient: boolean }) {
+  if (status === null) return <span class="quiet">{isOfClient ? "client left" : "–"}</span>;
   return status < 400 ? <>{status}</> : <span class="bad-text">{status}</span>;
 }
 

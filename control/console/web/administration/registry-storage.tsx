@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { request, useRequest } from "../api-client.ts";
+import { request, RequestError, useRequest } from "../api-client.ts";
 import type { Garbage, Retention, RetentionRun } from "../entities.ts";
 import { linkTo } from "../location.ts";
 import { Action, Toggle } from "../parts/controls.tsx";
@@ -23,7 +23,7 @@ export function RegistryStoragePage() {
         <a href={linkTo("registry")}>Registry</a> lists repositories and deletes tags. Layers of deleted images stay in the storage until garbage is
         collected.
       </p>
-      <Failure error={error} onRetry={reload} />
+      {error instanceof RequestError && error.status === 404 ? <p class="quiet">{error.message}</p> : <Failure error={error} onRetry={reload} />}
       {garbage ? <GarbageView garbage={garbage} onStarted={() => (setRunning(true), reload())} /> : error ? null : <Loading />}
       {garbage ? <RetentionView /> : null}
     </>

@@ -35,7 +35,11 @@ export function ServerPage() {
                   use: signs ? "signs docker tokens" : "signed docker tokens that may still be valid",
                   createdOn,
                 })),
-                ...server.developerKeys.map(({ login, id, label, createdOn }) => ({ key: id, use: [login, label].join(" "), createdOn })),
+                ...server.developerKeys.map(({ login, id, label, createdOn }) => ({
+                  key: id,
+                  use: `developer key of ${login}${label === "" ? "" : `: ${label}`}`,
+                  createdOn,
+                })),
               ]}
               keyOf={({ key, use }) => `${key} ${use}`}
               columns={[

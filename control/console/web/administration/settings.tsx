@@ -2,7 +2,7 @@ import { useRequest } from "../api-client.ts";
 import type { EffectiveSetting } from "../entities.ts";
 import { useConsoleQuery } from "../location.ts";
 import { Filter, Search } from "../parts/controls.tsx";
-import { type Column, Failure, Loading, Table } from "../parts/display.tsx";
+import { type Column, Failure, Loading, MessageText, Table } from "../parts/display.tsx";
 
 const ORIGINS = ["environment", "file", "default"] as const;
 const ALL = "all";
@@ -47,7 +47,9 @@ const COLUMNS: readonly Column<EffectiveSetting>[] = [
       <div class="setting">
         <strong>{key}</strong>
         <code>{variable}</code>
-        <small>{description.split("`").map((part, index) => (index % 2 === 0 ? part : <code key={part}>{part}</code>))}.</small>
+        <small>
+          <MessageText text={description} />.
+        </small>
       </div>
     ),
   },

@@ -48,7 +48,7 @@ export function SigningKeysPage() {
               cell: ({ signs }) => (signs ? <span class="status good">signs tokens</span> : <span class="status resting">retired</span>),
             },
             { name: "Created", cell: ({ createdOn }) => <Moment at={createdOn} /> },
-            { name: "Published until", cell: ({ publishedUntil }) => (publishedUntil === null ? "rotated" : <Moment at={publishedUntil} />) },
+            { name: "Published until", cell: ({ publishedUntil }) => (publishedUntil === null ? "its rotation" : <Moment at={publishedUntil} />) },
             {
               name: "Actions",
               isAction: true,

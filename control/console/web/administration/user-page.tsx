@@ -39,7 +39,12 @@ export function UserPage({ login, isOwn }: { login: string; isOwn: boolean }) {
   const [isCreating, setCreating] = useState(false);
   usePageTitle(login);
   const { value: user, error, reload } = account;
-  if (!user) return error ? <FailedPage title={login} error={error} onRetry={reload} /> : <Loading />;
+  if (!user)
+    return error ? (
+      <FailedPage title={login} list={{ title: "Users", href: linkTo("administration", "users") }} error={error} onRetry={reload} />
+    ) : (
+      <Loading />
+    );
   return (
     <>
       <p class="trail">

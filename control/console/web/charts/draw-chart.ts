@@ -23,7 +23,7 @@ export const drawChart: DrawChart = (place, { time, lines, format, columns, step
       width: place.clientWidth,
       height: HEIGHT,
       legend: { show: false },
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       cursor: { sync: { key: shared.key }, drag: { x: false, y: false }, points: { size: 6 }, y: false },
       scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
       axes: [
@@ -83,5 +83,6 @@ const HALF_DAY = 12 * 3_600;
 function tickText(at: number, step: number): string {
   const time = new Date(at * 1_000);
   if (step >= HALF_DAY) return time.toLocaleDateString([], { month: "short", day: "numeric" });
-  return time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", ...(step < MINUTE ? { second: "2-digit" } : {}) });
+  // As in the logs. With AM and PM, the last one does not fit.
+  return time.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", ...(step < MINUTE ? { second: "2-digit" } : {}) });
 }

@@ -20,7 +20,7 @@ export function SavingsTiles({ series: { savings, totals }, isLoading }: { serie
       <Tile
         name="Saved by sleeping"
         value={hoursText(savings.sleepHours)}
-        note={`${countText(savings.sleepMemoryHours)} GiB-hours of memory; containers ran ${hoursText(savings.runHours)}`}
+        note={`${countText(savings.sleepMemoryHours)} GiB-hours of memory; ran for ${hoursText(savings.runHours)}`}
       />
       <Tile
         name="Waited for starts"

@@ -2,7 +2,7 @@ import type { ComponentChildren } from "preact";
 import { useRequest } from "../api-client.ts";
 import type { Container, Explanation, Wake } from "../entities.ts";
 import { linkTo } from "../location.ts";
-import { Facts, Failure, Moment, Section } from "../parts/display.tsx";
+import { Facts, Failure, MessageText, Moment, Section } from "../parts/display.tsx";
 import { mayManage } from "./container-actions.tsx";
 import { FailureCards, type FailureGroup, groupFailures } from "./failure-cards.tsx";
 import { OpenRequestList } from "./open-requests.tsx";
@@ -14,17 +14,17 @@ const LIVE_MS = 1_000;
 
 /** Why a container is in its status, its failures, starts and open requests. */
 export function ContainerOverview({ container }: { container: Container }) {
-  const facts = <Facts facts={factsOf(container)} />;
-  if (mayManage(container)) return <ManagerOverview container={container}>{facts}</ManagerOverview>;
+  if (mayManage(container)) return <ManagerOverview container={container} />;
   return (
     <>
-      {facts}
+      <Facts facts={factsOf(container, undefined)} />
       <p class="quiet">The author of the package, the author's groups, and administrators can start and stop this container and read its logs.</p>
     </>
   );
 }
 
-function ManagerOverview({ container: { id, status, note }, children }: { container: Container; children: ComponentChildren }) {
+function ManagerOverview({ container }: { container: Container }) {
+  const { id, status, note } = container;
   const version = `${status} ${note ?? ""}`;
   const starting = isStarting(status);
   const explanation = useRequest<Explanation>(`/docker/containers/${id}/explain`, { everyMs: starting ? LIVE_MS : 5_000, version });
@@ -38,12 +38,7 @@ function ManagerOverview({ container: { id, status, note }, children }: { contai
         {explanation.value ? <Reasons explanation={explanation.value} failures={failures} /> : <p class="quiet">Loading…</p>}
       </Section>
       <WarmUpSection id={id} version={version} />
-      {explanation.value?.package ? (
-        <p>
-          <span class="quiet">Package</span> <a href={linkTo("packages", explanation.value.package)}>{explanation.value.package}</a>
-        </p>
-      ) : null}
-      {children}
+      <Facts facts={factsOf(container, explanation.value)} />
       <Starts state={wakes} />
       <OpenRequestList id={id} />
     </>
@@ -55,14 +50,15 @@ function Reasons({ explanation, failures }: { explanation: Explanation; failures
   return (
     <>
       <p>
-        {whyBesideCards(explanation, failures)} <span class="quiet">For</span> <Moment at={since} bare />.
+        <MessageText text={whyBesideCards(explanation, failures)} />{" "}
+        <span class="quiet">
+          In this state for <Moment at={since} bare />.
+        </span>
       </p>
       <ul class="reasons">
         {next.map(({ kind, time, says }) => (
           <li key={`${kind} ${time}`}>
-            {says} <span class="quiet">(</span>
-            <Moment at={time} />
-            <span class="quiet">)</span>
+            <Moment at={time} />: {says.replace(/^./, (first) => first.toLowerCase())}
           </li>
         ))}
         {awake.map(({ kind, says }) => (
@@ -84,13 +80,15 @@ function whyBesideCards({ why, failure }: Explanation, failures: readonly Failur
 
 const textOf = (value: unknown) => (typeof value === "string" || typeof value === "number" ? String(value) : "–");
 
-function factsOf(container: Container): (readonly [name: string, value: ComponentChildren])[] {
+/** `explanation`: undefined for users who may not manage the container, and until it is loaded. */
+function factsOf(container: Container, explanation: Explanation | undefined): (readonly [name: string, value: ComponentChildren])[] {
   const { dockerfile: image, note, lastActive, createdOn, id, config } = container;
   const warnings = publishWarnings(image.logs);
   return [
     ["Image", <a href={linkTo("images", image.id)}>{container.dockerImage}</a>],
+    ...(explanation?.package ? ([["Package", <a href={linkTo("packages", explanation.package)}>{explanation.package}</a>]] as const) : []),
     ...addressOf(container),
-    ...(note === null ? [] : ([["Note", note]] as const)),
+    ...(note === null || explanation?.why.includes(note) ? [] : ([["Note", note]] as const)),
     ...(warnings.length === 0 ? [] : ([["Warnings", warnings.join(" ")]] as const)),
     ["Reserved", `${textOf(config["cpu"])} CPU, ${textOf(config["memory"])} MB`],
     ["Last used", <Moment at={lastActive} />],

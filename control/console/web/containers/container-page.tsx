@@ -13,7 +13,12 @@ export function ContainerPage({ id, tab }: { id: string; tab: string | undefined
   const { value: container, error, reload } = useEntity<Container>("container", id);
   const hasShell = useShellAccess(id, container !== undefined && mayManage(container), container?.status ?? "");
   usePageTitle(container?.name ?? "Container", container?.status);
-  if (!container) return error ? <FailedPage title="Container" error={error} onRetry={reload} /> : <Loading />;
+  if (!container)
+    return error ? (
+      <FailedPage title="Container" list={{ title: "Containers", href: linkTo("containers") }} error={error} onRetry={reload} />
+    ) : (
+      <Loading />
+    );
   const tabs = CONTAINER_TABS.filter((one) => (!one.managersOnly || mayManage(container)) && (!one.needsShell || hasShell));
   const current = tabs.find(({ name }) => name === tab) ?? tabs[0];
   return (

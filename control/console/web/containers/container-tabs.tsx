@@ -27,6 +27,7 @@ export const CONTAINER_TABS: readonly ContainerTab[] = [
   {
     name: "logs",
     title: "Logs",
+    managersOnly: true,
     page: ({ container: { id, name, status, note } }) => <Logs id={id} name={name} version={`${status} ${note ?? ""}`} />,
   },
   { name: "metrics", title: "Metrics", managersOnly: true, page: ({ container: { id } }) => <ContainerMetrics id={id} /> },

@@ -1,5 +1,5 @@
 import type { Explanation, Wake } from "../entities.ts";
-import { Moment } from "../parts/display.tsx";
+import { MessageText, Moment } from "../parts/display.tsx";
 
 type LastFailure = NonNullable<Explanation["failure"]>;
 export type FailureGroup = { code: string; message: string; count: number; last: string; logs: readonly string[] };
@@ -11,7 +11,7 @@ export function FailureCards({ groups }: { groups: readonly FailureGroup[] }) {
       {groups.map(({ code, message, count, last, logs }) => (
         <div key={`${code} ${message}`} class="failure card" role="note" aria-label="Last failure">
           <p>
-            <code>{code}</code> {message}
+            <code>{code}</code> <MessageText text={message} />
           </p>
           <p class="quiet">
             {count > 1 ? `${count} times, last ` : null}

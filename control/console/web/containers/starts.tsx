@@ -70,6 +70,7 @@ function WakeRow({ wake, longest }: { wake: Wake; longest: number }) {
 }
 
 const REASONS: Readonly<Record<string, string>> = {
+  run: "start",
   keepWarm: "keep_warm hours",
   usualHours: "usual hours",
   loss: "restart after an end",

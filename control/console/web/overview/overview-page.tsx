@@ -5,7 +5,7 @@ import { SeriesCharts } from "../charts/series-charts.tsx";
 import { SavingsTiles, Tile } from "../charts/tiles.tsx";
 import { coresText, countText, durationText, memoryText, rateText } from "../charts/units.ts";
 import { linkTo } from "../location.ts";
-import { appearanceOf, Failure, Loading, Moment, Section, Table } from "../parts/display.tsx";
+import { appearanceOf, Failure, Loading, MessageText, Moment, Section, Table } from "../parts/display.tsx";
 import { usePageTitle } from "../parts/page-title.ts";
 
 /** What runs, what fails, and who uses most: of the whole server for administrators, else of the user's own containers. */
@@ -42,7 +42,9 @@ function Content({ overview, isLoading }: { overview: OverviewJson; isLoading: b
                 <p>
                   <a href={linkTo("containers", id)}>{name}</a> <code>{code}</code> <Moment at={since} />
                 </p>
-                <p>{message}</p>
+                <p>
+                  <MessageText text={message} />
+                </p>
               </li>
             ))}
           </ul>
@@ -97,19 +99,20 @@ function Tiles({ overview: { containers, series, capacity }, isLoading }: { over
       <Tile
         name="Requests"
         value={rateText(totals.requests / seconds)}
-        note={`${countText(totals.requests)}, ${countText(totals.errors)} with status 5xx`}
+        note={totals.requests === 0 ? "none in this time" : `${countText(totals.requests)} in all, ${countText(totals.errors)} with status 5xx`}
       />
       <Tile name="Latency" value={orNone(totals.latencyMedian, durationText)} note={`p95 ${orNone(totals.latencyP95, durationText)}`} />
-      <Tile
-        name="Cold starts"
-        value={countText(totals.starts)}
-        note={`median ${orNone(totals.startMedian, durationText)}, p95 ${orNone(totals.startP95, durationText)}${totals.failedStarts === 0 ? "" : `, ${totals.failedStarts} failed`}`}
-      />
+      <Tile name="Cold starts" value={countText(totals.starts)} note={startsNote(totals)} />
       <Tile name="Open" value={countText(series.connections.at(-1) ?? 0)} note="requests and sockets" />
       <Tile name="Memory" value={orNone(capacity.memory, memoryText)} note={`${memoryText(capacity.memoryReserved)} reserved`} />
       <Tile name="CPU" value={orNone(capacity.cpu, coresText)} note={`${coresText(capacity.cpuReserved)} reserved`} />
     </dl>
   );
+}
+
+function startsNote({ starts, startMedian, startP95, failedStarts }: OverviewJson["series"]["totals"]): string {
+  const times = starts === 0 ? [] : [`median ${orNone(startMedian, durationText)}`, `p95 ${orNone(startP95, durationText)}`];
+  return [...times, ...(failedStarts === 0 ? [] : [`${countText(failedStarts)} failed`])].join(", ") || "none in this time";
 }
 
 function orNone(value: number | null, format: (value: number) => string): string {

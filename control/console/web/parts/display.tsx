@@ -15,12 +15,18 @@ export function Facts({ facts }: { facts: readonly (readonly [name: ComponentChi
   );
 }
 
+/** A sentence of berth's. What stands in backticks is code. */
+export function MessageText({ text }: { text: string }) {
+  return <>{text.split("`").map((part, index) => (index % 2 === 0 ? part : <code key={index}>{part}</code>))}</>;
+}
+
 /** An error message with an optional button to try again. */
-export function Failure({ error, onRetry }: { error: Error | undefined; onRetry?: () => void }) {
-  if (error === undefined) return null;
+export function Failure({ error, onRetry }: { error: (Error & { status?: number }) | undefined; onRetry?: () => void }) {
+  // The session has ended: a sign-in form is over the page, and the message of 401 is for programs.
+  if (error === undefined || error.status === 401) return null;
   return (
     <p class="failure" role="alert">
-      {error.message}{" "}
+      <MessageText text={error.message} />{" "}
       {onRetry ? (
         <button type="button" onClick={onRetry}>
           Try again
@@ -30,10 +36,23 @@ export function Failure({ error, onRetry }: { error: Error | undefined; onRetry?
   );
 }
 
+type FailedPageProps = {
+  title: string;
+  error: Error;
+  onRetry: () => void;
+  /** The list that the page belongs to. */
+  list?: { title: string; href: string };
+};
+
 /** In place of a page that could not be loaded. */
-export function FailedPage({ title, error, onRetry }: { title: string; error: Error; onRetry: () => void }) {
+export function FailedPage({ title, error, onRetry, list }: FailedPageProps) {
   return (
     <>
+      {list ? (
+        <p class="trail">
+          <a href={list.href}>{list.title}</a> /
+        </p>
+      ) : null}
       <h1>{title}</h1>
       <Failure error={error} onRetry={onRetry} />
     </>
@@ -181,7 +200,8 @@ export function Table<T>({ columns, rows, keyOf, kind }: TableProps<T>) {
                 </td>
               ) : (
                 <td key={name} data-label={name} class={isNumber ? "numeric" : undefined}>
-                  {cell(row)}
+                  {/* One child, also where a row is a card. */}
+                  <div>{cell(row)}</div>
                 </td>
               ),
             )}
