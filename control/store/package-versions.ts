@@ -50,6 +50,7 @@ export function createPackageVersions(queries: Queries) {
             image.content_hash, image.dockerfile, image.dockerfile_path, image.files, image.warnings, container.config, container.env, image.state,
             container.state
           from images as image join containers as container on container.package_id = image.package_id and container.folder = image.folder
+            and container.replica_of is null
           where image.package_id = ${values.packageId} and image.state <> 'DELETED'`,
     ),
   );
