@@ -128,6 +128,14 @@ const OTHER_FAULTS = {
     means: "The container has `max_concurrency` requests open, and too many others wait, or none ended in time.",
     todo: "Clients should wait for Retry-After. Raise `max_concurrency` in container.json if the container can do more at once.",
   },
+  USER_CAPACITY_FULL: {
+    means: "The containers that this user has started hold as much as BERTH_CAPACITY_USER_… allows, and none of them is idle.",
+    todo: "The user stops a container, or waits for Retry-After. An administrator may raise the limit ([shares of a server](../capacity.md)).",
+  },
+  SERVER_CAPACITY_FULL: {
+    means: "The containers of all users hold as much as BERTH_CAPACITY_… allows, and none of them is idle.",
+    todo: "Clients should wait for Retry-After. An administrator may raise the limit ([shares of a server](../capacity.md)).",
+  },
   HOLD_FULL: {
     means: "More requests wait for this container, or more of this user, than berth allows.",
     todo: "Clients should wait for Retry-After. Or raise BERTH_HOLD_LIMIT, and BERTH_HOLD_USER_LIMIT if most requests are of one user.",

@@ -574,6 +574,31 @@ export const SETTINGS = {
     0,
     "How long a container that berth stopped by `shutdown_timeout` stays frozen (`docker pause`) with its memory. Until then a request resumes it without a start, if credentials and user are the same. 0: berth ends it at once. Only with Docker; a user's stop always ends it",
   ),
+  capacity: {
+    ofUser: {
+      containers: optional(
+        "BERTH_CAPACITY_USER_CONTAINERS",
+        wholeNumber(1, 1_000_000),
+        "How many containers that one user has started may run at once; if unset, any number",
+      ),
+      cpu: optional("BERTH_CAPACITY_USER_CPU", quantity(0.01, 1_000_000, "cores"), "The cores that they reserve together; if unset, any"),
+      memoryMb: optional("BERTH_CAPACITY_USER_MEMORY_MB", quantity(1, 1_000_000_000, "MB"), "The memory that they reserve together; if unset, any"),
+    },
+    ofAll: {
+      containers: optional(
+        "BERTH_CAPACITY_CONTAINERS",
+        wholeNumber(1, 1_000_000),
+        "How many containers and further replicas may run at once, of all users; if unset, any number",
+      ),
+      cpu: optional("BERTH_CAPACITY_CPU", quantity(0.01, 1_000_000, "cores"), "The cores that they reserve together; if unset, any"),
+      memoryMb: optional("BERTH_CAPACITY_MEMORY_MB", quantity(1, 1_000_000_000, "MB"), "The memory that they reserve together; if unset, any"),
+    },
+    replicas: optional(
+      "BERTH_CAPACITY_REPLICAS",
+      wholeNumber(0, 1_000_000),
+      "How many further replicas all containers with `replicas` may have together; if unset, any number",
+    ),
+  },
   warmUp: {
     mode: setting(
       "BERTH_WARM_UP",

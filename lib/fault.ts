@@ -64,6 +64,8 @@ export const FAULTS = {
   CONTAINER_REFUSED_UPGRADE: [502, "Container refused the WebSocket"],
   WEBSOCKET_MISMATCH: [502, "Container agreed to what was not offered"],
   CONTAINER_BUSY: [503, "Container takes no more requests at once"],
+  USER_CAPACITY_FULL: [429, "User holds too many containers"],
+  SERVER_CAPACITY_FULL: [503, "No place for another container"],
   HOLD_FULL: [503, "Container is starting and its queue is full"],
   HOLD_TIMED_OUT: [504, "Container not ready in time"],
   RESPONSE_TIMED_OUT: [504, "Container did not answer in time"],

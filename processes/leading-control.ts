@@ -146,6 +146,7 @@ export async function openLeadingControl(
     }),
     renderEnv: credentials.renderEnv,
     imagePolicy,
+    capacity: settings.capacity,
     leaderEpoch: leader?.epoch,
     tcp: tcpListenerOptions(settings),
     metrics,

@@ -1,7 +1,14 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
 import { type CommandVerb, defineVerb, type Verbs } from "../command.ts";
-import { type ContainerOnWire, findByName, type ImageOnWire, type MoveOnWire, type ServerClient } from "../server/server-client.ts";
+import {
+  type ContainerOnWire,
+  findByName,
+  type ImageOnWire,
+  type MoveOnWire,
+  type ReplicaOnWire,
+  type ServerClient,
+} from "../server/server-client.ts";
 import { JSON_OPTION, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
 import { openProgressLine } from "../terminal.ts";
 import { containerJson, imageJson } from "./list.ts";
@@ -46,13 +53,14 @@ async function performAction(request: {
   if (typeof container?.status !== "string") container = await server.call<ContainerOnWire>("GET", at);
   if (!request.wait) return { container, ok: true, ms: spent() };
   while (!isSettled(container)) {
-    onStatus(container.status);
+    onStatus(progressOf(container));
     if (spent() > MAX_WAIT_MS) throw new Fault("START_TIMED_OUT", `${container.name} is still ${container.status}: gave up waiting.`);
     await clock.sleep(POLL_MS, signal);
     container = await server.call<ContainerOnWire>("GET", at);
   }
-  if (container.status.startsWith(reached)) return { container, ok: true, ms: spent() };
-  const cause = container.status === "error" ? await causeOf(server, at) : undefined;
+  const left = request.move === "stop" ? replicasLeft(container).find(hasFailed) : undefined;
+  if (container.status.startsWith(reached) && left === undefined) return { container, ok: true, ms: spent() };
+  const cause = left === undefined ? (container.status === "error" ? await causeOf(server, at) : undefined) : replicaFailure(left);
   const instead = {
     code: "CONTAINER_STOPPED",
     message: `It is ${container.status}: another request changed its desired state while it was ${doing}.`,
@@ -60,10 +68,31 @@ async function performAction(request: {
   return { container, ok: false, ms: spent(), cause: cause ?? instead, logs: await logTail(server, at, container) };
 }
 
-/** No transition will follow. A stopped container with the desired state RUNNING will start. */
-function isSettled({ status, desiredInstances }: ContainerOnWire): boolean {
+/** No transition will follow. A stopped container with the desired state RUNNING will start; of one that is to stay stopped, replicas may still stop. */
+function isSettled(container: ContainerOnWire): boolean {
+  const { status, desiredInstances } = container;
   if (status === "started" || status === "error") return true;
-  return status.startsWith("stopped") && desiredInstances !== 1;
+  return status.startsWith("stopped") && desiredInstances !== 1 && replicasLeft(container).every(hasFailed);
+}
+
+/** Replicas of a stopped container that have not stopped. */
+function replicasLeft({ status, replicas }: ContainerOnWire): readonly ReplicaOnWire[] {
+  return status.startsWith("stopped") ? (replicas?.each ?? []).filter((one) => !one.status.startsWith("stopped")) : [];
+}
+
+/** It could not be stopped; one that failed to start is stopped in a moment. */
+function hasFailed({ status, desiredInstances }: ReplicaOnWire): boolean {
+  return status === "error" && desiredInstances === 0;
+}
+
+function replicaFailure({ replica, cause }: ReplicaOnWire): { code: string; message: string } {
+  return { code: "ENGINE_FAILED", message: `Its replica ${replica} has not stopped: ${cause ?? "the server gives no reason."} berth tries again.` };
+}
+
+/** What is shown while one waits. */
+function progressOf(container: ContainerOnWire): string {
+  const left = replicasLeft(container).map(({ replica }) => replica);
+  return left.length === 0 ? container.status : `${container.status}, replica ${left.join(", ")} still stops`;
 }
 
 /** A server without a history has the reason only in the logs. */

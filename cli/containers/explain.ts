@@ -112,6 +112,7 @@ const EVENTS: Readonly<Record<string, string>> = {
   stopWished: "a stop was requested",
   idled: "no traffic for the minutes of its shutdown_timeout",
   expired: "it had run for its max_minutes",
+  displaced: "it was idle, and another container needed its place",
   usedAfterAll: "a request used it during its stop",
   redefined: "its package was published again",
   startBegan: "its start began",

@@ -262,6 +262,8 @@ export type ImageOnWire = {
   updatedOn?: string | null;
 };
 
+export type ReplicaOnWire = { replica: number; status: string; desiredInstances: number; cause: string | null };
+
 export type ContainerOnWire = {
   id: string;
   name: string;
@@ -272,6 +274,7 @@ export type ContainerOnWire = {
   dockerfile?: ImageOnWire | null;
   serviceName?: string | null;
   desiredInstances?: number | null;
+  replicas?: { each?: readonly ReplicaOnWire[] | null } | null;
   address?: string | null;
   port?: number | null;
   lastActive?: string | null;

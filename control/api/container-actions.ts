@@ -73,6 +73,13 @@ export function containerActionRoutes(deps: RouteDeps): Route[] {
     if (whenDone) whenDone(await settled(container.id, reply));
     return toJson(await find(container.id), caller);
   };
+  /** One that was started again meanwhile is not waited for. */
+  const requireStopped = (container: Container) => {
+    requireNoError(container);
+    const left = lifecycle.replicasOf(container.id)?.each.find(({ state, desiredInstances }) => state === "ERROR" && desiredInstances === 0);
+    if (left !== undefined)
+      throw new Fault("ENGINE_FAILED", `Replica ${left.replica} of ${container.name} has not stopped: ${left.fault ?? ""} berth tries again.`);
+  };
   const start = ({ id }: Container, caller: ApiCaller) => lifecycle.requestStart(id, caller.userId, "run", caller.ref);
   const stop = ({ id }: Container, caller: ApiCaller) => lifecycle.requestStop(id, caller.userId);
 
@@ -91,7 +98,7 @@ export function containerActionRoutes(deps: RouteDeps): Route[] {
       authorize: "session",
       audit: { action: "containerStopped", target },
       schema: { tags, summary: "Stops a container", params: ID_PARAMS, querystring: Type.Object({ awaitStop: WAIT }), response: CONTAINER },
-      handle: (request, reply) => change(request, reply, stop, request.query.awaitStop && requireNoError),
+      handle: (request, reply) => change(request, reply, stop, request.query.awaitStop && requireStopped),
     }),
     route({
       method: "POST",

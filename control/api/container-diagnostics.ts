@@ -7,7 +7,7 @@ import { CONTAINER_WIRE_STATES, IMAGE_WIRE_STATES } from "../model/states.ts";
 import { LONGEST_TEXT_BYTES } from "../packages/publish/author-files.ts";
 import { HISTORY_LENGTH, WAKES_KEPT } from "../store/history.ts";
 import { clientAbortSignal } from "./api-error.ts";
-import { isoDate, requireContainer, requireImage } from "./entities.ts";
+import { isoDate, replicasToJson, requireContainer, requireImage } from "./entities.ts";
 import type { GatewayOpenRequests } from "./feed-stream.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import {
@@ -170,7 +170,7 @@ function explanationToJson(
       exitCode: fact?.exit?.code ?? null,
       outOfMemory: fact?.exit?.outOfMemory ?? null,
     },
-    ...(replicas === undefined ? {} : { replicas }),
+    ...(replicas === undefined ? {} : { replicas: replicasToJson(replicas, { each: true }) }),
     tcp: listener
       ? { says: `It accepts TCP connections at ${listener.host} port ${listener.port}.`, address: listener.host, port: listener.port }
       : null,

@@ -74,7 +74,8 @@ export function createContainerToJson({
       container.state === "STARTED"
         ? (workerNote({ row: container, image }) ?? container.deployed?.warning ?? replicasNote(replicas))
         : (startNote(container.id) ?? replicasNote(replicas));
-    const entity = containerToJson(container, image, inside, detail, { listener: listenerOf(container), note, replicas });
+    const shown = replicas && replicasToJson(replicas, { each: inside && detail === "whole" });
+    const entity = containerToJson(container, image, inside, detail, { listener: listenerOf(container), note, replicas: shown });
     if (disabled === undefined) return entity;
     // One that ran is out of reach, and nothing starts or stops it.
     const status = entity.status.startsWith("stopped") ? entity.status : CONTAINER_WIRE_STATES.ERROR;
@@ -89,6 +90,17 @@ function replicasNote(replicas: ReplicaStatus | undefined): string | undefined {
   return `${replicas.ready} of ${replicas.wanted} replicas ready`;
 }
 
+export function replicasToJson({ each, ...status }: ReplicaStatus, wanted: { each: boolean }): NonNullable<ContainerEntity["replicas"]> {
+  if (!wanted.each) return status;
+  const toJson = ({ replica, state, desiredInstances, fault }: (typeof each)[number]) => ({
+    replica,
+    status: CONTAINER_WIRE_STATES[state],
+    desiredInstances,
+    cause: fault ?? null,
+  });
+  return { ...status, each: each.map(toJson) };
+}
+
 /** At the end, which lists keep. */
 function withNote(logs: string, note: string | undefined): string {
   return note === undefined ? logs : `${logs}${logs === "" || logs.endsWith("\n") ? "" : "\n"}${note}\n`;
@@ -99,7 +111,7 @@ function containerToJson(
   image: Image,
   inside: boolean,
   detail: EntityDetail,
-  { listener, note, replicas }: { listener: ContainerAddress | undefined; note: string | undefined; replicas: ReplicaStatus | undefined },
+  { listener, note, replicas }: { listener: ContainerAddress | undefined; note: string | undefined; replicas: ContainerEntity["replicas"] },
 ): ContainerEntity {
   const { host = null, port = container.config.port ?? null } = container.addresses[0] ?? {};
   const own = inside ? { address: host, port } : { address: null, port: null };
@@ -172,6 +184,16 @@ export async function requireContainer(store: Store, caller: Pick<CallerReply, "
   if (!container || container.replicaOf !== undefined) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${id}.`);
   await requireManage(store, caller, container.packageId);
   return container;
+}
+
+/** One of a container's replicas: 1 is the container itself. Faults: REQUEST_INVALID. */
+export async function findReplica({ containers }: Pick<Store, "containers">, container: Container, replica = 1): Promise<Container> {
+  if (replica === 1) return container;
+  const others = await containers.replicasOf(container.id);
+  const chosen = others.find((one) => one.replica === replica);
+  if (chosen !== undefined) return chosen;
+  const numbers = [1, ...others.map((one) => one.replica)].join(", ");
+  throw new Fault("REQUEST_INVALID", `${container.name} has no replica ${replica}. It has ${numbers}.`);
 }
 
 /** The image of a path. Faults: ID_INVALID, IMAGE_ENTITY_NOT_FOUND. */

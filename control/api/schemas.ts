@@ -36,6 +36,10 @@ export function responses(success: object, error: object = API_ERROR): Record<st
 export const DONE = Type.Object({ isSuccess: Type.Boolean() });
 export const ID_PARAMS = Type.Object({ id: Type.String({ description: "a UUID" }) });
 
+export const REPLICA_NUMBER = Type.Optional(
+  Type.Integer({ minimum: 1, maximum: 10_000, default: 1, description: "which replica, of a container with `replicas`; 1 is the container itself" }),
+);
+
 /** The parameters of an address such as `/packages/dev/:first/:name`. */
 export function paramsOf(path: string) {
   const names = path.split("/:").slice(1);
@@ -77,13 +81,24 @@ export type ImageEntity = Static<typeof IMAGE>;
 export const WRITTEN_DEFINITION = Type.Object({ text: nullable(text) });
 export type WrittenDefinitionJson = Static<typeof WRITTEN_DEFINITION>;
 
-export const REPLICAS = Type.Object(
+const REPLICAS = Type.Object(
   {
     ready: Type.Integer({ description: "those that requests are sent to" }),
     wanted: Type.Integer({ description: "those that are to run; 0 while the container is stopped" }),
     min: count,
     max: count,
     says: Type.String({ description: "the same as a sentence, and why so many are to run" }),
+    each: Type.Optional(
+      Type.Array(
+        Type.Object({
+          replica: Type.Integer({ description: "its number; 1 is the container itself" }),
+          status: Type.String({ description: "as of the container" }),
+          desiredInstances: count,
+          cause: nullable(text, { description: "why it failed, or could not be stopped" }),
+        }),
+        { description: "by their numbers; not in lists" },
+      ),
+    ),
   },
   { description: "of a container with `replicas` in container.json" },
 );

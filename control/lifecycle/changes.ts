@@ -4,7 +4,7 @@ import type { Container, Image } from "../model/entities.ts";
 import { isExpiredStop, minutes } from "../model/lifetime.ts";
 import { type ContainerState, isPassing } from "../model/states.ts";
 import type { ContainerToView } from "../store/containers.ts";
-import { createReplicaSets, type ReplicaSets, servingReplicas } from "./replica-sets.ts";
+import { areStopped, createReplicaSets, hasOneReplica, type ReplicaSets, servingReplicas } from "./replica-sets.ts";
 import { isPulling } from "./start-progress.ts";
 import type { StartStep } from "./start-steps.ts";
 import type { Store } from "../store/open-store.ts";
@@ -25,7 +25,10 @@ export type Changes = {
   seqOf(id: string): number;
   /** Calls `listener` at once with every change until the returned function is called. */
   watch(listener: (change: EntityChange) => void): () => void;
-  /** The container as soon as it neither changes by itself nor is about to. Faults: CONTAINER_NOT_FOUND; the signal's reason. */
+  /**
+   * The container as soon as it neither changes by itself nor is about to; if it is to be stopped, with all its replicas. Faults: CONTAINER_NOT_FOUND; the
+   * signal's reason.
+   */
   settled(id: string, signal: AbortSignal): Promise<Container>;
 };
 
@@ -41,6 +44,10 @@ export function createChanges(
 
   const notify = (change: EntityChange) => {
     for (const listener of listeners) listener(change);
+  };
+  const isSettledWhole = (row: Container) => {
+    const set = replicas.of(row.id);
+    return isSettled(row) && (row.desiredInstances === 1 || set === undefined || areStopped({ ...set, container: row }));
   };
   const watch: Changes["watch"] = (listener) => {
     listeners.add(listener);
@@ -77,13 +84,13 @@ export function createChanges(
       const unwatch = watch((change) => {
         if ("removed" in change) {
           if (change.removed === id) notFound();
-        } else if ("container" in change && change.container.id === id && isSettled(change.container)) resolve(change.container);
+        } else if ("container" in change && change.container.id === id && isSettledWhole(change.container)) resolve(change.container);
       });
       signal.addEventListener("abort", onAbort, { once: true });
       const look = async () => {
         const row = await containers.find(id);
         if (!row) notFound();
-        else if (isSettled(row)) resolve(row);
+        else if (isSettledWhole(row)) resolve(row);
       };
       look().catch(reject);
       try {
@@ -194,8 +201,7 @@ export function currentView(deps: ViewDeps, container: ContainerToView): Contain
 function withReplicas({ replicas }: Pick<ViewDeps, "replicas">, container: ContainerToView, view: ContainerView): ContainerView {
   const { replicas: config, protocol } = container.config;
   const set = config === undefined ? undefined : replicas.of(container.id);
-  // Replicas of a server for TCP would each have a state of their own, and its clients would reach any of them.
-  if (config === undefined || set === undefined || container.deployed?.worker || container.tcpPort !== undefined) return view;
+  if (config === undefined || set === undefined || hasOneReplica(container)) return view;
   const own = view.availability.kind === "awake" ? view.availability.addresses.map((one) => ({ ...one, replica: 1 })) : [];
   const others = servingReplicas(container, set).flatMap(({ id, replica = 0, addresses }) =>
     addresses.map(({ host, port }) => ({ host, port, ...(protocol === "h2c" ? { h2c: true as const } : {}), replica, owner: id })),
@@ -206,7 +212,11 @@ function withReplicas({ replicas }: Pick<ViewDeps, "replicas">, container: Conta
     .filter(({ state }) => STOPPING.has(state))
     .map((one) => ({ replica: one.replica ?? 0, reason: replicaStopReason(one) }));
   const affinity = config.affinity === undefined ? {} : { affinity: config.affinity };
-  return { ...view, availability, replicas: { ...affinity, ...(stopping.length === 0 ? {} : { stopping }) } };
+  const { stopReason, ...rest } = view;
+  // The container itself is replaced while others serve: only its own WebSockets end.
+  if (stopReason !== undefined && others.length > 0) stopping.unshift({ replica: 1, reason: stopReason });
+  const whole = others.length > 0 ? rest : view;
+  return { ...whole, availability, replicas: { ...affinity, ...(stopping.length === 0 ? {} : { stopping }) } };
 }
 
 /** A further replica is never stopped for want of traffic: the container is, and all replicas with it. */

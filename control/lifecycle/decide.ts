@@ -9,6 +9,7 @@ import { compareAddresses } from "./addresses.ts";
 import { type Dependency, nextDependencyStep } from "./dependencies.ts";
 import { isEngineTrouble } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
+import type { ReplacementTurns } from "./replica-sets.ts";
 
 /** Everything that a decision about a container is made from, as of one moment. */
 export type ContainerSituation = {
@@ -38,6 +39,8 @@ export type ContainerSituation = {
   };
   /** An outage of the orchestrator explains a failure at the time at which the row entered its state. */
   outageExplains: boolean;
+  /** Of a container with several replicas, and of each of them; undefined: it has none. */
+  turns: ReplacementTurns | undefined;
 };
 
 /** `image`: the row's, if it was read together with the row. */
@@ -48,6 +51,8 @@ export type ContainerAction =
   /** Nothing, until something else requests a look. */
   | { kind: "settle" }
   | { kind: "wait"; ms: number }
+  /** It is to be replaced when its turn comes. `ms`: until another look is due in any case. */
+  | { kind: "awaitTurn"; ms: number | undefined }
   | { kind: "move"; event: ContainerEvent; patch: ContainerPatch }
   /** Query the orchestrator, then decide again. */
   | { kind: "observe" }
@@ -150,19 +155,23 @@ function decideStarted(situation: Observation, limits: LifecycleLimits): Contain
   // Another program paused it: the check resumes it.
   if (fact?.paused) return { kind: "suspectAddress" };
   if (!fact?.running) return { kind: "markLost", observed: fact };
-  if (fact.labels.generation !== row.generation && isReplaceable(image)) return redefine(situation);
+  const isOld = fact.labels.generation !== row.generation && isReplaceable(image);
+  if (isOld && situation.turns === undefined) return redefine(situation);
   const now = compareAddresses(fact, row.addresses);
   if (now === "elsewhere") return { kind: "suspectAddress" };
   if (now === "changed") return { kind: "updateAddresses", observed: fact };
-  return decideIdle(situation, limits);
+  const next = decideIdle(situation, limits);
+  return isOld && (next.kind === "settle" || next.kind === "wait") ? { kind: "awaitTurn", ms: next.kind === "wait" ? next.ms : undefined } : next;
 }
 
 /** A container that runs as desired: it is stopped when it was idle for long enough, or has run for long enough. */
 export function decideIdle(situation: ContainerSituation, limits: LifecycleLimits): ContainerAction {
   const lifetimeMs = lifetimeLeftMs(situation.row, situation.now);
-  if (lifetimeMs !== undefined && lifetimeMs <= 0) return expire(situation);
+  const isExpired = lifetimeMs !== undefined && lifetimeMs <= 0;
+  if (isExpired && !restartsInTurn(situation)) return expire(situation);
   const idleMs = idleInMs(situation, limits);
   if (idleMs !== undefined && idleMs <= 0) return move("idled", { desiredInstances: 0, stopFor: "system" });
+  if (isExpired) return { kind: "awaitTurn", ms: idleMs };
   const nextMs = Math.min(lifetimeMs ?? Infinity, idleMs ?? Infinity);
   return Number.isFinite(nextMs) ? wait(nextMs) : SETTLE;
 }
@@ -170,6 +179,11 @@ export function decideIdle(situation: ContainerSituation, limits: LifecycleLimit
 /** Used or not. One that is always on starts again: no request would start it. */
 function expire({ row, now }: ContainerSituation): ContainerAction {
   return move("expired", isAlwaysOn(row.config) ? restartPatch(now) : { desiredInstances: 0, stopFor: "system" });
+}
+
+/** At the end of its lifetime another replica serves first, unless it sleeps then, because nothing else serves its requests. */
+export function restartsInTurn({ row, turns }: Pick<ContainerSituation, "row" | "turns">): boolean {
+  return turns !== undefined && (isAlwaysOn(row.config) || turns.othersServe);
 }
 
 /** Of a container that has run for its `max_minutes`, and is started again. */
@@ -184,7 +198,11 @@ export function isReplaceable(image: Image | undefined): boolean {
 
 /** Stop, then start the new definition: the desired state stays. */
 function redefine({ now }: ContainerSituation): ContainerAction {
-  return move("redefined", { stopFor: "system", requestedOn: now, requestedFor: "redefinition" });
+  return move("redefined", redefinitionPatch(now));
+}
+
+export function redefinitionPatch(now: number): ContainerPatch {
+  return { stopFor: "system", requestedOn: now, requestedFor: "redefinition" };
 }
 
 /** Its address is suspect. Where it does not run, it is lost. */
@@ -193,16 +211,18 @@ function decideChecking(situation: Observation): ContainerAction {
   const isCurrent = fact?.labels.generation === row.generation;
   if (!fact || !(fact.running || (fact.paused && isCurrent))) return { kind: "markLost", observed: fact };
   if (isCurrent) return { kind: "verifyAddress", observed: fact };
-  return isReplaceable(image) ? redefine(situation) : { kind: "confirmAddress", observed: fact };
+  // One of several goes on serving until its turn comes.
+  return isReplaceable(image) && situation.turns === undefined ? redefine(situation) : { kind: "confirmAddress", observed: fact };
 }
 
 /**
  * This state was published: from then on no gateway sends anything more. The stop begins once each gateway knows it and nothing is open, and
  * after a while in any case: sooner for a user, who waits for it.
  */
-function decidePendingStop({ row, now, epoch, usage }: ContainerSituation, limits: LifecycleLimits): ContainerAction {
+function decidePendingStop(situation: ContainerSituation, limits: LifecycleLimits): ContainerAction {
+  const { row, now, epoch, usage } = situation;
   if (isIdleStop(row) && (usage.reached || busyMs(row, now, limits) > 0)) return move("usedAfterAll", { desiredInstances: 1, attempts: 0 });
-  const limitMs = drainLimitMs(row, limits);
+  const limitMs = drainLimitMs(situation, limits);
   const leftMs = enteredOn(row, epoch) + limitMs - now;
   // What never ran has no requests.
   const isDrained = row.runningGeneration === undefined || usage.drained;
@@ -210,10 +230,11 @@ function decidePendingStop({ row, now, epoch, usage }: ContainerSituation, limit
   return move("stopBegan", { pausedOn: isDrained && mayPause(row, limits) ? now : undefined });
 }
 
-/** How long a stop waits for open exchanges. A replica that is not needed any more has longer: others serve. */
-export function drainLimitMs({ state, stopFor, replicaOf }: Pick<Container, "state" | "stopFor" | "replicaOf">, limits: LifecycleLimits): number {
-  if (stopFor === "system" && replicaOf !== undefined) return limits.replicaDrainMs;
-  return state === "PENDING_USER_STOP" ? limits.userDrainMs : limits.drainMs;
+/** How long a stop waits for open exchanges. Longer where no request waits for its end, because others serve. */
+export function drainLimitMs({ row, turns }: Pick<ContainerSituation, "row" | "turns">, limits: LifecycleLimits): number {
+  const isReplaced = row.desiredInstances === 1 && turns?.othersServe === true;
+  if (row.stopFor === "system" && (row.replicaOf !== undefined || isReplaced)) return limits.replicaDrainMs;
+  return row.state === "PENDING_USER_STOP" ? limits.userDrainMs : limits.drainMs;
 }
 
 /** It is stopped: it starts where that was requested meanwhile; running, it is stopped again; paused for no good reason, it is ended. */

@@ -14,7 +14,7 @@ import type { ImagePolicy } from "./image-policy.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { describeTimeout, earlierStarts, expectedPorts, type StartSteps } from "./start-steps.ts";
 import type { WatchListeners } from "./listener-watch.ts";
-import { containerKey } from "./work-queue.ts";
+import { containerKey, turnOf } from "./work-queue.ts";
 
 type StartCheck = { row: Container; image: Image; author: string | undefined };
 type SpecParts = { row: Container; image: Image; packageName: string | undefined; plan: ReadinessPlan; env: Record<string, string> };
@@ -199,7 +199,7 @@ export function createDeploy({
     const isWaiting = row.state === "STARTING" && !policy.isRemembered(image);
     if (isWaiting) slots.leave(row.id);
     await policy.requireStart({ ref, digest, author }, signal);
-    if (isWaiting) await slots.enter(row.id, row.requestedBy ?? "", signal);
+    if (isWaiting) await slots.enter(row.id, turnOf(row), signal);
   }
 
   function specOf({ environment, filesFolder, leaderEpoch }: SpecSource, { row, image, packageName, plan, env }: SpecParts): Spec {

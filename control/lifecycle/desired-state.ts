@@ -6,27 +6,31 @@ import type { ContainerState } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import { recordContainerRemoval } from "../store/change-events.ts";
 import type { EndCounts, TcpPorts, WatchedAddresses } from "./addresses.ts";
+import { admitStart, type CapacityDeps } from "./capacity.ts";
 import { type Changes, currentView } from "./changes.ts";
 import type { SuspectAddress } from "./check-container.ts";
 import { isReplaceable, isStoppedAsDesired } from "./decide.ts";
 import type { InFlightOperations } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
-import type { ReplicaSets } from "./replica-sets.ts";
+import type { ReplacementTurns, ReplicaSets } from "./replica-sets.ts";
 import type { StartSteps } from "./start-steps.ts";
 import type { ContainerUsage } from "./usage.ts";
 import { containerKey, imageKey, placeOfRow, type WorkQueue } from "./work-queue.ts";
 
 /** What users and requests ask for. Each is one transaction, durable when it resolves, and may be repeated. Faults: CONTAINER_NOT_FOUND, and the store's. */
 export type LifecycleRequests = {
-  /** A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed. */
+  /**
+   * A user's `run`, unless it is for something else. `ref`: with what its token ends. After a failed start it is tried again once the back-off has passed.
+   * Faults: also USER_CAPACITY_FULL, SERVER_CAPACITY_FULL.
+   */
   requestStart(id: string, userId: string | undefined, requestedFor?: StartReason, ref?: SessionRef): Promise<Container>;
   /** A user's `stop`. It cancels a start at once. */
   requestStop(id: string, userId: string): Promise<Container>;
   /**
    * A request for a container that a gateway cannot reach. A running container refused it, so its address is verified. `userId`: undefined for a TCP
    * connection, which has no user: the container then gets no token. Faults: also the cause where the request may not wake the container:
-   * CONTAINER_STOPPED, or that of the last start.
+   * CONTAINER_STOPPED, that of the last start, USER_CAPACITY_FULL, or SERVER_CAPACITY_FULL.
    */
   wake(id: string, userId: string | undefined, ref?: SessionRef): Promise<Container>;
   /** The container reports that it is busy for so long from now, within its limit: until then it is not idle. 0 ends that. Faults: CONTAINER_STOPPED for one that does not run. */
@@ -41,7 +45,7 @@ export type LifecycleRequests = {
   remove(id: string): Promise<void>;
 };
 
-export type DesiredStateDeps = {
+export type DesiredStateDeps = CapacityDeps & {
   store: Pick<Store, "containers" | "images" | "webhooks" | "transaction" | "afterCommit">;
   moves: Pick<Moves, "container" | "image" | "update">;
   suspect: SuspectAddress;
@@ -49,12 +53,13 @@ export type DesiredStateDeps = {
   queue: Pick<WorkQueue, "add" | "addAfter">;
   inFlight: InFlightOperations;
   ends: Pick<EndCounts, "forget">;
-  usage: Pick<ContainerUsage, "forget">;
+  usage: CapacityDeps["usage"] & Pick<ContainerUsage, "forget">;
   watched: Pick<WatchedAddresses, "current">;
   tcpPorts: Pick<TcpPorts, "assign" | "listenerOf">;
   steps: Pick<StartSteps, "noteOf" | "of">;
   gateways: ContainerUsage["gateways"];
   replicas: Pick<ReplicaSets, "of">;
+  turnsOf(row: Container): ReplacementTurns | undefined;
   draining: Set<string>;
   clock: Pick<Clock, "now" | "monotonic">;
   limits: Pick<LifecycleLimits, "suspectEveryMs" | "busyMs">;
@@ -109,6 +114,11 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     return row.desiredInstances === 1 ? row : reconcile((await moves.update(row.id, patch)) ?? row);
   };
 
+  const startAdmitted = async (row: Container, userId: string | undefined, ref: SessionRef | undefined): Promise<Container> => {
+    await admitStart(deps, row, userId);
+    return start(row, userId, "request", ref);
+  };
+
   const removeOne = async (row: Container): Promise<boolean> => {
     const { id } = row;
     const isRemoved = await store.containers.remove(id, clock.now());
@@ -128,7 +138,12 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
   };
 
   return {
-    requestStart: (id, userId, requestedFor = "run", ref) => store.transaction(async () => start(await find(id), userId, requestedFor, ref)),
+    requestStart: (id, userId, requestedFor = "run", ref) =>
+      store.transaction(async () => {
+        const row = await find(id);
+        if (requestedFor === "run") await admitStart(deps, row, userId);
+        return start(row, userId, requestedFor, ref);
+      }),
     requestStop: (id, userId) =>
       store.transaction(async () => {
         const row = await find(id);
@@ -146,13 +161,13 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         if (row.replicaOf !== undefined) return row.state === "STARTED" || row.state === "CHECKING" ? verify(row, userId) : row;
         const { availability } = currentView(deps, row);
         if (availability.kind === "awake" || row.state === "CHECKING") return verify(row, userId);
-        if (availability.kind === "asleep") return start(row, userId, "request", ref);
+        if (availability.kind === "asleep") return startAdmitted(row, userId, ref);
         if (availability.kind === "stopped") throw Fault.from(availability.fault);
         if (availability.kind !== "failed") return row;
         const waitMs = availability.retryAt - clock.now();
         if (!availability.wakeable || waitMs > 0)
           throw Fault.from({ ...availability.fault, ...(availability.wakeable ? { retryAfterMs: waitMs } : {}) });
-        return start(row, userId, "request", ref);
+        return startAdmitted(row, userId, ref);
       }),
     setBusy: (id, ms) =>
       store.transaction(async () => {
@@ -191,7 +206,9 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         const deploying = inFlight.generation(containerKey(id));
         const isOlder = row.state === "STARTING" ? deploying !== undefined && deploying !== row.generation : row.runningGeneration !== row.generation;
         const serves = row.state === "STARTED" || row.state === "CHECKING";
-        const isDue = row.desiredInstances === 1 && (!serves || isReplaceable(await store.images.find(row.imageId)));
+        // One of several replicas is replaced when its turn comes, for which its next look asks.
+        const isReplaced = !serves || (deps.turnsOf(row) === undefined && isReplaceable(await store.images.find(row.imageId)));
+        const isDue = row.desiredInstances === 1 && isReplaced;
         const patch = { stopFor: "system", requestedOn: clock.now(), requestedFor: "redefinition" } as const;
         const moved = isOlder && isDue ? await moves.container(row, "redefined", patch, { byUser: userId }) : undefined;
         if (moved) abort(containerKey(id), REPLACED);

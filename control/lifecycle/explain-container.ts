@@ -168,9 +168,10 @@ const TIMER_ROWS: Record<Timer["kind"], { says: string; at(context: ExplainConte
   },
   drainLimit: {
     says: "It is stopped, even if a request is still open.",
-    at: ({ row, epoch, limits }) => {
+    at: (context) => {
+      const { row, epoch, limits } = context;
       if (row.state !== "PENDING_USER_STOP" && row.state !== "PENDING_SYSTEM_STOP") return undefined;
-      return enteredOn(row, epoch) + drainLimitMs(row, limits);
+      return enteredOn(row, epoch) + drainLimitMs(context, limits);
     },
   },
   statusLimit: {

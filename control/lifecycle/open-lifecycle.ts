@@ -9,6 +9,7 @@ import type { Container, Image } from "../model/entities.ts";
 import type { ContainerToView } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
 import { createEndCounts, createTcpPorts, openWatchedAddresses, type TcpListenerOptions, type TcpPorts } from "./addresses.ts";
+import { ANY_CAPACITY, type CapacityLimits } from "./capacity.ts";
 import { type Changes, createChanges, currentView, publishAddressed, publishAgain, publishLimited } from "./changes.ts";
 import { createSuspectAddress } from "./check-container.ts";
 import { createMonotonicEpoch, idleInMs, type ReadSituation } from "./decide.ts";
@@ -23,7 +24,8 @@ import { createMoves } from "./moves.ts";
 import { clearOrphans, findOrphans, followEvents, type Orphan, orphansAmong, removeOrphan, sweep } from "./observe-engine.ts";
 import { reconcileContainer } from "./reconcile-container.ts";
 import { createReplicaLoads } from "./replica-loads.ts";
-import { createReplicaSets, type ReplicaStatus, replicaStatusOf, servingReplicas, withReplicasBusy } from "./replica-sets.ts";
+import { createReplicaSets, type ReplicaStatus, replicaStatusOf, servingReplicas, turnsOf, withReplicasBusy } from "./replica-sets.ts";
+import { createReplicaShares } from "./replica-shares.ts";
 import { adjustReplicas } from "./replicas.ts";
 import { handlePushedImage, prefetchImage, type PushedImage, reconcileImage, retryMissingImage } from "./reconcile-image.ts";
 import { createStartSlots } from "./start-container.ts";
@@ -86,6 +88,8 @@ export type LifecycleOptions = SpecSource & {
   tcp?: TcpListenerOptions | undefined;
   /** It does nothing by itself: for `disableLifecycle`. */
   disabled?: Fault | undefined;
+  /** Default: any. */
+  capacity?: CapacityLimits | undefined;
   /** Undefined: containers may run any image. */
   imagePolicy?: ImagePolicy | undefined;
   random?: () => number;
@@ -109,6 +113,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const draining = new Set<string>();
   const replicas = createReplicaSets((id) => queue.add(replicasKey(id)));
   const loads = createReplicaLoads(clock.monotonic);
+  const shares = createReplicaShares(replicas, options.capacity?.replicas, clock.monotonic);
   const changes = createChanges(store, Math.floor(epoch()), replicas);
   const watched = openWatchedAddresses({
     clock,
@@ -128,7 +133,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       if (options.disabled) return Promise.resolve();
       const [kind, id = ""] = key.split(":");
       if (kind === "container") return reconcileContainer({ ...deps, log: logOf(key) }, id, { signal, ...workOptions });
-      if (kind === "replicas") return adjustReplicas({ ...deps, requests, loads }, id);
+      if (kind === "replicas") return adjustReplicas({ ...deps, requests, loads, shares }, id);
       if (kind === "image") return reconcileImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "prefetch") return prefetchImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "missing") return retryMissingImage({ ...deps, log: logOf(key) }, id, signal);
@@ -150,6 +155,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   changes.watch(dependencies.changed);
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
   const activity = createWorkerActivity({ store, engine, usage, clock, limits });
+  const replacementTurns = (row: Container) => turnsOf(replicas, row, driver.replicas !== undefined);
   const situationOf: ReadSituation = async (row, observed, image) => ({
     row: withReplicasBusy(row, replicas.of(row.id)),
     image: image?.id === row.imageId ? image : await store.images.find(row.imageId),
@@ -161,12 +167,13 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       open: usage.open(row.id),
       reached: usage.reached(row.id),
       sockets: usage.sockets(row.id),
-      drained: usage.drained(row.id, changes.seqOf(row.id)),
+      drained: usage.drained(row.id, changes.seqOf(row.id), [...(replicas.of(row.id)?.others.keys() ?? [])]),
       measuredMsAgo: activity.measuredMsAgo(row),
       lastActive: usage.lastActive(row.id),
       uncertainUntil: usage.uncertainUntil(),
     },
     outageExplains: outages.explains(row.since),
+    turns: replacementTurns(row),
   });
   const deploy = createDeploy({
     store,
@@ -191,9 +198,13 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     ...late,
     gateways: usage.gateways,
     replicas,
+    turnsOf: replacementTurns,
+    capacity: options.capacity ?? ANY_CAPACITY,
+    capacityCounts: metrics,
     replicasOf: (id: string) => {
       const set = replicas.of(id);
-      return set && replicaStatusOf(set, loads.last(id), driver.replicas !== undefined);
+      const most = shares.isWaiting(id) ? options.capacity?.replicas : undefined;
+      return set && replicaStatusOf(set, { need: loads.last(id), isSupported: driver.replicas !== undefined, most });
     },
     injectedEnv: options.imagePolicy ? undefined : (row: Container, image: Image) => injectedEnvOf({ source: options, driver }, row, image),
     isServedByReplicas: (id: string) => {

@@ -28,7 +28,7 @@ import { isEngineTrouble } from "./engine.ts";
 import { failurePatch, isSameDecision } from "./moves.ts";
 import { beginStart, type BegunStart, failStart, revalidateImage, startContainer, type StartDeps, type StartSlots } from "./start-container.ts";
 import { endPaused, finalizeRemoval, releaseAdopted, stopContainer, type StopDeps } from "./stop-container.ts";
-import { containerKey, imageKey, type PendingStart, type WorkOptions, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, type PendingStart, replicasKey, type WorkOptions, type WorkQueue } from "./work-queue.ts";
 
 /** `moved`: decide again at once, about the row as it is now where that is known. `settled`: something else requests the next look. */
 type ContainerOutcome = "moved" | "settled" | BegunStart | { waitMs: number };
@@ -197,6 +197,9 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       return "settled";
     case "wait":
       return { waitMs: action.ms };
+    case "awaitTurn":
+      deps.queue.add(replicasKey(row.replicaOf ?? row.id));
+      return action.ms === undefined ? "settled" : { waitMs: action.ms };
     case "awaitDependencies":
       for (const id of action.start) await startDependency(deps, row, id);
       return "settled";

@@ -18,7 +18,7 @@ import { containerKey, imageKey, missingKey, prefetchKey, type WorkQueue } from 
 export type ImageLookupDeps = {
   store: Pick<Store, "images">;
   engine: Pick<ContainerEngine, "call" | "pulls">;
-  moves: Pick<Moves, "image">;
+  moves: Pick<Moves, "image" | "update">;
   queue: Pick<WorkQueue, "add" | "addAfter">;
   clock: Pick<Clock, "now">;
   limits: LifecycleLimits;
@@ -114,7 +114,7 @@ async function validate(deps: ImageDeps, image: Image, { ids, own, signal }: Val
       await moves.image(now, "resolved", { resolvedId, digest, exposed, command, healthcheck, warnings, logs: now.logs + lines, fault: undefined });
       if (now.resolvedId === undefined || now.resolvedId === resolvedId) return;
       // A tag that moved is a new definition of what runs from it.
-      for (const { id, generation } of await store.containers.byImage(now.id)) await store.containers.update(id, { generation: generation + 1 });
+      for (const { id, generation } of await store.containers.byImage(now.id)) await moves.update(id, { generation: generation + 1 });
     });
   } catch (error) {
     signal.throwIfAborted();

@@ -1,5 +1,5 @@
 import type { Container, ReplicasConfig } from "../model/entities.ts";
-import type { ContainerState } from "../model/states.ts";
+import { type ContainerState, isStopped } from "../model/states.ts";
 import type { ReplicaNeed } from "./replica-loads.ts";
 
 /**
@@ -60,19 +60,31 @@ export function createReplicaSets(changed: (id: string) => void): ReplicaSets {
   };
 }
 
-/** States in which a container is to run, so that its other replicas may serve while it does not. */
-const TO_RUN: ReadonlySet<ContainerState> = new Set(["STARTED", "CHECKING", "PENDING_START", "STARTING", "ERROR"]);
+/** Requests may be sent to it. */
+export function isServing({ state, desiredInstances, addresses }: Pick<Container, "state" | "desiredInstances" | "addresses">): boolean {
+  return state === "STARTED" && desiredInstances === 1 && addresses.length > 0;
+}
 
-/** The further replicas that serve: of the definition that the container itself runs, or is about to run. */
-export function servingReplicas(
-  { state, desiredInstances, generation, runningGeneration }: Pick<Container, "state" | "desiredInstances" | "generation" | "runningGeneration">,
-  { others }: ReplicaSet,
-): Container[] {
-  if (desiredInstances === 0 || !TO_RUN.has(state)) return [];
-  const current = state === "STARTED" || state === "CHECKING" ? (runningGeneration ?? generation) : generation;
-  return [...others.values()].filter(
-    (one) => one.state === "STARTED" && one.desiredInstances === 1 && one.addresses.length > 0 && one.runningGeneration === current,
-  );
+/** The further replicas that serve, of whatever definition: while they are replaced one after another, some are older. */
+export function servingReplicas({ desiredInstances }: Pick<Container, "desiredInstances">, { others }: ReplicaSet): Container[] {
+  return desiredInstances === 0 ? [] : [...others.values()].filter(isServing);
+}
+
+/** Replicas of a server for TCP, or of a queue worker, would each have a state of their own: clients would reach any of them. */
+export function hasOneReplica({ config, deployed, tcpPort }: Pick<Container, "config" | "deployed" | "tcpPort">): boolean {
+  return (config.replicas?.max ?? 1) === 1 || deployed?.worker !== undefined || tcpPort !== undefined;
+}
+
+/** Replicas are replaced one after another: `adjustReplicas` decides whose turn it is. `othersServe`: requests go to others while it restarts. */
+export type ReplacementTurns = { othersServe: boolean };
+
+/** Of one of several replicas; undefined: it is replaced without regard to others. */
+export function turnsOf(sets: Pick<ReplicaSets, "of">, row: Container, isSupported: boolean): ReplacementTurns | undefined {
+  const set = sets.of(row.replicaOf ?? row.id);
+  if (set === undefined || !isSupported || hasOneReplica(row.replicaOf === undefined ? row : set.container)) return undefined;
+  const others = [set.container, ...set.others.values()].filter(({ id }) => id !== row.id);
+  const isPortless = row.state === "STARTED" && row.addresses.length === 0;
+  return isPortless ? undefined : { othersServe: others.some(isServing) };
 }
 
 /** A container is busy for as long as one of its replicas is. */
@@ -82,26 +94,41 @@ export function withReplicasBusy(row: Container, set: ReplicaSet | undefined): C
   return busyUntil === row.busyUntil ? row : { ...row, busyUntil };
 }
 
-/** How many replicas serve, and how many are to run; 0: the container is stopped. `says`: the same, and why, for users. */
-export type ReplicaStatus = { ready: number; wanted: number; min: number; max: number; says: string };
+/** How many replicas serve, and how many are to run; 0: the container is stopped. `says`: the same, and why, for users. `each`: by their numbers. */
+export type ReplicaStatus = { ready: number; wanted: number; min: number; max: number; says: string; each: readonly SingleReplica[] };
 
-/** `isSupported`: the driver can. */
-export function replicaStatusOf(set: ReplicaSet, need: ReplicaNeed | undefined, isSupported: boolean): ReplicaStatus | undefined {
+/** `fault`: why it failed, or could not be stopped. */
+export type SingleReplica = { replica: number; state: ContainerState; desiredInstances: 0 | 1; fault: string | undefined };
+
+/** All replicas of a container that is to be stopped have stopped, or one could not be. */
+export function areStopped({ container, others }: ReplicaSet): boolean {
+  if (container.desiredInstances === 1) return true;
+  return [...others.values()].every(({ state, desiredInstances }) => desiredInstances === 0 && (isStopped(state) || state === "ERROR"));
+}
+
+/** `isSupported`: the driver can. `most`: further replicas of all containers, where this one needs more than it may have. */
+export function replicaStatusOf(
+  set: ReplicaSet,
+  { need, isSupported, most }: { need: ReplicaNeed | undefined; isSupported: boolean; most: number | undefined },
+): ReplicaStatus | undefined {
   const { container, others } = set;
   const config = container.config.replicas;
   if (config === undefined) return undefined;
   const ready = servingReplicas(container, set).length + (container.state === "STARTED" && container.addresses.length > 0 ? 1 : 0);
   const wanted = container.desiredInstances === 0 ? 0 : 1 + [...others.values()].filter((one) => one.desiredInstances === 1).length;
-  const reason = isSupported ? reasonOf(set, config, { wanted, need }) : "The driver of this server runs one instance of each container.";
-  return { ready, wanted, min: Math.max(1, config.min), max: config.max, says: `${ready} of ${wanted} replicas ready. ${reason}` };
+  const reason = isSupported ? reasonOf(set, config, { wanted, need, most }) : "The driver of this server runs one instance of each container.";
+  const each = [container, ...others.values()]
+    .map(({ replica = 1, state, desiredInstances, fault }) => ({ replica, state, desiredInstances, fault: fault?.message }))
+    .toSorted((one, other) => one.replica - other.replica);
+  return { ready, wanted, min: Math.max(1, config.min), max: config.max, says: `${ready} of ${wanted} replicas ready. ${reason}`, each };
 }
 
 function reasonOf(
   { container, others }: ReplicaSet,
   config: ReplicasConfig,
-  { wanted, need }: { wanted: number; need: ReplicaNeed | undefined },
+  { wanted, need, most }: { wanted: number; need: ReplicaNeed | undefined; most: number | undefined },
 ): string {
-  if (wanted === 0) return "The container is stopped, and with it all its replicas.";
+  if (wanted === 0) return stopSentence(others);
   const failed = [...others.values()].find((one) => one.desiredInstances === 1 && one.fault !== undefined);
   const failure = failed?.fault === undefined ? "" : ` Replica ${failed.replica} is tried again: ${failed.fault.message}`;
   if (container.deployed?.worker) return "It is a queue worker: it has one replica.";
@@ -116,5 +143,22 @@ function reasonOf(
       : "";
   const least = wanted === config.min && need.now < config.min ? " container.json has at least so many." : "";
   const limit = wanted === config.max && need.now >= config.max ? " That is the largest number that container.json allows." : "";
-  return `${load}${burst}${least}${held}${limit}${failure}`;
+  const bound =
+    most === undefined ? "" : ` It needs more, but all containers of this server have ${most} further replicas at most (BERTH_CAPACITY_REPLICAS).`;
+  return `${load}${burst}${least}${held}${limit}${bound}${rolloutSentence(container, others)}${failure}`;
+}
+
+function stopSentence(others: ReplicaSet["others"]): string {
+  const left = [...others.values()].filter(({ state }) => !isStopped(state));
+  if (left.length === 0) return "The container is stopped, and with it all its replicas.";
+  const failed = left.find(({ state, fault }) => state === "ERROR" && fault !== undefined);
+  if (failed !== undefined) return `The container is stopped. Replica ${failed.replica} could not be stopped: ${failed.fault?.message}`;
+  const numbers = left.map(({ replica }) => replica).join(", ");
+  return `The container is stopped. ${left.length === 1 ? "Replica" : "Replicas"} ${numbers} still ${left.length === 1 ? "stops" : "stop"}.`;
+}
+
+function rolloutSentence(container: Container, others: ReplicaSet["others"]): string {
+  const running = [container, ...others.values()].filter(isServing);
+  const old = running.filter(({ runningGeneration }) => runningGeneration !== container.generation).length;
+  return old === 0 ? "" : ` ${old} of ${running.length} run the definition before, and are replaced one after another.`;
 }

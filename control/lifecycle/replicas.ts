@@ -3,20 +3,22 @@ import type { Driver } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { type Container, type ContainerConfig, newContainer, type ReplicasConfig } from "../model/entities.ts";
 import { serviceName } from "../model/names.ts";
-import { isStarting } from "../model/states.ts";
+import { lifetimeLeftMs } from "../model/lifetime.ts";
+import { isStarting, isStopped } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Changes } from "./changes.ts";
-import { busyMs, idleInMs, type ReadSituation } from "./decide.ts";
+import { busyMs, idleInMs, isReplaceable, redefinitionPatch, type ReadSituation, restartPatch, restartsInTurn } from "./decide.ts";
 import type { LifecycleRequests } from "./desired-state.ts";
 import type { InFlightOperations } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
 import type { ReplicaLoads } from "./replica-loads.ts";
-import { type ReplicaSets, servingReplicas } from "./replica-sets.ts";
-import { containerKey, replicasKey, type WorkQueue } from "./work-queue.ts";
+import { hasOneReplica, isServing, type ReplicaSet, type ReplicaSets, servingReplicas, turnsOf } from "./replica-sets.ts";
+import type { ReplicaShares } from "./replica-shares.ts";
+import { containerKey, placeOfRow, replicasKey, type WorkQueue } from "./work-queue.ts";
 
 export type ReplicaDeps = {
-  store: Pick<Store, "containers" | "transaction" | "afterCommit">;
+  store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
   changes: Pick<Changes, "publish">;
   moves: Pick<Moves, "container" | "update">;
   queue: Pick<WorkQueue, "add" | "addAfter">;
@@ -24,6 +26,7 @@ export type ReplicaDeps = {
   requests: Pick<LifecycleRequests, "requestStart" | "definitionChanged" | "remove">;
   replicas: ReplicaSets;
   loads: ReplicaLoads;
+  shares: ReplicaShares;
   situationOf: ReadSituation;
   usage: { open(id: string): number; sockets(id: string): number };
   driver: Pick<Driver, "replicas">;
@@ -41,6 +44,8 @@ const TICK_MS = 2_000;
  */
 export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<void> {
   const { store, requests, queue, driver } = deps;
+  // Each report of a gateway asks, and nearly always nothing is to be done.
+  if (isSteady(deps, id)) return lookAgain(deps, id);
   const [row, others] = await Promise.all([store.containers.find(id), store.containers.replicasOf(id)]);
   const config = row?.config.replicas;
   const max = config?.max ?? 1;
@@ -52,18 +57,100 @@ export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<voi
   const kept = others.filter((one) => (one.replica ?? 0) <= max);
   for (const one of kept) if (isOutdated(one, row)) await redefineReplica(deps, one, row);
   const needed = await wantedReplicas(deps, row, config, kept);
+  const due = await dueReplacements(deps, row, kept);
+  // One more serves before one is replaced, where that many are allowed.
+  const surged = due.length > 0 && row.state === "STARTED" ? Math.min(config.max, needed + 1) : needed;
+  const desired = kept.filter((one) => one.desiredInstances === 1).length;
   // A driver that is still to be chosen can nothing yet: what runs goes on.
-  const wanted = driver.replicas !== undefined ? needed : Math.min(needed, 1 + kept.filter((one) => one.desiredInstances === 1).length);
-  const busyForMs = await setDesired(deps, row, kept, Math.max(0, wanted - 1));
+  const share = deps.shares.take(row, driver.replicas === undefined ? 0 : surged - 1 - desired);
+  const wanted = Math.min(surged, 1 + desired + share.granted);
+  const busyForMs = await setDesired(deps, row, kept, Math.max(0, wanted - 1)).finally(share.done);
   if (busyForMs !== undefined) queue.addAfter(replicasKey(id), busyForMs);
   const retryMs = await retryFailed(deps, row, kept);
   if (retryMs !== undefined) queue.addAfter(replicasKey(id), Math.max(1, retryMs));
-  if (row.desiredInstances === 1 && (wanted > Math.max(1, config.min) || deps.loads.isUsed(id))) queue.addAfter(replicasKey(id), TICK_MS);
+  await replaceNext(deps, due, { all: [row, ...kept], wanted, needed });
+  lookAgain(deps, id);
+}
+
+/** While there are several, or requests, time alone changes how many are needed. */
+function lookAgain({ replicas, loads, shares, queue }: ReplicaDeps, id: string): void {
+  const set = replicas.of(id);
+  const config = set?.container.config.replicas;
+  if (set === undefined || config === undefined || set.container.desiredInstances === 0) return;
+  const desired = 1 + desiredOf(set).length;
+  if (desired > Math.max(1, config.min) || loads.isUsed(id) || shares.isWaiting(id)) queue.addAfter(replicasKey(id), TICK_MS);
+}
+
+function desiredOf({ others }: ReplicaSet): Container[] {
+  return [...others.values()].filter((one) => one.desiredInstances === 1);
+}
+
+/** True if nothing is to be done, by what is in memory: all are as they are to be, and their number is the one that is needed. */
+function isSteady(deps: ReplicaDeps, id: string): boolean {
+  const { replicas, loads, driver, clock } = deps;
+  const set = replicas.of(id);
+  const config = set?.container.config.replicas;
+  if (set === undefined || config === undefined || driver.replicas === undefined) return false;
+  const { container: row, others } = set;
+  const rest = [...others.values()];
+  if (rest.some((one) => (one.replica ?? 0) > config.max || isOutdated(one, row))) return false;
+  const isAtRest = ({ state, desiredInstances }: Container) => desiredInstances === 0 && isStopped(state);
+  if (row.desiredInstances === 0) {
+    if (!rest.every(isAtRest)) return false;
+    loads.forget(id);
+    return true;
+  }
+  if (hasOneReplica(row) || !isServing(row) || !rest.every((one) => isAtRest(one) || isServing(one))) return false;
+  if ([row, ...rest].some((one) => isServing(one) && isPastUse(one, row, clock.now()))) return false;
+  const desired = 1 + desiredOf(set).length;
+  return neededFor(deps, row, config, { ready: desired, desired }) === desired;
+}
+
+/** It runs an older definition, or has run for its `max_minutes`. */
+function isPastUse(one: Container, { generation }: Container, now: number): boolean {
+  return one.runningGeneration !== generation || (lifetimeLeftMs(one, now) ?? 1) <= 0;
+}
+
+type DueReplacement = { row: Container; isOld: boolean };
+
+/** Replicas that serve, and are to be replaced when their turn comes; the container itself first. */
+async function dueReplacements(deps: ReplicaDeps, row: Container, others: readonly Container[]): Promise<DueReplacement[]> {
+  const { store, replicas, driver, clock } = deps;
+  if (row.desiredInstances === 0 || turnsOf(replicas, row, driver.replicas !== undefined) === undefined) return [];
+  const past = [row, ...others].filter((one) => isServing(one) && isPastUse(one, row, clock.now()));
+  if (past.length === 0) return [];
+  const mayBeRedefined = isReplaceable(await store.images.find(row.imageId));
+  return past.flatMap((one): DueReplacement[] => {
+    if (mayBeRedefined && one.runningGeneration !== row.generation) return [{ row: one, isOld: true }];
+    const isExpired = (lifetimeLeftMs(one, clock.now()) ?? 1) <= 0;
+    return isExpired && restartsInTurn({ row: one, turns: turnsOf(replicas, one, true) }) ? [{ row: one, isOld: false }] : [];
+  });
+}
+
+type Rollout = { all: readonly Container[]; wanted: number; needed: number };
+
+/** Replaces one, if all that are to run serve: a newer definition that does not start replaces one at most. */
+async function replaceNext(
+  { store, moves, queue, clock }: ReplicaDeps,
+  due: readonly DueReplacement[],
+  { all, wanted, needed }: Rollout,
+): Promise<void> {
+  const [next] = due;
+  if (next === undefined) return;
+  const desired = all.filter((one) => one.desiredInstances === 1);
+  const serving = desired.filter(isServing).length;
+  // The same definition has run: where one more cannot be started, the engine has no place for it.
+  const isWithoutSurge = due.every(({ isOld }) => !isOld) && serving >= needed && desired.every((one) => isServing(one) || one.state === "ERROR");
+  if (desired.length < wanted || !(isWithoutSurge || serving === desired.length)) return;
+  const { row, isOld } = next;
+  const patch = isOld ? redefinitionPatch(clock.now()) : restartPatch(clock.now());
+  const moved = await moves.container(row, isOld ? "redefined" : "expired", patch);
+  if (moved) store.afterCommit(() => queue.add(containerKey(moved.id), placeOfRow(moved)));
 }
 
 /** Its open exchanges end first, as when fewer are needed. */
 async function removeSurplus(deps: ReplicaDeps, row: Container, one: Container): Promise<void> {
-  if (one.desiredInstances === 0 && one.state.endsWith("_STOPPED")) return deps.requests.remove(one.id);
+  if (one.desiredInstances === 0 && isStopped(one.state)) return deps.requests.remove(one.id);
   await stopReplica(deps, row, one.id);
 }
 
@@ -79,8 +166,9 @@ function definitionOf(row: Container, replica: number) {
   return { packageId, imageId, folder, friendlyName, generation, env, name: `${row.name}-replica-${replica}`, config: replicaConfig(row.config) };
 }
 
-function isOutdated({ generation, imageId, packageId, replica }: Container, row: Container): boolean {
-  return generation !== row.generation || imageId !== row.imageId || packageId !== row.packageId || replica === undefined;
+function isOutdated({ generation, imageId, packageId, friendlyName, name, replica }: Container, row: Container): boolean {
+  const isOther = generation !== row.generation || imageId !== row.imageId || packageId !== row.packageId;
+  return isOther || replica === undefined || friendlyName !== row.friendlyName || name !== definitionOf(row, replica).name;
 }
 
 async function redefineReplica({ store, requests }: ReplicaDeps, one: Container, row: Container): Promise<void> {
@@ -93,18 +181,17 @@ async function redefineReplica({ store, requests }: ReplicaDeps, one: Container,
 
 /** Of all replicas, with the container itself; 0: none is to run. */
 async function wantedReplicas(deps: ReplicaDeps, row: Container, config: ReplicasConfig, others: readonly Container[]): Promise<number> {
-  const { replicas, loads, situationOf, limits, clock } = deps;
+  const { replicas, loads, situationOf, limits } = deps;
   const desired = others.filter((one) => one.desiredInstances === 1).length + 1;
   if (row.desiredInstances === 0) {
     loads.forget(row.id);
     return 0;
   }
   // Without an address there is nothing that a request could choose between.
-  if (row.deployed?.worker || row.tcpPort !== undefined || (row.state === "STARTED" && row.addresses.length === 0)) return 1;
+  if (hasOneReplica(row) || (row.state === "STARTED" && row.addresses.length === 0)) return 1;
   const set = replicas.of(row.id);
   const serving = set === undefined ? 0 : servingReplicas(row, set).length;
   const ready = serving + (row.state === "STARTED" ? 1 : 0);
-  const least = Math.min(config.max, Math.max(1, config.min));
   if (row.state !== "STARTED") {
     // It cannot find by itself that it is idle.
     const idleMs = idleInMs(await situationOf(row, "unknown"), limits);
@@ -112,10 +199,24 @@ async function wantedReplicas(deps: ReplicaDeps, row: Container, config: Replica
     // A start that is in progress, and may fail: more would fail with it.
     if (serving === 0) return Math.min(desired, config.max);
   }
-  const { wanted } = loads.need(row.id, config, { ready, desired });
+  const needed = neededFor(deps, row, config, { ready, desired });
+  if (row.state === "STARTED") return needed;
+  // Others serve in its place until it is back; where it has failed, at least one.
+  return Math.min(config.max, Math.max(needed, row.state === "ERROR" ? 2 : desired));
+}
+
+/** By the load alone. */
+function neededFor(
+  { loads, clock, limits }: Pick<ReplicaDeps, "loads" | "clock" | "limits">,
+  row: Container,
+  config: ReplicasConfig,
+  counts: { ready: number; desired: number },
+): number {
+  const least = Math.min(config.max, Math.max(1, config.min));
+  const { wanted } = loads.need(row.id, config, counts);
   const bounded = Math.min(config.max, Math.max(least, wanted));
   // One of them works after its response was sent; which one is not known.
-  return busyMs(row, clock.now(), limits) > 0 ? Math.max(bounded, Math.min(desired, config.max)) : bounded;
+  return busyMs(row, clock.now(), limits) > 0 ? Math.max(bounded, Math.min(counts.desired, config.max)) : bounded;
 }
 
 /** Returns when one that is not needed any more, but has reported that it is busy, is to be looked at again. */
@@ -129,9 +230,13 @@ async function setDesired(deps: ReplicaDeps, row: Container, others: readonly Co
     const openAt = ({ id }: Container) => usage.open(id) + usage.sockets(id);
     const servesNow = ({ state }: Container) => (state === "STARTED" ? 1 : 0);
     const busyFor = (one: Container) => (row.desiredInstances === 0 ? 0 : busyMs(one, clock.now(), limits));
+    const isCurrent = ({ runningGeneration }: Container) => (runningGeneration === row.generation ? 1 : 0);
     const victims = desired
       .filter((one) => busyFor(one) === 0)
-      .toSorted((one, other) => servesNow(one) - servesNow(other) || openAt(one) - openAt(other) || numberOf(other) - numberOf(one));
+      .toSorted(
+        (one, other) =>
+          servesNow(one) - servesNow(other) || isCurrent(one) - isCurrent(other) || openAt(one) - openAt(other) || numberOf(other) - numberOf(one),
+      );
     for (const one of victims.slice(0, desired.length - wanted)) await stopReplica(deps, row, one.id);
     if (victims.length >= desired.length - wanted) return undefined;
     return Math.max(TICK_MS, Math.min(...desired.map(busyFor).filter((ms) => ms > 0)));
@@ -139,14 +244,13 @@ async function setDesired(deps: ReplicaDeps, row: Container, others: readonly Co
   const missing = wanted - desired.length;
   const spare = others.filter((one) => one.desiredInstances === 0);
   const byNumber = spare.toSorted((one, other) => numberOf(one) - numberOf(other));
-  const isStopped = ({ state }: Container) => state.endsWith("_STOPPED");
-  const chosen = byNumber.filter(isStopped).slice(0, missing);
+  const chosen = byNumber.filter(({ state }) => isStopped(state)).slice(0, missing);
   // What still stops can start only after that, which may take a minute: a new one starts at once.
   const taken = new Set(others.map(numberOf));
   const max = row.config.replicas?.max ?? 1;
   for (let number = 2; number <= max && chosen.length < missing; number++)
     if (!taken.has(number)) chosen.push(await insertReplica(deps, row, number));
-  chosen.push(...byNumber.filter((one) => !isStopped(one)).slice(0, missing - chosen.length));
+  chosen.push(...byNumber.filter(({ state }) => !isStopped(state)).slice(0, missing - chosen.length));
   for (const one of chosen) await startReplica(deps, row, one.id);
   return undefined;
 }

@@ -13,7 +13,7 @@ import { confirmDeployment, type ConfirmDeps, type ContainerDeployment, declared
 import { asFault, type InFlightOperations, isUnanswered } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
-import { containerKey, imageKey, type PendingStart, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, type PendingStart, turnOf, type WorkQueue } from "./work-queue.ts";
 
 export type StartDeps = ConfirmDeps & {
   store: Pick<Store, "containers" | "images" | "packages" | "wakes" | "transaction" | "afterCommit">;
@@ -146,7 +146,7 @@ async function deployedPatch(
 /** Waits until the engine has a place for one more start. False where the start was cancelled meanwhile. */
 async function awaitSlot({ inFlight, slots }: StartDeps, row: PendingStart, signal: AbortSignal): Promise<boolean> {
   try {
-    await inFlight.run(containerKey(row.id), row.generation, signal, (own) => slots.enter(row.id, row.requestedBy ?? "", own));
+    await inFlight.run(containerKey(row.id), row.generation, signal, (own) => slots.enter(row.id, turnOf(row), own));
     return true;
   } catch {
     signal.throwIfAborted();

@@ -115,8 +115,9 @@ function deployedSentences(context: ExplainContext): string {
   return `${note === undefined ? "" : ` It is a ${note}.`}${warning === undefined ? "" : ` ${warning}`}`;
 }
 
-function outdatedNote({ row, image }: ExplainContext): string {
+function outdatedNote({ row, image, turns }: ExplainContext): string {
   if (row.runningGeneration === undefined || row.runningGeneration === row.generation) return "";
+  if (turns !== undefined && image?.state === "READY") return " It runs an older definition, and is replaced when its turn among the replicas comes.";
   const failure = image?.state === "ERROR" ? `, which failed: ${image.fault?.message}` : ".";
   return ` It runs an older definition; the newer one waits for its image${failure}`;
 }
@@ -127,6 +128,7 @@ const STOP_REASONS: Partial<Record<ContainerEvent, (context: ExplainContext, ent
   idled: ({ row }) => `It was stopped after ${minutes(row.config.shutdownTimeoutMinutes)} without traffic.`,
   expired: ({ row }) =>
     `It had run for ${minutes(row.config.maxMinutes)}, its max_minutes, and ${row.desiredInstances === 1 ? "is stopped, then started again" : "was stopped"}.`,
+  displaced: () => "It was idle, and was stopped because the limits of BERTH_CAPACITY_… had no place for another container.",
   redefined: () => "Its definition changed: it is stopped, then started as the new one.",
   foundRunning: () => "The engine reported it running, and no start was requested.",
   lostAsleep: (_, { cause }) => cause?.message ?? "It ended by itself.",

@@ -33,8 +33,11 @@ export type ContainerUsage = {
   sockets(id: string): number;
   /** True where an HTTP request has reached it and is in progress: one that is held for it counts as open, but has not. */
   reached(id: string): boolean;
-  /** True once every gateway has received change `seq` and none has an exchange with this container open. */
-  drained(id: string, seq: number): boolean;
+  /**
+   * True once every gateway has received change `seq` and none has an exchange with this container open. `except`: further replicas, whose exchanges are
+   * counted in the container's own.
+   */
+  drained(id: string, seq: number, except?: readonly string[]): boolean;
   /** Epoch ms; 0 where it was not used since this process started. */
   lastActive(id: string): number;
   /** What `lastActive` has changed since the last call. */
@@ -104,7 +107,11 @@ export function createUsage(now: () => number): ContainerUsage {
     open,
     sockets: (id) => sum(id, (use) => Math.max(0, use.streams - use.open)),
     reached: (id) => sum(id, (use) => Math.min(use.open, use.streams)) > 0,
-    drained: (id, seq) => [...gateways.values()].every((gateway) => gateway.seq >= seq) && sum(id, (use) => use.streams) === 0,
+    drained: (id, seq, except = []) => {
+      const streams = (of: string) => sum(of, (use) => use.streams);
+      if (![...gateways.values()].every((gateway) => gateway.seq >= seq)) return false;
+      return except.reduce((left, one) => left - streams(one), streams(id)) <= 0;
+    },
     lastActive: (id) => lastActive.get(id) ?? 0,
     takeFresh: () => {
       const taken = fresh;

@@ -188,7 +188,7 @@ export function openWorkQueue(options: {
 }
 
 /** What a start is begun from, where it is known to be requested: its worker need not read the row before. */
-export type PendingStart = Pick<Container, "id" | "imageId" | "packageId" | "generation" | "requestedBy">;
+export type PendingStart = Pick<Container, "id" | "imageId" | "packageId" | "generation" | "requestedBy" | "replicaOf">;
 
 export type LanePlace = { lane: Lane; user: string; pending?: PendingStart | undefined };
 
@@ -202,14 +202,20 @@ export async function placeOf(store: Pick<Store, "containers" | "images">, key: 
   }
 }
 
-export function placeOfContainer(row: Pick<Container, "state" | "requestedBy">): LanePlace {
-  return { lane: laneOf(row), user: row.requestedBy ?? "" };
+export function placeOfContainer(row: Pick<Container, "state" | "requestedBy" | "packageId" | "replicaOf">): LanePlace {
+  return { lane: laneOf(row), user: turnOf(row) };
+}
+
+/** Who takes turns: users, and packages with their further replicas, for which no user of theirs is to wait. */
+export function turnOf({ requestedBy, packageId, replicaOf }: Pick<Container, "requestedBy" | "packageId" | "replicaOf">): string {
+  return replicaOf === undefined ? (requestedBy ?? "") : `replicas of ${packageId}`;
 }
 
 /** As `placeOfContainer`, of a row that was read whole. */
 export function placeOfRow(row: Container): LanePlace {
-  const { id, imageId, packageId, generation, requestedBy } = row;
-  return { ...placeOfContainer(row), ...(row.state === "PENDING_START" ? { pending: { id, imageId, packageId, generation, requestedBy } } : {}) };
+  const { id, imageId, packageId, generation, requestedBy, replicaOf } = row;
+  const pending = { id, imageId, packageId, generation, requestedBy, replicaOf };
+  return { ...placeOfContainer(row), ...(row.state === "PENDING_START" ? { pending } : {}) };
 }
 
 async function findPlace(store: Pick<Store, "containers" | "images">, key: string): Promise<LanePlace> {

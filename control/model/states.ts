@@ -18,6 +18,8 @@ export type ContainerEvent =
   | "idled"
   /** It has run for its `max_minutes`. */
   | "expired"
+  /** It was idle, and another container needed its place. */
+  | "displaced"
   /** A request arrived while it was about to stop for idleness. */
   | "usedAfterAll"
   /** The definition changed: stop, then start the new one. */
@@ -48,6 +50,7 @@ export const CONTAINER_TABLE: TransitionTable<ContainerState, ContainerEvent> = 
     stopWished: "PENDING_USER_STOP",
     idled: "PENDING_SYSTEM_STOP",
     expired: "PENDING_SYSTEM_STOP",
+    displaced: "PENDING_SYSTEM_STOP",
     redefined: "PENDING_SYSTEM_STOP",
     lost: "PENDING_START",
     lostAsleep: "SYSTEM_STOPPED",
@@ -83,6 +86,10 @@ export type PassingContainerState = (typeof PASSING_CONTAINER_STATES)[number];
 
 export function isPassing(state: ContainerState): state is PassingContainerState {
   return (PASSING_CONTAINER_STATES as readonly string[]).includes(state);
+}
+
+export function isStopped(state: ContainerState): boolean {
+  return state === "USER_STOPPED" || state === "SYSTEM_STOPPED";
 }
 
 /** A start was requested and has not ended yet. */

@@ -25,6 +25,25 @@ const STOPPED = sql<boolean>`state in ('USER_STOPPED', 'SYSTEM_STOPPED')`;
 /** What a look at many containers needs of each, without the logs and texts that make up most of a row. */
 export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "since" | "fault" | "addresses">;
 
+/** What counts for the limits of capacity. */
+export type HoldingContainer = Pick<
+  Container,
+  | "id"
+  | "packageId"
+  | "folder"
+  | "name"
+  | "state"
+  | "since"
+  | "config"
+  | "requestedBy"
+  | "requestedFor"
+  | "lastActive"
+  | "deployed"
+  | "busyUntil"
+  | "warmUp"
+  | "replicaOf"
+>;
+
 /** What gateways receive of each. */
 export type ContainerToView = Pick<
   Container,
@@ -104,6 +123,24 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
       .where(sql<boolean>`${dialect.member("config", "shutdownTimeoutMinutes")} is not null`),
   );
   const atWork = brief.list((query) => query.where(AT_WORK).orderBy("name").orderBy("id"));
+  const holding = table
+    .pick(
+      "id",
+      "packageId",
+      "folder",
+      "name",
+      "state",
+      "since",
+      "config",
+      "requestedBy",
+      "requestedFor",
+      "lastActive",
+      "deployed",
+      "busyUntil",
+      "warmUp",
+      "replicaOf",
+    )
+    .list((query) => query.where(AT_WORK).where("desired_instances", "=", 1));
   const ofTheFuture = table.list((query, values: { now: number; latest: number }) =>
     // Each by its own index; with OR SQLite takes neither.
     query.where(
@@ -112,7 +149,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     ),
   );
   const triedLater = table.pick("id", "since", "fault").list((query) => query.where(sql<boolean>`not_before > 0 and attempts > 0`));
-  const place = table.pick("id", "state", "requestedBy").find;
+  const place = table.pick("id", "state", "requestedBy", "packageId", "replicaOf").find;
   const byPackage = ofPackage.list((query, values: { packageId: string }) => query.where("package_id", "=", values.packageId).where(OWN));
   const replicasOf = table.list((query, values: { id: string }) => query.where("replica_of", "=", values.id).orderBy("replica"));
   const replicated = table.list((query) =>
@@ -309,6 +346,8 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     idleWorkers: () => idleWorkers({}),
     /** Those of which something may become by itself, or that are to run: all but what rests as desired. */
     atWork: () => atWork({}),
+    /** Those that are to run, with what they reserve. */
+    holding: () => holding({}),
     /** Of a time that has not come: their state, if it is not to rest, was entered after `now`, or nothing is tried before `latest`. */
     ofTheFuture: (now: number, latest: number) => ofTheFuture({ now: Math.trunc(now), latest: Math.trunc(latest) }),
     /** Those of which a start failed, or that were lost: what the next one waits for. */

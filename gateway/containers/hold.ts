@@ -74,7 +74,7 @@ const AWAY: ReadonlySet<FaultCode> = new Set(["CONTROL_AWAY", "DATAGROK_AWAY"]);
 /** Several control processes are about to choose a leader. The wake has waited for it. */
 const LEADERLESS: ReadonlySet<FaultCode> = new Set(["CONTROL_NO_LEADER", "CONTROL_STANDBY"]);
 /** Faults of one caller, not of the container: another waiter may be permitted. */
-const OF_CALLER: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID"]);
+const OF_CALLER: ReadonlySet<FaultCode> = new Set(["NOT_PERMITTED", "TOKEN_INVALID", "USER_CAPACITY_FULL"]);
 
 /**
  * Holds requests until their containers are awake: one bounded queue for each container, one wake for all its waiters, released by events. `limit` is for

@@ -148,6 +148,12 @@ export const METRICS = {
   ),
   wakeSeconds: histogram("berth_wake_seconds", [], "From the request of a start to a ready container", LONG_SECONDS),
   replicas: gauge("berth_replicas", ["container", "kind"], "Replicas of containers with `replicas`: `ready` serve, `wanted` are to run"),
+  capacityRefusals: counter(
+    "berth_capacity_refusals_total",
+    ["limit"],
+    "Starts that a limit of capacity refused: that of a `user`, or of the whole `server`",
+  ),
+  capacityStops: counter("berth_capacity_stops_total", [], "Idle containers that were stopped to make place for another"),
   containers: gauge("berth_containers", ["state"], "Containers by state"),
   images: gauge("berth_images", ["state"], "Images by state"),
   moves: counter("berth_container_moves_total", ["to"], "Changes of containers into a state"),

@@ -1,4 +1,7 @@
+import { join } from "node:path";
 import t from "tap";
+import { typeBerth } from "../cli/fixtures/type-berth.ts";
+import { ADMIN_KEY } from "../fixtures/berth.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { openStand } from "./contract/stand.ts";
 
@@ -75,4 +78,67 @@ t.test("a browser reaches the same replica again, and the container never sees b
   t.equal(gone.cookie, "other=2");
   const other = await get(`${[...pids.values()][0]?.split("=", 1)[0]}=9`);
   t.equal(other.set.length, 1, "a cookie of a replica that is not there is replaced");
+});
+
+t.test("a newer version replaces replicas one after another, and every request is answered", async (t) => {
+  const stand = await openStand(t);
+  const files = (version: string) => ({
+    ...appFiles({ replicas: { min: 2, max: 2 } }),
+    "dockerfiles/model/server.cjs": `// ${version}\n${SLOW.replace("pid: process.pid", `version: "${version}", pid: process.pid`)}`,
+  });
+  await stand.published("app", files("1"));
+  const { id } = await stand.container("app-model");
+  await stand.call(`/docker/containers/${id}/run?awaitStart=true`);
+  const ready = async () => (await stand.json<{ replicas: { ready: number } }>(`/docker/containers/${id}`)).replicas.ready;
+  await eventually("both to serve", async () => (await ready()) === 2);
+  const statuses = new Set<number>();
+  const versions: string[] = [];
+  const stop = new AbortController();
+  const clients = Array.from({ length: 4 }, async () => {
+    while (!stop.signal.aborted) {
+      const response = await fetch(`${stand.api}/docker/containers/proxy/${id}/?ms=100`, { headers: { authorization: stand.token } });
+      statuses.add(response.status);
+      versions.push(((await response.json()) as { version: string }).version);
+    }
+  });
+  await stand.published("app", files("2"));
+  await eventually("only the newer version to answer", () => versions.length > 50 && versions.slice(-50).every((version) => version === "2"));
+  await eventually("both to serve", async () => (await ready()) === 2);
+  stop.abort();
+  await Promise.all(clients);
+  t.same([...statuses], [200]);
+});
+
+t.test("berth stop returns when all replicas have stopped, and logs show a single one", async (t) => {
+  const stand = await openStand(t);
+  const files = appFiles({ replicas: { min: 3, max: 3 }, shutdown_grace_seconds: 20 });
+  const ends = `process.on("SIGTERM", () => setTimeout(() => process.exit(0), 500));`;
+  files["dockerfiles/model/server.cjs"] = `console.log("process " + process.pid + " began");\n${ends}\n${SLOW}`;
+  await stand.published("app", files);
+  const { id } = await stand.container("app-model");
+  const env = { PATH: process.env["PATH"] ?? "", HOME: stand.data, BERTH_DATA: join(stand.data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY };
+  const type = (...args: string[]) => typeBerth(args, { env });
+  t.match(await type("run", "app-model"), { code: 0 });
+  type Each = { replica: number; status: string }[];
+  const each = async () => (await stand.json<{ replicas: { each: Each } }>(`/docker/containers/${id}`)).replicas.each;
+  await eventually("all to be started", async () => (await each()).filter(({ status }) => status === "started").length === 3);
+  const logs = new Set<string>();
+  for (const replica of ["1", "2", "3"]) {
+    const { stdout } = await type("logs", "app-model", "--replica", replica);
+    t.match(stdout, /^process \d+ began\n$/);
+    logs.add(stdout);
+  }
+  t.equal(logs.size, 3, "each replica has lines of its own");
+  t.match(await type("logs", "app-model", "--replica", "7"), { code: 1, stderr: /app-model has no replica 7\. It has 1, 2, 3\./ });
+  t.match(await type("logs", "app-model", "--replica", "two"), { code: 2, stderr: /--replica takes the number of a replica/ });
+  t.match(await type("stop", "app-model"), { code: 0, stdout: /app-model has stopped/ });
+  t.same(
+    (await each()).map(({ status }) => status),
+    Array.from({ length: 3 }, () => "stopped by user"),
+  );
+  t.match(await type("run", "app-model"), { code: 0 });
+  await eventually("all to be started", async () => (await each()).filter(({ status }) => status === "started").length === 3);
+  const stopped = await stand.call(`/docker/containers/${id}/stop?awaitStop=true`);
+  t.equal(stopped.status, 200);
+  t.ok((await each()).every(({ status }) => status === "stopped by user"));
 });

@@ -38,6 +38,7 @@ function situationOf(state: ContainerState, { row = {}, image = {}, observed, us
     epoch: 0,
     usage: { open: 0, reached: false, sockets: 0, drained: true, measuredMsAgo: 0, lastActive: 0, uncertainUntil: 0, ...usage },
     outageExplains: false,
+    turns: undefined,
   };
 }
 

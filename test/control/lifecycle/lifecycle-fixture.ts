@@ -58,6 +58,7 @@ export async function openLifecycleFixture(
     tcp?: LifecycleOptions["tcp"];
     injectedEnv?: LifecycleOptions["injectedEnv"];
     imagePolicy?: LifecycleOptions["imagePolicy"];
+    capacity?: LifecycleOptions["capacity"];
     /** Called at each opening: as of several control processes. */
     leaderEpoch?: () => number;
     metrics?: LifecycleOptions["metrics"];
@@ -86,6 +87,7 @@ export async function openLifecycleFixture(
       random: () => 0,
       tcp: options.tcp,
       imagePolicy: options.imagePolicy,
+      capacity: options.capacity,
       leaderEpoch: options.leaderEpoch?.(),
       ...(options.metrics ? { metrics: options.metrics } : {}),
       ...(options.limits ? { limits: options.limits } : {}),

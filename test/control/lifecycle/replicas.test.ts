@@ -1,6 +1,7 @@
-import t from "tap";
+import t, { type Test } from "tap";
 import type { ContainerAddress, ContainerView } from "../../../gateway/contract.ts";
 import type { Container } from "../../../control/model/entities.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { turns } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { crashing, listening } from "../../fixtures/memory-driver.ts";
@@ -341,4 +342,263 @@ t.test("a smaller maximum lets exchanges at the surplus end", async (t) => {
   await report(web.id, 1);
   await eventually("it to be removed", async () => (await stand.store().containers.replicasOf(web.id)).length === 1);
   t.equal(stand.world.running().length, 2);
+});
+
+/** The fewest addresses that its view had since this call. */
+function fewestAddresses(t: Test, stand: LifecycleFixture, container: Container): () => number {
+  let fewest = addressesOf(stand, container).length;
+  const look = () => void (fewest = Math.min(fewest, addressesOf(stand, container).length));
+  t.teardown(stand.lifecycle().watch(look));
+  return () => fewest;
+}
+
+/** The definitions that run. */
+function generationsOf(stand: LifecycleFixture): string {
+  return stand.world
+    .facts()
+    .filter(({ running }) => running)
+    .map(({ labels }) => labels.generation)
+    .toSorted()
+    .join();
+}
+
+async function redefine(stand: LifecycleFixture, { id }: Container, generation: number): Promise<void> {
+  await stand.store().containers.update(id, { generation, env: { OWN: `${generation}` } });
+  await stand.lifecycle().definitionChanged(id, USER);
+}
+
+async function advanceUntil(stand: LifecycleFixture, what: string, holds: () => boolean): Promise<void> {
+  await eventually(what, async () => {
+    if (holds()) return true;
+    await stand.clock.advance(SECOND_MS);
+    return holds();
+  });
+}
+
+t.test("a new definition replaces replicas one after another", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 3, max: 3 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2, 3]);
+  const fewest = fewestAddresses(t, stand, web);
+  const instances: number[] = [];
+  t.teardown(stand.lifecycle().watch(() => void instances.push(stand.world.running().length)));
+  await redefine(stand, web, 2);
+  await advanceUntil(stand, "all to be replaced", () => generationsOf(stand) === "2,2,2");
+  await serves(stand, web, [1, 2, 3]);
+  t.equal(fewest(), 2, "at least two served at each time");
+  t.equal(Math.max(...instances), 3, "not more than the largest number ran");
+});
+
+t.test("where one more is allowed, it serves before the first is replaced", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, max: 2 } } });
+  await stand.start(web.id);
+  const fewest = fewestAddresses(t, stand, web);
+  await redefine(stand, web, 2);
+  await advanceUntil(stand, "one of the new definition to be left", () => generationsOf(stand) === "2");
+  await serves(stand, web, [1]);
+  t.equal(fewest(), 1, "a replica served at each time");
+});
+
+t.test("a new definition that does not start replaces one replica at most, and a corrected one all", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 3, max: 3 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2, 3]);
+  const { ref } = stand.image(web.imageId);
+  stand.world.apps.set(ref, crashing);
+  await redefine(stand, web, 2);
+  await stand.reaches(web.id, "ERROR");
+  await pass(stand, 60, () => turns());
+  await serves(stand, web, [2, 3]);
+  t.equal(generationsOf(stand), "1,1");
+  t.match(stand.lifecycle().replicasOf(web.id)?.says, /2 of 2 run the definition before, and are replaced one after another/);
+  stand.world.apps.set(ref, listening);
+  await redefine(stand, web, 3);
+  await advanceUntil(stand, "all to be replaced", () => generationsOf(stand) === "3,3,3");
+  await serves(stand, web, [1, 2, 3]);
+});
+
+t.test("an open exchange ends before its replica is replaced, that of the container itself too", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 2, max: 2 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2]);
+  const report = gatewayOf(stand);
+  const second = addressesOf(stand, web).find(({ replica }) => replica === 2)?.owner ?? "";
+  const both = (own: number, further: number) => report(web.id, own + further, { streams: { [second]: further } });
+  await both(1, 1);
+  await redefine(stand, web, 2);
+  await serves(stand, web, [2]);
+  const reason = "The container is replaced by a newer version: connect again";
+  t.match(viewOf(stand, web), { stopReason: undefined, replicas: { stopping: [{ replica: 1, reason }] } }, "only its WebSockets are closed");
+  await pass(stand, 30, () => both(1, 1));
+  t.equal(generationsOf(stand), "1,1", "an exchange is open at the container itself");
+  await both(0, 1);
+  await eventually("it to be replaced", () => generationsOf(stand) === "1,2");
+  await serves(stand, web, [1]);
+  await pass(stand, 30, () => both(0, 1));
+  t.equal(generationsOf(stand), "1,2", "an exchange is open at the replica");
+  await both(0, 0);
+  await advanceUntil(stand, "it to be replaced", () => generationsOf(stand) === "2,2");
+});
+
+t.test("replicas restart one after another at the end of their lifetimes, and the container serves all the time", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { maxMinutes: 1, replicas: { ...REPLICAS, min: 3, max: 3 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2, 3]);
+  const first = new Set(stand.world.facts().map(({ instance }) => instance));
+  const fewest = fewestAddresses(t, stand, web);
+  await pass(stand, 58, () => turns());
+  t.same(new Set(stand.world.facts().map(({ instance }) => instance)), first, "none has reached its end");
+  await advanceUntil(
+    stand,
+    "all to be new",
+    () => stand.world.facts().length === 3 && stand.world.facts().every(({ instance }) => !first.has(instance)),
+  );
+  await serves(stand, web, [1, 2, 3]);
+  t.equal(fewest(), 2);
+});
+
+t.test("a container that is always on starts its next replica before it restarts for its max_minutes", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { maxMinutes: 1, replicas: { ...REPLICAS, max: 2 } } });
+  await stand.start(web.id);
+  const begun = stand.row(web.id).runningSince ?? 0;
+  const fewest = fewestAddresses(t, stand, web);
+  await advanceUntil(stand, "it to run anew", () => stand.row(web.id).state === "STARTED" && (stand.row(web.id).runningSince ?? 0) > begun);
+  await serves(stand, web, [1]);
+  t.equal(fewest(), 1, "it was never unavailable");
+});
+
+t.test("where no next replica can be started, it restarts all the same", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { maxMinutes: 1, replicas: { ...REPLICAS, max: 2 } } });
+  await stand.start(web.id);
+  const begun = stand.row(web.id).runningSince ?? 0;
+  const { ref } = stand.image(web.imageId);
+  // The first is a further replica.
+  let starts = 0;
+  stand.world.apps.set(ref, { ...listening, run: (start) => (starts++ === 0 ? crashing : listening).run(start) });
+  await advanceUntil(stand, "it to run anew", () => stand.row(web.id).state === "STARTED" && (stand.row(web.id).runningSince ?? 0) > begun);
+  t.ok(starts >= 2);
+});
+
+t.test("a stop has ended when all replicas have stopped", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 3 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2, 3]);
+  const report = gatewayOf(stand);
+  const third = addressesOf(stand, web).find(({ replica }) => replica === 3)?.owner ?? "";
+  await report(web.id, 1, { streams: { [third]: 1 } });
+  await stand.lifecycle().requestStop(web.id, USER);
+  await report(web.id, 1, { streams: { [third]: 1 } });
+  await stand.reaches(web.id, "USER_STOPPED");
+  let isSettled = false;
+  const settled = stand.lifecycle().settled(web.id, new AbortController().signal);
+  void settled.then(() => (isSettled = true));
+  await turns();
+  t.notOk(isSettled, "an exchange is open at a replica");
+  t.match(stand.lifecycle().replicasOf(web.id)?.says, /The container is stopped\. Replicas? .*3 still stops?\./);
+  await stand.clock.advance(3 * SECOND_MS);
+  await settled;
+  t.equal(stand.world.running().length, 0);
+  t.ok(
+    stand
+      .lifecycle()
+      .replicasOf(web.id)
+      ?.each.every(({ state }) => state === "USER_STOPPED"),
+  );
+});
+
+t.test("a stop names the replica that could not be stopped, and waits no longer for it", async (t) => {
+  const stand = await openLifecycleFixture(t, {
+    // An engine that does not stop one service.
+    driver: (driver) => ({
+      ...driver,
+      destroy: (service, ...rest) =>
+        service.includes("replica-2") ? Promise.reject(new Fault("ENGINE_FAILED", "device is busy")) : driver.destroy(service, ...rest),
+    }),
+    limits: { statusMs: 20 * SECOND_MS },
+  });
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 2 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2]);
+  await stand.stop(web.id);
+  const settled = stand.lifecycle().settled(web.id, new AbortController().signal);
+  await advanceUntil(stand, "its limit to pass", () => stand.lifecycle().replicasOf(web.id)?.each[1]?.state === "ERROR");
+  await settled;
+  t.match(stand.lifecycle().replicasOf(web.id)?.says, /Replica 2 could not be stopped: .*device is busy/);
+});
+
+t.test("a rename reaches replicas, and restarts none", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 2 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2]);
+  const instances = stand.world.facts().map(({ instance }) => instance);
+  const second = addressesOf(stand, web).find(({ replica }) => replica === 2)?.owner ?? "";
+  await stand.store().containers.update(web.id, { name: "site", friendlyName: "Site" });
+  await stand.lifecycle().definitionChanged(web.id, USER);
+  await eventually("its replica to be renamed", () => stand.row(second).name === "site-replica-2" && stand.row(second).friendlyName === "Site");
+  await pass(stand, 5, () => turns());
+  t.same(
+    stand.world.facts().map(({ instance }) => instance),
+    instances,
+  );
+});
+
+t.test("a report of load reads no rows where nothing is to change", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 3 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2, 3]);
+  const report = gatewayOf(stand);
+  await pass(stand, 5, () => report(web.id, 5));
+  const { containers } = stand.store();
+  const { replicasOf } = containers;
+  let reads = 0;
+  containers.replicasOf = (id) => {
+    reads++;
+    return replicasOf(id);
+  };
+  await pass(stand, 60, () => report(web.id, 5));
+  t.equal(reads, 0);
+  await pass(stand, 60, () => report(web.id, 40));
+  await serves(stand, web, [1, 2, 3, 4]);
+  t.ok(reads > 0);
+});
+
+t.test("all further replicas of a server have a bound, and packages take turns", async (t) => {
+  const stand = await openLifecycleFixture(t, { capacity: { ofUser: {}, ofAll: {}, replicas: 3 } });
+  const config = { replicas: { ...REPLICAS, max: 10, windowSeconds: 6 } };
+  const other = "44444444-4444-4444-8444-444444444444";
+  await stand.store().packages.insert({ id: other, name: "other", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const web = await stand.publish({ config });
+  const api = await stand.publish({ config, name: "api" });
+  await stand.store().containers.update(api.id, { packageId: other });
+  await stand.lifecycle().definitionChanged(api.id);
+  await stand.start(web.id);
+  await stand.start(api.id);
+  const report = gatewayOf(stand);
+  await pass(stand, 4, async () => {
+    await report(web.id, 50);
+    await report(api.id, 50);
+  });
+  const counts = () => [addressesOf(stand, web).length, addressesOf(stand, api).length].toSorted().join();
+  await eventually(
+    () => `each to have its share (${counts()})`,
+    () => counts() === "2,3",
+  );
+  t.match(stand.lifecycle().replicasOf(web.id)?.says, /3 further replicas at most \(BERTH_CAPACITY_REPLICAS\)/);
+  // What one package does not need any more, the other gets.
+  await pass(stand, 90, async () => {
+    await report(web.id, 50);
+    await report(api.id, 0);
+  });
+  await serves(stand, web, [1, 2, 3, 4]);
+  t.equal(stand.world.running().length, 5);
 });

@@ -11,6 +11,7 @@ const EVENTS: Readonly<Record<string, string>> = {
   stopWished: "stop requested",
   idled: "idle for its shutdown_timeout",
   expired: "has run for its max_minutes",
+  displaced: "was idle, and another container needed its place",
   usedAfterAll: "request during the stop",
   redefined: "new definition",
   startBegan: "start began",

@@ -1,0 +1,171 @@
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
+import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import type { Container } from "../model/entities.ts";
+import { isAlwaysOn } from "../model/lifetime.ts";
+import type { HoldingContainer } from "../store/containers.ts";
+import type { Store } from "../store/open-store.ts";
+import { busyMs, warmMs } from "./decide.ts";
+import type { Dependencies } from "./dependencies.ts";
+import type { LifecycleLimits } from "./limits.ts";
+import type { Moves } from "./moves.ts";
+import type { ContainerUsage } from "./usage.ts";
+import { containerKey, type WorkQueue } from "./work-queue.ts";
+
+const RESOURCES = ["containers", "cpu", "memoryMb"] as const;
+type Resource = (typeof RESOURCES)[number];
+/** Cores, and MiB: what container.json reserves. Undefined: without a limit. */
+type Amounts = { readonly [of in Resource]?: number | undefined };
+
+/** Undefined: any number. */
+export type CapacityLimits = {
+  /** What the containers that one user has started may hold together. */
+  ofUser: Amounts;
+  /** The same of all users, with further replicas. */
+  ofAll: Amounts;
+  /** Further replicas of all containers. */
+  replicas?: number | undefined;
+};
+
+export const ANY_CAPACITY: CapacityLimits = { ofUser: {}, ofAll: {} };
+
+export type CapacityDeps = {
+  store: Pick<Store, "containers" | "afterCommit">;
+  moves: Pick<Moves, "container">;
+  queue: Pick<WorkQueue, "add">;
+  dependencies: Pick<Dependencies, "dependentsOf">;
+  usage: Pick<ContainerUsage, "open" | "sockets" | "lastActive" | "uncertainUntil">;
+  clock: Pick<Clock, "now">;
+  capacity: CapacityLimits;
+  capacityCounts: Pick<Metrics, "capacityRefusals" | "capacityStops">;
+  limits: Pick<LifecycleLimits, "busyMs">;
+};
+
+/** A container that was used so recently is not stopped for another: two users who take turns would restart both at each request. */
+const SHORTEST_IDLE_MS = 30_000;
+const RETRY_AFTER_MS = 30_000;
+
+const WORDS: Record<Resource, { unit: string; ofUser: string; ofAll: string }> = {
+  containers: { unit: "containers", ofUser: "BERTH_CAPACITY_USER_CONTAINERS", ofAll: "BERTH_CAPACITY_CONTAINERS" },
+  cpu: { unit: "cores", ofUser: "BERTH_CAPACITY_USER_CPU", ofAll: "BERTH_CAPACITY_CPU" },
+  memoryMb: { unit: "MB of memory", ofUser: "BERTH_CAPACITY_USER_MEMORY_MB", ofAll: "BERTH_CAPACITY_MEMORY_MB" },
+};
+
+/**
+ * Lets a user start a container, or refuses it. Where a limit is met, containers that are idle are stopped first: the user's own, or those of the users who hold
+ * most. To be called in the transaction that requests the start. `userId`: undefined for a TCP connection. Faults: USER_CAPACITY_FULL, SERVER_CAPACITY_FULL.
+ */
+export async function admitStart(deps: CapacityDeps, row: Container, userId: string | undefined): Promise<void> {
+  const { capacity, capacityCounts } = deps;
+  const isLimited = (limits: Amounts) => RESOURCES.some((one) => limits[one] !== undefined);
+  if (row.desiredInstances === 1 || (!isLimited(capacity.ofUser) && !isLimited(capacity.ofAll))) return;
+  let held = (await deps.store.containers.holding()).filter(({ id, replicaOf }) => id !== row.id && replicaOf !== row.id);
+  const victims: HoldingContainer[] = [];
+  const stopOneOf = async (candidates: readonly HoldingContainer[]): Promise<boolean> => {
+    const victim = await leastRecentlyUsed(deps, candidates);
+    if (victim === undefined) return false;
+    victims.push(victim);
+    held = held.filter(({ id, replicaOf }) => id !== victim.id && replicaOf !== victim.id);
+    return true;
+  };
+  if (userId !== undefined) {
+    const own = () => held.filter((one) => holderOf(one) === userId);
+    for (let met = limitMet(capacity.ofUser, own(), row); met !== undefined; met = limitMet(capacity.ofUser, own(), row)) {
+      if (met.need <= met.limit && (await stopOneOf(own()))) continue;
+      capacityCounts.capacityRefusals.at("user").add();
+      throw userFault(row, met, own());
+    }
+  }
+  for (let met = limitMet(capacity.ofAll, held, row); met !== undefined; met = limitMet(capacity.ofAll, held, row)) {
+    if (met.need <= met.limit && (await stopOneOf(await idleOfLargestHolder(deps, held, capacity.ofAll)))) continue;
+    capacityCounts.capacityRefusals.at("server").add();
+    throw serverFault(row, met);
+  }
+  for (const { id } of victims) await stopForCapacity(deps, id);
+}
+
+/** Whose share it counts to; undefined: berth itself runs it, or a TCP connection woke it. */
+function holderOf({ requestedBy, requestedFor, replicaOf }: HoldingContainer): string | undefined {
+  const isOfBerth = replicaOf !== undefined || requestedFor === "keepWarm" || requestedFor === "usualHours";
+  return isOfBerth ? undefined : requestedBy;
+}
+
+function amountOf({ config }: Pick<Container, "config">, of: Resource): number {
+  return of === "containers" ? 1 : config[of];
+}
+
+function sumOf(rows: readonly Pick<Container, "config">[], of: Resource): number {
+  return rows.reduce((sum, row) => sum + amountOf(row, of), 0);
+}
+
+type MetLimit = { of: Resource; limit: number; need: number; held: number };
+
+/** Sums of cores are not exact. */
+const SLACK = 1e-6;
+
+/** The first limit that would be exceeded. */
+function limitMet(limits: Amounts, held: readonly HoldingContainer[], row: Container): MetLimit | undefined {
+  for (const of of RESOURCES) {
+    const limit = limits[of];
+    if (limit === undefined) continue;
+    const met = { of, limit, need: amountOf(row, of), held: sumOf(held, of) };
+    if (met.held + met.need > limit + SLACK) return met;
+  }
+  return undefined;
+}
+
+/** Idle containers of the user who holds the largest share of a limited resource, and has some; what berth itself runs is one holder's. */
+async function idleOfLargestHolder(deps: CapacityDeps, held: readonly HoldingContainer[], limits: Amounts): Promise<HoldingContainer[]> {
+  const holders = new Map<string | undefined, HoldingContainer[]>();
+  for (const one of held) holders.set(holderOf(one), [...(holders.get(holderOf(one)) ?? []), one]);
+  const shareOf = (rows: readonly HoldingContainer[]) => Math.max(...RESOURCES.map((of) => sumOf(rows, of) / (limits[of] ?? Infinity)));
+  const largestFirst = [...holders.values()].toSorted((one, other) => shareOf(other) - shareOf(one));
+  for (const rows of largestFirst) if ((await leastRecentlyUsed(deps, rows)) !== undefined) return rows;
+  return [];
+}
+
+/** Of those that are idle, and that a request starts again. */
+async function leastRecentlyUsed(deps: CapacityDeps, rows: readonly HoldingContainer[]): Promise<HoldingContainer | undefined> {
+  const { usage, clock, limits, dependencies } = deps;
+  const now = clock.now();
+  if (usage.uncertainUntil() > now) return undefined;
+  const usedOn = ({ id, since, lastActive }: HoldingContainer) => Math.max(since, lastActive, usage.lastActive(id));
+  const isIdle = (row: HoldingContainer) =>
+    row.state === "STARTED" &&
+    row.replicaOf === undefined &&
+    !isAlwaysOn(row.config) &&
+    row.deployed?.worker === undefined &&
+    usage.open(row.id) + usage.sockets(row.id) === 0 &&
+    now - usedOn(row) >= SHORTEST_IDLE_MS &&
+    busyMs(row, now, limits) === 0 &&
+    warmMs(row, now) === 0;
+  for (const row of rows.filter(isIdle).toSorted((one, other) => usedOn(one) - usedOn(other)))
+    if ((await dependencies.dependentsOf(row)).length === 0) return row;
+  return undefined;
+}
+
+async function stopForCapacity({ store, moves, queue, capacityCounts }: CapacityDeps, id: string): Promise<void> {
+  const row = await store.containers.find(id);
+  if (row === undefined || !(await moves.container(row, "displaced", { desiredInstances: 0, stopFor: "system" }, { isCurrent: true }))) return;
+  capacityCounts.capacityStops.at().add();
+  store.afterCommit(() => queue.add(containerKey(id)));
+}
+
+function describe({ of, limit, held, need }: MetLimit): string {
+  const number = (amount: number) => Math.round(amount * 100) / 100;
+  const unit = WORDS[of].unit;
+  return of === "containers" ? `${held} of ${limit} ${unit}` : `${number(held)} of ${number(limit)} ${unit}, and this one needs ${number(need)}`;
+}
+
+function userFault({ name }: Container, met: MetLimit, own: readonly HoldingContainer[]): Fault {
+  const names = own.slice(0, 5).map((one) => one.name);
+  const list =
+    names.length === 0 ? "" : ` Stop one (${names.join(", ")}${own.length > names.length ? " and others" : ""}), or wait until one is idle.`;
+  const sentence = `${name} is not started: your containers hold ${describe(met)} (${WORDS[met.of].ofUser}).${list}`;
+  return new Fault("USER_CAPACITY_FULL", sentence, { retryAfterMs: RETRY_AFTER_MS });
+}
+
+function serverFault({ name }: Container, met: MetLimit): Fault {
+  const sentence = `${name} is not started: the containers of this server hold ${describe(met)} (${WORDS[met.of].ofAll}), and none is idle. Try again later.`;
+  return new Fault("SERVER_CAPACITY_FULL", sentence, { retryAfterMs: RETRY_AFTER_MS });
+}
