@@ -7,6 +7,7 @@ import { defineVerb, Interrupted, type Verbs } from "../command.ts";
 import { findByName } from "../server/server-client.ts";
 import { selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
 import type { Screen } from "../terminal.ts";
+import { parseReplica } from "./logs.ts";
 
 /** Input that waits to be sent: more is read when the server has taken some. */
 const MOST_UNSENT = 262_144;
@@ -26,6 +27,7 @@ export const verbs: Verbs = {
       ...SERVER_OPTIONS,
       interactive: { short: "i", summary: "pass standard input on to the command" },
       tty: { short: "t", summary: "give the command a terminal" },
+      replica: { value: "<number>", summary: "in this replica, of a container that has several; berth inspect lists them" },
     },
     completes: "containers",
     runsProgram: true,
@@ -38,6 +40,8 @@ export const verbs: Verbs = {
       const server = selectServer(context, options);
       const { id } = await findByName(server, "containers", word);
       const query = new URLSearchParams({ tty: String(hasTerminal), ...sizeOf(screen) });
+      const replica = parseReplica(options.replica);
+      if (replica !== undefined) query.set("replica", String(replica));
       for (const part of command) query.append("command", part);
       const socket = await server.openWebSocket(`/docker/containers/${id}/exec?${String(query)}`);
       const report = await runAtTerminal(socket, { screen, clock: context.clock, isInteractive, hasTerminal, signal });

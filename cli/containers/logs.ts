@@ -24,6 +24,7 @@ export const verbs: Verbs = {
       },
       timestamps: { short: "t", summary: "print the time of each line, where the orchestrator knows it" },
       previous: { short: "p", summary: "print the last logs of the run before this one" },
+      replica: { value: "<number>", summary: "of this replica, of a container that has several; berth inspect lists them" },
       json: { summary: "print each line as a JSON document" },
     },
     completes: "containers",
@@ -37,7 +38,8 @@ export const verbs: Verbs = {
       const { id, name } = await findByName(server, "containers", word);
       const output = options.json ? lineByLine((line) => screen.print(JSON.stringify({ container: name, line }))) : whole(screen.write);
       const write = since === undefined ? output : filtered(since, options.timestamps ?? false, output);
-      const query = `limit=${tail}${options.timestamps || since !== undefined ? "&timestamps=true" : ""}${options.previous ? "&previous=true" : ""}`;
+      const replica = parseReplica(options.replica);
+      const query = `limit=${tail}${replica === undefined ? "" : `&replica=${replica}`}${options.timestamps || since !== undefined ? "&timestamps=true" : ""}${options.previous ? "&previous=true" : ""}`;
       if (options.follow && !options.previous)
         return followLogs({ server, id, tail, query, write: write.piece, clock: context.clock, signal }).finally(write.end);
       write.piece(await server.text(`/docker/containers/${id}/logs?${query}`));
@@ -45,6 +47,13 @@ export const verbs: Verbs = {
     },
   }),
 };
+
+/** Of `--replica`. Faults: SETTINGS_INVALID. */
+export function parseReplica(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  if (/^[1-9]\d{0,3}$/.test(text)) return Number(text);
+  throw new Fault("SETTINGS_INVALID", "--replica takes the number of a replica: 1, 2 and so on.");
+}
 
 /** Faults: SETTINGS_INVALID. */
 function parseTail(text: string = String(DEFAULT_LINES)): number {
@@ -125,7 +134,7 @@ async function followLogs(source: {
     return;
   }
   response.destroy();
-  const loadText = () => server.text(`${at}?limit=${POLL_LINES}`);
+  const loadText = () => server.text(`${at}?${query.replace(/^limit=\d+/, `limit=${POLL_LINES}`)}`);
   let previous = await loadText();
   write(lastLines(previous, tail));
   for (;;) {

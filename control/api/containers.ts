@@ -7,10 +7,10 @@ import { CONTAINER_WIRE_STATES } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import { createContainerAccess } from "./container-actions.ts";
 import { containerLogs, followedLogs, LOG_LINES, MOST_LOG_LINES, previousLogs } from "./services.ts";
-import { findLiveContainer, findLiveContainers, type LiveContainer, parseUuid } from "./entities.ts";
+import { findLiveContainer, findLiveContainers, findReplica, type LiveContainer, parseUuid } from "./entities.ts";
 import { detailOf, type ListFields, momentOf, parseListing, stateOf } from "./lists.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { CONTAINER, count, ID_PARAMS, LIST_QUERY, nullable, text } from "./schemas.ts";
+import { CONTAINER, count, ID_PARAMS, LIST_QUERY, nullable, REPLICA_NUMBER, text } from "./schemas.ts";
 
 type CallerRights = Pick<CallerReply, "userId" | "admin">;
 
@@ -63,6 +63,7 @@ const LOGS_QUERY = Type.Object({
       description: "begin each line with its time, for example `2026-11-30T03:20:01.123Z `, where the orchestrator knows it",
     }),
   ),
+  replica: REPLICA_NUMBER,
   previous: Type.Optional(
     Type.Boolean({ default: false, description: "the log tail that berth kept of the last run that ended, without times; `follow` has no effect" }),
   ),
@@ -158,7 +159,8 @@ export function containerRoutes(deps: RouteDeps): Route[] {
       },
       handle: async (request, reply) => {
         const caller = authorization.caller(request);
-        const { container } = await findManaged(request.params.id, caller);
+        const { container: whole } = await findManaged(request.params.id, caller);
+        const container = await findReplica(store, whole, request.query.replica);
         const { limit: tail = LOG_LINES, follow, timestamps, previous } = request.query;
         const options = { tail, timestamps };
         if (follow && !previous) {

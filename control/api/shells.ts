@@ -7,11 +7,11 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import { type ApiCaller, isAtConsole } from "./authorization.ts";
-import { findLiveContainer, parseUuid } from "./entities.ts";
+import { findLiveContainer, findReplica, parseUuid } from "./entities.ts";
 import { openLiveStreams, type StreamLimits } from "./live-streams.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
-import { ID_PARAMS, nullable, text } from "./schemas.ts";
+import { ID_PARAMS, nullable, REPLICA_NUMBER, text } from "./schemas.ts";
 import { LONGEST_SHELL_MESSAGE, SHELL_STREAMS, type ShellReport, type ShellRequest } from "./shell-protocol.ts";
 import { takeUpgrade } from "./upgrades.ts";
 
@@ -43,6 +43,7 @@ const QUERY = Type.Object({
     }),
   ),
   tty: Type.Optional(Type.Boolean({ default: false, description: "with a terminal" })),
+  replica: REPLICA_NUMBER,
   columns: Type.Optional(Type.Integer({ ...SIDE, default: 80 })),
   rows: Type.Optional(Type.Integer({ ...SIDE, default: 24 })),
   shown: Type.Optional(Type.Boolean({ default: false, description: "output waits until the client reports what it has processed" })),
@@ -104,8 +105,10 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
 
   const open = async (request: FastifyRequest, reply: FastifyReply, container: Container, options: ExecOptions, reportsShown: boolean) => {
     const caller = authorization.caller(request);
-    const { id, name, service, state } = container;
+    const { id, name, service, state, replicaOf = id } = container;
     const exec = requireExec(container);
+    if (state !== "STARTED" && state !== "CHECKING" && container.replica !== undefined)
+      throw new Fault("CONTAINER_STOPPED", `${name} does not run: berth starts and stops replicas with the load. Choose another one.`);
     if (state !== "STARTED" && state !== "CHECKING")
       throw new Fault("CONTAINER_STOPPED", `${name} does not run: start it with berth run ${name}, or in the console.`);
     closing.signal.throwIfAborted();
@@ -142,7 +145,7 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
     let isAccepted = false;
     server.handleUpgrade(request.raw, upgrade.socket, upgrade.head, (socket) => {
       isAccepted = true;
-      const { end, over } = runShell({ socket, session, container: id, signal, reportsShown });
+      const { end, over } = runShell({ socket, session, container: replicaOf, signal, reportsShown });
       endShell = end;
       const entry = { end, over: over.then(closed) };
       running.add(entry);
@@ -174,19 +177,20 @@ export function openShells(deps: RouteDeps): { routes: Route[]; close(): Promise
         const live = await findLiveContainer(store, parseUuid(request.params.id));
         if (!live) throw new Fault("CONTAINER_NOT_FOUND", `There is no container ${request.params.id}.`);
         const { command = DEFAULT_COMMAND, tty, columns = 80, rows = 24, shown = false } = request.query;
+        const container = await findReplica(store, live.container, request.query.replica);
         const isUpgrade = request.headers.upgrade !== undefined;
         try {
-          const refusal = await refusalOf(live.container, caller);
+          const refusal = await refusalOf(container, caller);
           if (refusal) throw refusal;
           await requireToolsCredential(request, caller);
-          requireExec(live.container);
+          requireExec(container);
         } catch (error) {
           if (isUpgrade || !(error instanceof Fault)) throw error;
           return { isAvailable: false, reason: error.message };
         }
         if (!isUpgrade) return { isAvailable: true, reason: null };
         if (command.length === 0 || command[0] === "") throw new Fault("REQUEST_INVALID", "The command is empty: name a program.");
-        const shellOpening = open(request, reply, live.container, { command, terminal: tty ? { columns, rows } : undefined }, shown);
+        const shellOpening = open(request, reply, container, { command, terminal: tty ? { columns, rows } : undefined }, shown);
         opening.add(shellOpening);
         await shellOpening.finally(() => opening.delete(shellOpening));
         return undefined;

@@ -84,6 +84,38 @@ for (const [name, options] of [
   );
 }
 
+t.test("the logs of a single replica are chosen by its number", async (t) => {
+  const stand = await openStand(t);
+  await stand.published("app", { ...SPEAKS, "dockerfiles/web/container.json": JSON.stringify({ replicas: { min: 2, max: 3 } }) });
+  const { id } = await stand.container("app-web");
+  await stand.call(`/docker/containers/${id}/run?awaitStart=true`);
+  const { page, signIn, picture, troubles } = await openConsole(t, stand.base);
+  await signIn(stand.key);
+  await page.getByRole("link", { name: "app-web", exact: true }).click();
+  await page.getByRole("link", { name: "Logs" }).click();
+  const line = page.getByText(/INFO process \d+/);
+  await line.waitFor();
+  const first = await line.textContent();
+  const picker = page.getByLabel("Replica");
+  await eventually(
+    "both to be started",
+    async () => (await picker.locator("option").allTextContents()).join() === "replica 1 (started),replica 2 (started)",
+  );
+  await picker.selectOption("2");
+  await eventually("the lines of the other process", async () => {
+    const text = await line.textContent().catch(() => first);
+    return text !== first && text !== null;
+  });
+  const second = await line.textContent();
+  // An event of the container keeps the choice.
+  await stand.call(`/docker/containers/${id}/lease`, { method: "POST", headers: { "content-type": "application/json" }, body: '{"seconds":60}' });
+  await page.getByLabel("Search in the logs").fill("process");
+  t.equal(await picker.inputValue(), "2");
+  t.equal(await line.textContent(), second);
+  await picture("container-logs-replica");
+  t.same(troubles, []);
+});
+
 t.test("failures of one cause are one card with their age, and a success removes it", async (t) => {
   const stand = await openStand(t);
   const file = `${stand.data}/model`;

@@ -29,6 +29,7 @@ const container = JSON.stringify({ image, port: 15353, on_demand: true, shutdown
 await berth.publish("tools", {
   "package.json": JSON.stringify({ name: "tools", version: "1.0.0" }),
   "dockerfiles/box/container.json": JSON.stringify({ image, port: 15353 }),
+  "dockerfiles/pair/container.json": JSON.stringify({ image, port: 15353, replicas: { min: 2, max: 2 } }),
   "dockerfiles/brief/container.json": container,
   "dockerfiles/brother/container.json": container,
 });
@@ -95,6 +96,26 @@ t.test("a user has four shells at most, and one that signs out has none", async 
   t.match(await openShell(t, at(box, "command=cat"), mine), { status: 503, body: { code: "SHELLS_FULL" } });
   await fetch(`${berth.api}/users/logout`, { method: "POST", headers: { authorization: token } });
   for (const { ended } of shells) t.match(await ended, { report: { reason: /not signed in/ }, code: 1001 });
+});
+
+t.test("a shell is opened in the replica that is chosen", async (t) => {
+  const pair = await start("tools-pair");
+  await eventually("both to serve", async () => {
+    const { replicas } = (await (await berth.call(`/docker/containers/${pair}`)).json()) as { replicas: { ready: number } };
+    return replicas.ready === 2;
+  });
+  const hosts = new Set<string>();
+  for (const replica of ["1", "2"]) {
+    const child = spawn(process.execPath, [join(import.meta.dirname, "../../berth.ts"), "exec", "--replica", replica, "tools-pair", "hostname"], {
+      cwd: data,
+      env,
+    });
+    const [host, code] = await Promise.all([text(child.stdout), new Promise((resolve) => child.once("close", resolve))]);
+    t.equal(code, 0);
+    hosts.add(host);
+  }
+  t.equal(hosts.size, 2, "each is a container of its own");
+  t.match(await openShell(t, at(pair, "command=hostname&replica=3"), asAdmin), { status: 400, body: { message: /tools-pair has no replica 3/ } });
 });
 
 t.test("berth exec passes input, output and exit code on, as docker exec does", async (t) => {

@@ -154,10 +154,12 @@ export function useEntity<T extends Container | Image>(kind: "container" | "imag
   return { value, error, reload };
 }
 
-/** Keeps the long texts and the variables of `whole`. */
+/** Keeps the long texts, the variables and the list of replicas of `whole`. */
 function mergeShort<T extends Container | Image>(whole: T, short: T): T {
   if (!("dockerfile" in whole) || typeof whole.dockerfile === "string")
     return { ...short, dockerfile: whole.dockerfile, logs: (whole as Image).logs };
-  const { environmentVars, lastLogs, dockerfile } = whole as Container;
-  return { ...short, environmentVars, lastLogs, dockerfile };
+  const { environmentVars, lastLogs, dockerfile, replicas } = whole as Container;
+  const now = "replicas" in short ? short.replicas : undefined;
+  const each = now === undefined || replicas?.each === undefined ? {} : { replicas: { ...now, each: replicas.each } };
+  return { ...short, ...each, environmentVars, lastLogs, dockerfile };
 }

@@ -24,12 +24,7 @@ export type ContainerTab = {
 /** The tabs of a container's page, in their order. The first one has no name in the address. */
 export const CONTAINER_TABS: readonly ContainerTab[] = [
   { name: "overview", title: "Overview", page: ({ container }) => <ContainerOverview container={container} /> },
-  {
-    name: "logs",
-    title: "Logs",
-    managersOnly: true,
-    page: ({ container: { id, name, status, note } }) => <Logs id={id} name={name} version={`${status} ${note ?? ""}`} />,
-  },
+  { name: "logs", title: "Logs", managersOnly: true, page: ({ container }) => <Logs container={container} /> },
   { name: "metrics", title: "Metrics", managersOnly: true, page: ({ container: { id } }) => <ContainerMetrics id={id} /> },
   { name: "requests", title: "Requests", managersOnly: true, page: ({ container: { id } }) => <RecentRequests id={id} /> },
   { name: "shell", title: "Shell", needsShell: true, page: ({ container }) => <Shell container={container} /> },

@@ -2,7 +2,9 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { send } from "../api-client.ts";
 import { Failure, Section } from "../parts/display.tsx";
 import { Toggle } from "../parts/controls.tsx";
+import type { Container } from "../entities.ts";
 import { type LogLine, parseLogLine } from "./log-line.ts";
+import { replicaOf, ReplicaPicker } from "./replica-picker.tsx";
 
 /** Which lines each choice shows. Lines without a level belong to the line before. */
 const LEVELS = [
@@ -15,14 +17,16 @@ const LEVELS = [
 const MOST_SHOWN = 5_000;
 
 /** The log tail of a container. While it is followed, it scrolls to the end. */
-export function Logs({ id, name, version }: { id: string; name: string; version: string }) {
+export function Logs({ container: { id, name, status, note, replicas } }: { container: Container }) {
+  const [chosen, setChosen] = useState(1);
+  const { replica, status: replicaStatus = status } = replicaOf(replicas, chosen);
   const [follow, setFollow] = useState(true);
   const [search, setSearch] = useState("");
   const [times, setTimes] = useState(true);
   const [wrap, setWrap] = useState(true);
   const [previous, setPrevious] = useState(false);
   const [level, setLevel] = useState<string>(LEVELS[0].name);
-  const { text, error } = useLogs(id, { follow, previous }, version);
+  const { text, error } = useLogs(id, { follow, previous, replica }, `${replicaStatus} ${note ?? ""}`);
   const box = useRef<HTMLPreElement>(null);
   useEffect(() => {
     if (follow && box.current) box.current.scrollTop = box.current.scrollHeight;
@@ -32,7 +36,7 @@ export function Logs({ id, name, version }: { id: string; name: string; version:
   const save = () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type: "text/plain" }));
-    link.download = `${name}${previous ? "-previous" : ""}.log`;
+    link.download = `${name}${replica === 1 ? "" : `-replica-${replica}`}${previous ? "-previous" : ""}.log`;
     link.click();
     URL.revokeObjectURL(link.href);
   };
@@ -52,6 +56,7 @@ export function Logs({ id, name, version }: { id: string; name: string; version:
             <option key={one.name}>{one.name}</option>
           ))}
         </select>
+        <ReplicaPicker replicas={replicas} value={replica} onChange={setChosen} />
         <Toggle label="Follow" value={follow} onChange={setFollow} />
         <Toggle label="Times" value={times} onChange={setTimes} />
         <Toggle label="Wrap" value={wrap} onChange={setWrap} />
@@ -102,19 +107,19 @@ function clockTime(time: string): string {
 const LINES = 2_000;
 const MOST_CHARACTERS = 2_000_000;
 
-type LogQuery = { follow: boolean; previous: boolean };
+type LogQuery = { follow: boolean; previous: boolean; replica: number };
 
 /**
  * The last lines of a container, with their times; with `follow` also later lines. Starts again with another `version`: a status, or a note of a start whose
  * process may not have run before.
  */
-function useLogs(id: string, { follow, previous }: LogQuery, version: string): { text: string; error: Error | undefined } {
+function useLogs(id: string, { follow, previous, replica }: LogQuery, version: string): { text: string; error: Error | undefined } {
   const [text, setText] = useState("");
   const [error, setError] = useState<Error>();
 
   useEffect(() => {
     const gone = new AbortController();
-    const query = `limit=${LINES}&follow=${follow}&timestamps=true&previous=${previous}`;
+    const query = `limit=${LINES}&follow=${follow}&timestamps=true&previous=${previous}&replica=${replica}`;
     const read = async () => {
       const answer = await send(`/api/docker/containers/${id}/logs?${query}`, { signal: gone.signal });
       setError(undefined);
@@ -135,7 +140,7 @@ function useLogs(id: string, { follow, previous }: LogQuery, version: string): {
       if (!gone.signal.aborted) setError(reason as Error);
     });
     return () => gone.abort();
-  }, [id, follow, previous, version]);
+  }, [id, follow, previous, replica, version]);
 
   return { text, error };
 }

@@ -3,6 +3,7 @@ import { LONGEST_SHELL_MESSAGE, SHELL_STREAMS, type ShellReport, type ShellReque
 import { request } from "../api-client.ts";
 import type { Container } from "../entities.ts";
 import { Section } from "../parts/display.tsx";
+import { replicaOf, ReplicaPicker } from "./replica-picker.tsx";
 import type { DrawnTerminal } from "../shell/draw-terminal.ts";
 
 type ShellAccess = { isAvailable: boolean; reason: string | null };
@@ -29,16 +30,19 @@ const CLOSED: ShellState = { kind: "closed", message: undefined, isFailure: fals
 const BROKEN = "The connection was lost. What ran in the shell has been ended.";
 
 /** A terminal with a shell in the container. It is opened by a button: each shell is in the audit log. */
-export function Shell({ container: { id, name, status } }: { container: Container }) {
+export function Shell({ container: { id, name, status, replicas } }: { container: Container }) {
+  const [chosen, setChosen] = useState(1);
   const [state, setState] = useState<ShellState>(CLOSED);
   const [turn, setTurn] = useState(0);
   const place = useRef<HTMLDivElement>(null);
-  const runs = status === "started" || status === "checking";
+  const { replica, status: replicaStatus = status } = replicaOf(replicas, chosen);
+  const runs = replicaStatus === "started" || replicaStatus === "checking";
 
   useEffect(() => {
     if (turn === 0 || !place.current) return undefined;
-    const shell = openShell(id, place.current, setState);
+    const shell = openShell(id, replica, place.current, setState);
     return () => shell.close();
+    // The replica is chosen before each shell is opened.
   }, [id, turn]);
 
   const openAgain = () => {
@@ -55,6 +59,7 @@ export function Shell({ container: { id, name, status } }: { container: Containe
               {state.message}
             </p>
           )}
+          <ReplicaPicker replicas={replicas} value={replica} onChange={setChosen} />
           <button type="button" class="primary" onClick={openAgain} disabled={!runs}>
             {isFirst ? "Open a shell" : "Reconnect"}
           </button>
@@ -78,7 +83,7 @@ export function Shell({ container: { id, name, status } }: { container: Containe
 /** Reports are sent for at least so much, in bytes. */
 const SHOWN_STEP = 65_536;
 
-function openShell(id: string, place: HTMLElement, report: (state: ShellState) => void): { close(): void } {
+function openShell(id: string, replica: number, place: HTMLElement, report: (state: ShellState) => void): { close(): void } {
   let isGone = false;
   let terminal: DrawnTerminal | undefined;
   let socket: WebSocket | undefined;
@@ -107,7 +112,7 @@ function openShell(id: string, place: HTMLElement, report: (state: ShellState) =
     });
     dark.addEventListener("change", recolour);
     const { columns, rows } = terminal.size();
-    const query = new URLSearchParams({ tty: "true", shown: "true", columns: String(columns), rows: String(rows) });
+    const query = new URLSearchParams({ tty: "true", shown: "true", replica: String(replica), columns: String(columns), rows: String(rows) });
     const url = new URL(`/api/docker/containers/${id}/exec?${query.toString()}`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
     socket = new WebSocket(url);
