@@ -76,15 +76,16 @@ async function validateTogether(deps: ImageDeps, image: Image, signal: AbortSign
   if (inFlight.generation(source) !== undefined) return false;
   let ids = [id];
   // In progress from this moment, before anything is awaited: another worker may have come to an image of the same source.
-  await inFlight
-    .run(source, image.since, signal, async (stop) => {
-      if (isShared) ids = await store.images.ofRef(ref, state);
-      await inFlight.run(ids.map(imageKey), image.since, stop, (own) => validate(deps, image, { ids, own, signal }));
-    })
-    .finally(async () => {
-      const later = signal.aborted || !isShared ? [] : await store.images.ofRef(ref, "PENDING_VALIDATION");
-      for (const other of [...ids, ...later]) if (other !== id) queue.add(imageKey(other));
-    });
+  const validating = inFlight.run(source, image.since, signal, async (stop) => {
+    if (isShared) ids = await store.images.ofRef(ref, state);
+    await inFlight.run(ids.map(imageKey), image.since, stop, (own) => validate(deps, image, { ids, own, signal }));
+  });
+  try {
+    await validating;
+  } finally {
+    const later = signal.aborted || !isShared ? [] : await store.images.ofRef(ref, "PENDING_VALIDATION");
+    for (const other of [...ids, ...later]) if (other !== id) queue.add(imageKey(other));
+  }
   return true;
 }
 

@@ -33,7 +33,7 @@
     }
   };
 
-  const requestLater = (failed) => setTimeout(update, failed ? FAILED_EVERY_MS : EVERY_MS);
+  const requestLater = (failed) => setTimeout(() => void update(), failed ? FAILED_EVERY_MS : EVERY_MS);
 
   const update = async () => {
     let progress;

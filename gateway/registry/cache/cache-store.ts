@@ -76,7 +76,11 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
   const moveTo = async (draft: string, file: string) => {
     const handle = await open(draft);
     // A name after a power failure must not lead to half of the content.
-    await handle.sync().finally(() => handle.close());
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
     await mkdir(dirname(file), { recursive: true, mode: 0o700 });
     const now = clock.now() / 1_000;
     await utimes(draft, now, now);

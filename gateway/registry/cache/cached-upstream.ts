@@ -250,16 +250,18 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
         if (reply.status !== 200) reply.stream.destroy();
         requireSuccess(reply.status, repository, `layer ${digest}`);
         const transfer = (opened = await receiveBlob({ reply, digest, store, signal, isUsed: () => clients > 0 }));
+        const release = async () => {
+          transfers.delete(end);
+          forget();
+          leavePlace();
+          await transfer.closeIfUnused();
+        };
         const end = transfer.finished
           .catch((err: unknown) => {
             if (!signal.aborted) log.warn({ err, upstream: name, digest }, "registry cache could not load a layer");
           })
-          .finally(async () => {
-            transfers.delete(end);
-            forget();
-            leavePlace();
-            await transfer.closeIfUnused();
-          });
+          .then(release)
+          .catch((err: unknown) => log.warn({ err, upstream: name, digest }, "registry cache could not close a layer"));
         transfers.add(end);
         return transfer;
       } catch (error) {
