@@ -75,7 +75,7 @@ export const LOGIN: Verbs = {
       const { login } = await clientWith(key, session !== undefined).call<{ login: string }>("GET", "/users/current");
       const path = save(session === undefined ? { key } : { token: key });
       const until = session === undefined ? "" : `, until ${new Date(session.expiresOn).toLocaleString("sv-SE").slice(0, 16)}`;
-      screen.print(`Signed in to ${url} as ${login}${until}. It is the current server now, saved as ${name} in ${path}.`);
+      screen.print(`Signed in to ${url} as ${login}${until}.\nIt is the current server now, saved as ${name} in ${path}.`);
       screen.note(`To return to the berth of this machine: berth context use ${LOCAL_SERVER}`);
     },
   }),
@@ -126,7 +126,7 @@ async function signInAtProvider(of: {
   screen.note(begun.completeUrl === undefined ? `Enter the code ${code} there.` : `Check that the page shows the code ${code}.`);
   if (opensBrowser && openBrowser(address, env)) screen.note("Opening it in your browser.");
   screen.note(
-    `Waiting for ${formatDuration(expiresMs)} at most. To use a developer key instead, press Ctrl-C and run: berth login ${word} --use-key`,
+    `Waiting for ${formatDuration(expiresMs)} at most. To use a developer key instead, press Ctrl-C and run:\n\n  berth login ${word} --use-key\n`,
   );
   const until = clock.monotonic() + expiresMs;
   while (clock.monotonic() < until) {

@@ -21,7 +21,7 @@ t.test("a person signs in once, and commands go to that server until another one
     await session.expect(/Developer key for .*: $/);
     session.type(`${ADMIN_KEY}x\u007f\r`);
     t.equal(await session.ended(), 0, session.output());
-    t.match(session.output(), /Signed in to http:.*\/api as admin\. It is the current server now, saved as lab/);
+    t.match(session.output(), /Signed in to http:.*\/api as admin\.\nIt is the current server now, saved as lab/);
     t.notMatch(session.output(), ADMIN_KEY);
     t.equal(statSync(file).mode & 0o777, 0o600);
     t.match(await type("users", "ls"), { code: 0, stdout: /admin/ });

@@ -32,7 +32,7 @@ t.test("the overview suggests warm hours; the container's page has the button fo
   await suggestions
     .getByText(/Keep chem-search warm on Mon-Fri 08:00-17:00 UTC\? In the last 4 weeks it would have saved 3\d\d cold starts/)
     .waitFor();
-  t.match(await page.getByText("Saved by sleeping").locator("xpath=..").textContent(), /\d h.*GiB-hours of memory; containers ran/);
+  t.match(await page.getByText("Saved by sleeping").locator("xpath=..").textContent(), /\d h.*GiB-hours of memory; ran for/);
   t.match(await page.getByText("Waited for starts", { exact: true }).locator("xpath=..").textContent(), /\d+ requests, together/);
   t.match(await page.getByRole("region", { name: "Longest waits for starts" }).textContent(), /molecule-docking/);
   await check("overview");

@@ -25,7 +25,7 @@ export function SavingsTiles({ series: { savings, totals }, isLoading }: { serie
       <Tile
         name="Waited for starts"
         value={durationText(totals.waitSeconds * 1_000)}
-        note={`${countText(totals.waits)} ${totals.waits === 1 ? "request" : "requests"}, together`}
+        note={totals.waits === 1 ? "1 request" : `${countText(totals.waits)} requests, together`}
       />
     </dl>
   );

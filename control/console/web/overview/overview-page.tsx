@@ -74,7 +74,8 @@ function Suggestions() {
         {suggestions.slice(0, SUGGESTED).map(({ id, name, usual: { hours, starts, waitSeconds, memoryHours } }) => (
           <li key={id}>
             Keep <a href={linkTo("containers", id)}>{name}</a> warm on {hours.join(", and on ")}? In the last 4 weeks it would have saved{" "}
-            {countText(starts)} cold starts ({durationText(waitSeconds * 1_000)} of waiting), and cost {countText(memoryHours)} GiB-hours of memory.
+            {countText(starts)} {starts === 1 ? "cold start" : "cold starts"} ({durationText(waitSeconds * 1_000)} of waiting), and cost{" "}
+            {countText(memoryHours)} GiB-hours of memory.
           </li>
         ))}
       </ul>
