@@ -1,4 +1,4 @@
-import type { ACTIONS } from "../drivers/ecs/aws.ts";
+import type { ACTIONS, SHELL_ACTIONS } from "../drivers/ecs/aws.ts";
 
 /** Which requests of an action a statement allows. */
 type StatementScope = { resource?: string; condition?: Record<string, Record<string, string | string[]>> };
@@ -62,4 +62,28 @@ export function ecsPolicy() {
     };
   });
   return { Version: "2012-10-17", Statement };
+}
+
+/** With `BERTH_SHELL=on`, besides the policy above: conf/ecs/policy-shell.json. IAM checks the task, and the cluster, which has no tag of berth's. */
+export function ecsShellPolicy() {
+  const action: (typeof SHELL_ACTIONS)[number] = "ecs:ExecuteCommand";
+  return {
+    Version: "2012-10-17",
+    Statement: [
+      {
+        Sid: "RunCommandsInTasks",
+        Effect: "Allow",
+        Action: action,
+        Resource: "arn:aws:ecs:*:*:task/*",
+        Condition: { StringEquals: { "aws:ResourceTag/caller": CALLER } },
+      },
+      { Sid: "OfClusters", Effect: "Allow", Action: action, Resource: "arn:aws:ecs:*:*:cluster/*" },
+    ],
+  };
+}
+
+/** What the agent for shells needs, and so every process in a container may do: conf/ecs/shell-role.json. IAM can limit none of these. */
+export function ecsShellRole() {
+  const Action = ["CreateControlChannel", "CreateDataChannel", "OpenControlChannel", "OpenDataChannel"].map((name) => `ssmmessages:${name}`);
+  return { Version: "2012-10-17", Statement: [{ Sid: "ConnectTheAgent", Effect: "Allow", Action, Resource: "*" }] };
 }

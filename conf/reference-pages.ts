@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type FaultCode, FAULTS } from "../lib/fault.ts";
 import { type MetricRow, METRICS } from "../lib/metrics/table.ts";
-import { ecsPolicy } from "./ecs-policy.ts";
+import { ecsPolicy, ecsShellPolicy, ecsShellRole } from "./ecs-policy.ts";
 import { EXPLAINED_FAULTS } from "./explained-faults.ts";
 import { FILE_SUFFIX, SETTINGS_FILE, SETTINGS_FILE_NAME } from "./read-settings.ts";
 import { rowsOf, type SettingRow } from "./row.ts";
@@ -150,6 +150,8 @@ async function generatedFiles(): Promise<Record<string, string>> {
     "conf/berth.schema.json": settingsSchema(),
     "conf/helm/values.schema.json": helmSchema(),
     "conf/ecs/policy.json": `${JSON.stringify(ecsPolicy(), null, 2)}\n`,
+    "conf/ecs/policy-shell.json": `${JSON.stringify(ecsShellPolicy(), null, 2)}\n`,
+    "conf/ecs/shell-role.json": `${JSON.stringify(ecsShellRole(), null, 2)}\n`,
     "conf/container.schema.json": `${JSON.stringify(containerSchema(), null, 2)}\n`,
     "docs/broken-packages.md": brokenPackagesPage(),
     "docs/contributing/exchange.md": machinesPage(),

@@ -958,6 +958,11 @@ export const SETTINGS = {
       logGroup: optional(spawnerNames("DATAGROK_ECS", "LOG_GROUP"), text("an ARN"), "Log group of all tasks; if unset, they have no logs"),
     },
     cvm: ecsBlock("CVM_ECS"),
+    shellRole: optional(
+      "BERTH_ECS_SHELL_ROLE",
+      text("an ARN", /^arn:[^:]+:iam::\d*:role\/\S+$/),
+      "With `BERTH_SHELL=on`: role of the containers' tasks, with which AWS's agent for shells connects ([how](../drivers/ecs.md#shells)). It has no other rights: containers can use them",
+    ),
     capacityProviders: setting(
       "BERTH_ECS_CAPACITY_PROVIDERS",
       list(text("a capacity provider of the cluster, or name=share", /^[A-Za-z0-9_-]{1,255}(=([1-9]\d{0,2}|1000))?$/)),

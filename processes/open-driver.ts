@@ -162,10 +162,10 @@ function spawnerOptions({ dockerSettings: given }: Settings, token: (() => Promi
   );
 }
 
-type EcsSettings = Pick<Settings, "ecs" | "awsRegion">;
+type EcsSettings = Pick<Settings, "ecs" | "awsRegion" | "shell">;
 
 /** Where the containers of a host run: each has its block of settings, and what that leaves out, the other says. Roles and logs are of the stand. */
-export function ecsOptions({ ecs, awsRegion }: EcsSettings, host: Host = "cvm"): EcsOptions {
+export function ecsOptions({ ecs, awsRegion, shell }: EcsSettings, host: Host = "cvm"): EcsOptions {
   const [first, second] = host === "cvm" ? [ecs.cvm, ecs.datagrok] : [ecs.datagrok, ecs.cvm];
   const either = (a: readonly string[], b: readonly string[]) => (a.length > 0 ? a : b);
   const cluster = first.cluster ?? second.cluster;
@@ -177,6 +177,7 @@ export function ecsOptions({ ecs, awsRegion }: EcsSettings, host: Host = "cvm"):
     securityGroups: either(first.securityGroups, second.securityGroups),
     launchType: first.launchType ?? second.launchType,
     execRole: ecs.datagrok.execRole,
+    shellRole: shell ? ecs.shellRole : undefined,
     logGroup: ecs.datagrok.logGroup,
     capacityProviders: ecs.capacityProviders,
     reach: ecs.reach,

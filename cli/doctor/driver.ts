@@ -85,6 +85,8 @@ async function checkEcs({ settings, clock }: CheckContext, signal: AbortSignal):
   const hosts = ecsHosts(settings);
   const blocks = hosts ? [hosts.cvm, hosts.datagrok] : [ecsOptions(settings)];
   const problems: CheckProblem[] = [];
+  if (settings.shell && settings.ecs.shellRole === undefined)
+    problems.push(warning("BERTH_SHELL is on, but tasks of ECS have no role for shells.", "Set BERTH_ECS_SHELL_ROLE (docs/drivers/ecs.md)."));
   for (const { cluster, region, logGroup } of blocks) {
     if (cluster === undefined) throw new Fault("SETTINGS_INVALID", "No cluster is set: GROK_SPAWNER_CVM_ECS__CLUSTER names it.");
     const aws = openAws({ cluster, region, logsRegion: undefined, rate: RATE, clock });

@@ -7,6 +7,7 @@ import {
   DescribeServicesCommand,
   DescribeTasksCommand,
   ECSClient,
+  ExecuteCommandCommand,
   ListContainerInstancesCommand,
   ListServicesCommand,
   ListTaskDefinitionsCommand,
@@ -17,6 +18,7 @@ import {
   type CreateServiceCommandInput,
   type DescribeServicesCommandInput,
   type DescribeTasksCommandInput,
+  type ExecuteCommandCommandInput,
   type ListContainerInstancesCommandInput,
   type ListServicesCommandInput,
   type ListTaskDefinitionsCommandInput,
@@ -28,7 +30,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { awsFault, isThrottling, unanswered } from "./faults.ts";
 
-/** Every IAM action that the driver uses: `conf/ecs/policy.json` allows these. */
+/** Every IAM action that the driver uses without shells: `conf/ecs/policy.json` allows these. */
 export const ACTIONS = [
   "ecs:CreateService",
   "ecs:DeleteService",
@@ -43,7 +45,10 @@ export const ACTIONS = [
   "ecs:RegisterTaskDefinition",
   "logs:GetLogEvents",
 ] as const;
-type AwsAction = (typeof ACTIONS)[number];
+
+/** With shells: `conf/ecs/policy-shell.json` allows these. */
+export const SHELL_ACTIONS = ["ecs:ExecuteCommand"] as const;
+type AwsAction = (typeof ACTIONS)[number] | (typeof SHELL_ACTIONS)[number];
 
 /** The limits of one call, by the API reference. */
 export const SERVICES_PER_CALL = 10;
@@ -86,6 +91,8 @@ export function openAws(at: {
     requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
   });
   const ecs = new ECSClient(client(at.region));
+  // A repeated command would run twice.
+  const ecsOnce = new ECSClient({ ...client(at.region), maxAttempts: 1 });
   const logs = new CloudWatchLogsClient(client(at.logsRegion ?? at.region));
   const rateLimit = createRateLimit({ ...at.rate, clock });
 
@@ -150,6 +157,8 @@ export function openAws(at: {
       call("ecs:CreateService", undefined, (options) => ecs.send(new CreateServiceCommand({ ...input, cluster }), options)),
     deleteService: (service: string) =>
       call("ecs:DeleteService", undefined, (options) => ecs.send(new DeleteServiceCommand({ cluster, service, force: true }), options)),
+    executeCommand: (input: ExecuteCommandCommandInput, signal: AbortSignal) =>
+      call("ecs:ExecuteCommand", signal, (options) => ecsOnce.send(new ExecuteCommandCommand({ ...input, cluster }), options)),
     listServices: (input: ListServicesCommandInput, signal?: AbortSignal) =>
       call("ecs:ListServices", signal, (options) => ecs.send(new ListServicesCommand({ ...input, cluster }), options)),
     listTasks: (input: ListTasksCommandInput, signal?: AbortSignal) =>
@@ -164,6 +173,7 @@ export function openAws(at: {
       call("logs:GetLogEvents", signal, (options) => logs.send(new GetLogEventsCommand(input), options)),
     close: () => {
       ecs.destroy();
+      ecsOnce.destroy();
       logs.destroy();
     },
   };

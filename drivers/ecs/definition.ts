@@ -24,7 +24,11 @@ export function logStream(service: string, taskId: string): string {
 }
 
 /** One task of one container. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html. Faults: SPEC_REFUSED. */
-export function taskDefinition(spec: Spec, launch: TaskLaunch, site: Pick<EcsSite, "execRole" | "logGroup">): RegisterTaskDefinitionCommandInput {
+export function taskDefinition(
+  spec: Spec,
+  launch: TaskLaunch,
+  site: Pick<EcsSite, "execRole" | "shellRole" | "logGroup">,
+): RegisterTaskDefinitionCommandInput {
   const onEc2 = launch.type === "EC2";
   if (!onEc2 && spec.storageGb > STORAGE_GB.most) {
     const sentence = `${spec.service} requests ${spec.storageGb} GB of storage; Fargate has ${STORAGE_GB.most} GB at most`;
@@ -40,7 +44,15 @@ export function taskDefinition(spec: Spec, launch: TaskLaunch, site: Pick<EcsSit
     environment: Object.entries(spec.env).map(([name, value]) => ({ name, value })),
     stopTimeout: spec.shutdownGraceSeconds ?? STOP_GRACE_SECONDS,
     ...(spec.port === undefined ? {} : { portMappings: [{ containerPort: spec.port, protocol: "tcp" }] }),
-    ...(onEc2 ? { linuxParameters: { sharedMemorySize: Math.ceil(spec.shmMb) } } : {}),
+    ...(onEc2 || site.shellRole !== undefined
+      ? {
+          linuxParameters: {
+            ...(onEc2 ? { sharedMemorySize: Math.ceil(spec.shmMb) } : {}),
+            // It reaps what the agent for shells leaves.
+            ...(site.shellRole === undefined ? {} : { initProcessEnabled: true }),
+          },
+        }
+      : {}),
     ...(spec.gpu > 0 ? { resourceRequirements: [{ type: "GPU", value: String(spec.gpu) }] } : {}),
     ...(site.logGroup ? { logConfiguration: logConfiguration(site.logGroup) } : {}),
   };
@@ -50,6 +62,7 @@ export function taskDefinition(spec: Spec, launch: TaskLaunch, site: Pick<EcsSit
     requiresCompatibilities: [launch.type],
     containerDefinitions: [container],
     ...(site.execRole === undefined ? {} : { executionRoleArn: site.execRole }),
+    ...(site.shellRole === undefined ? {} : { taskRoleArn: site.shellRole }),
     ...(launch.type === "EC2" ? {} : { cpu: String(launch.size.cpu), memory: String(launch.size.memoryMb) }),
     ...(!onEc2 && spec.storageGb > STORAGE_GB.free ? { ephemeralStorage: { sizeInGiB: Math.ceil(spec.storageGb) } } : {}),
     tags: writeTags(spec.labels, spec.port),
@@ -90,6 +103,7 @@ export function service(spec: Spec, launch: TaskLaunch, definitionArn: string, s
         ...(site.countingBreaker ? { thresholdConfiguration: { type: "COUNT" as const, value: 1 } } : {}),
       },
     },
+    ...(site.shellRole === undefined ? {} : { enableExecuteCommand: true }),
     // It would run a second task beside the first.
     availabilityZoneRebalancing: "DISABLED",
     propagateTags: "SERVICE",

@@ -9,6 +9,7 @@ import { refuseBadName } from "../labels.ts";
 import { openAws } from "./aws.ts";
 import { destroy } from "./create-destroy.ts";
 import { deploy } from "./deploy.ts";
+import { openExec } from "./exec.ts";
 import { logs } from "./logs.ts";
 import { events, inspect, list } from "./observe.ts";
 import { launchTypeOf, parseCapacityShares } from "./launch.ts";
@@ -23,6 +24,8 @@ export type EcsOptions = {
   securityGroups: readonly string[];
   /** ARN of the role that tasks are started with: it pulls images and writes logs. */
   execRole: string | undefined;
+  /** ARN of the role with which AWS's agent for shells connects from tasks; without one they have no shells. */
+  shellRole?: string | undefined;
   /** ARN of the log group of all tasks; without one there are no logs. */
   logGroup: string | undefined;
   /** If unset, EC2 if an instance of the cluster has capacity, else Fargate. */
@@ -64,6 +67,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     subnets,
     securityGroups: options.securityGroups,
     execRole: options.execRole,
+    shellRole: options.shellRole,
     logGroup,
     launchType: launchTypeOf(capacityProviders) ?? options.launchType,
     capacityProviders,
@@ -87,6 +91,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     inspect: (service, call) => inspect(site, service, call),
     list: (call) => list(site, call),
     logs: (service, options, call) => logs(site, service, options, call),
+    ...(site.shellRole === undefined ? {} : { exec: (service, options, { signal }) => openExec(site, service, options, signal) }),
     events: (call) => events(site, call),
     close: async () => aws.close(),
   };

@@ -17,8 +17,25 @@ const MAKING = /:(RegisterTaskDefinition|CreateService)$/;
 /** AWS did not execute the call: there were too many in a short time. */
 const THROTTLING: readonly string[] = ["ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"];
 
+/** The second one is ECS's before the agent runs: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec-troubleshooting.html */
+const NOT_CONNECTED: readonly string[] = ["TargetNotConnectedException", "InvalidParameterException"];
+
 /** Errors of AWS's clients by their names: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html and each action's own page. */
 const ROWS: readonly AwsFaultRow[] = [
+  {
+    names: ["AccessDeniedException", "AccessDenied"],
+    of: /:ExecuteCommand$/,
+    code: "ENGINE_ACTION_DENIED",
+    is: (action, message) => `AWS denies ${deniedAction(message) ?? action} to the role that berth runs with: ${message}`,
+    todo: "Allow it there, as conf/ecs/policy-shell.json does.",
+  },
+  {
+    names: NOT_CONNECTED,
+    of: /:ExecuteCommand$/,
+    code: "EXEC_UNAVAILABLE",
+    is: (_, message) => `AWS's agent for shells is not connected in this task: ${message}`,
+    todo: "Try again in a minute. If it stays so, the role of BERTH_ECS_SHELL_ROLE lacks what conf/ecs/shell-role.json allows, or the task's subnet has no way to ssmmessages.<region>.amazonaws.com.",
+  },
   {
     names: ["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"],
     code: "ENGINE_ACTION_DENIED",
@@ -111,6 +128,11 @@ export function unanswered(action: string, why: string, cause?: unknown): Fault 
 
 export function isThrottling(error: unknown): boolean {
   return isNamed(error, ...THROTTLING);
+}
+
+/** True for an ExecuteCommand whose task has no agent, or none yet. */
+export function isNotConnected(error: unknown): boolean {
+  return error instanceof Fault && error.code === "EXEC_UNAVAILABLE" && isNamed(error, ...NOT_CONNECTED);
 }
 
 /** True if AWS answered with an error of one of these names, also as the cause of a fault. */

@@ -30,6 +30,8 @@ export type EcsSite = {
   subnets: readonly string[];
   securityGroups: readonly string[];
   execRole: string | undefined;
+  /** Role of the tasks' containers, with which AWS's agent for shells connects. Undefined: tasks have no shells, and no role. */
+  shellRole: string | undefined;
   logGroup: LogGroup | undefined;
   launchType: LaunchType | undefined;
   /** Services use these instead of a launch type; `launchType` is then the kind of their machines. Empty: none. */

@@ -369,7 +369,7 @@ const PASSED_ON = [
 async function asksOf(t: Test, statements: Statement[]) {
   const file = join(t.testdir({}), "policy.json");
   writeFileSync(file, JSON.stringify({ Statement: statements }));
-  const role = openRole(file);
+  const role = openRole([file]);
   const ecr = await openEcr(t);
   const refused: string[] = [];
   ecr.answers = ({ action, body }) => {

@@ -17,7 +17,6 @@ export const BACKENDS = {
     cannot: {
       ...NO_PAUSE("ECS has no such call"),
       ...NO_HEALTHCHECK(IGNORES),
-      ...NO_EXEC("ECS Exec needs a session of AWS Systems Manager, whose protocol berth does not speak"),
       usage: "ECS reports no statistics of a task",
       listeners: "berth cannot look into a task",
       "lost-events": "ECS has no stream of events: the driver polls, so no stream can break",

@@ -28,7 +28,7 @@ const SPEC: Spec = {
 };
 const FARGATE = { type: "FARGATE" as const, size: { cpu: 256, memoryMb: 512 } };
 const EC2 = { type: "EC2" as const };
-const site = { execRole: "arn:aws:iam::1:role/tasks", logGroup: { name: "/ecs/x", region: "eu-west-1" } };
+const site = { execRole: "arn:aws:iam::1:role/tasks", shellRole: undefined, logGroup: { name: "/ecs/x", region: "eu-west-1" } };
 
 t.test("definitions for both launch types are what the API takes", async (t) => {
   const model = openApiModel("ecs");

@@ -1,15 +1,16 @@
 import t from "tap";
-import { ACTIONS } from "../../../drivers/ecs/aws.ts";
+import { ACTIONS, SHELL_ACTIONS } from "../../../drivers/ecs/aws.ts";
 import { conformance } from "../conformance.ts";
 import { BACKENDS } from "../conformance/backends.ts";
 import { openGate } from "../engine/engine-gate.ts";
-import { openStand } from "./fixture.ts";
+import { openStand, SHELL_ROLE } from "./fixture.ts";
+import { openRole } from "./iam.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 t.test("the ECS driver keeps the contract, with the rights of its policy", async (t) => {
-  const stand = await openStand(t, ["onDemand", "plain", "checked", "tcpOnly", "worker", "crashing", "broken", "mute", "hungry"]);
+  const stand = await openStand(t, ["onDemand", "plain", "checked", "tcpOnly", "worker", "crashing", "broken", "mute", "hungry"], { shells: true });
   await conformance(t, {
-    open: () => stand.open(),
+    open: () => stand.open({ shellRole: SHELL_ROLE }),
     image: async (name) => ({ ref: `berth-test/${name.toLowerCase()}:1` }),
     unknown: async () => ({ ref: "berth-test/absent:1" }),
     kill: async (service) => stand.scheduler.kill(service),
@@ -40,7 +41,7 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
   t.test("every action that it names was called, and no other", async (t) => {
     const actions = stand.actions().filter((action) => !action.startsWith("ecr:"));
     // Only a cluster with EC2 instances is queried for them.
-    t.strictSame([...actions, "ecs:DescribeContainerInstances"].toSorted(), [...ACTIONS]);
+    t.strictSame([...actions, "ecs:DescribeContainerInstances"].toSorted(), [...ACTIONS, ...SHELL_ACTIONS].toSorted());
   });
   t.test("and the policy allows just those, what they imply, and what images are looked up with", async (t) => {
     const implied = [
@@ -51,7 +52,8 @@ t.test("the ECS driver keeps the contract, with the rights of its policy", async
       "ecs:TagResource",
       "iam:PassRole",
     ];
-    t.strictSame(stand.role.actions, [...ACTIONS, ...implied].toSorted());
+    t.strictSame(openRole().actions, [...ACTIONS, ...implied].toSorted());
+    t.strictSame(stand.role.actions, [...ACTIONS, ...SHELL_ACTIONS, ...implied].toSorted(), "with shells one more");
   });
   t.test("no task definition is left in use", async (t) => {
     const registered = stand.requests.filter(({ action }) => action === "RegisterTaskDefinition").length;

@@ -3,6 +3,7 @@
 import { failure, type EcsResponse, type EcsBody, type ForwardToMoto } from "./answer.ts";
 import { refusal } from "./fargate-rules.ts";
 import type { openScheduler, Scheduled } from "./scheduler.ts";
+import type { TaskProcess } from "./task-process.ts";
 
 export const REGION = "eu-west-1";
 export const CLUSTER = "berth";
@@ -12,6 +13,7 @@ type Kept = Scheduled & { status: "ACTIVE" | "DRAINING" | "INACTIVE"; tags: { ke
 /** A task definition, as DescribeTaskDefinition answers. */
 export type EcsTaskDefinition = {
   requiresCompatibilities: string[];
+  taskRoleArn?: string;
   containerDefinitions: {
     name: string;
     image: string;
@@ -39,7 +41,11 @@ function thresholdOf(body: EcsBody): number {
 }
 
 /** The answers of ECS that moto has wrongly or not at all, by action; each is what the API reference says of that action. */
-export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, definitionOf: (arn: string) => Promise<EcsTaskDefinition>) {
+export function openEcsLayer(
+  scheduler: ReturnType<typeof openScheduler>,
+  definitionOf: (arn: string) => Promise<EcsTaskDefinition>,
+  startExec: (command: string, process: TaskProcess) => EcsBody,
+) {
   const services = new Map<string, Kept>();
   const former: Kept[] = [];
   const unseen = new Map<string, number>();
@@ -78,6 +84,11 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
         ? "FARGATE"
         : "EC2"
       : String(body["launchType"]);
+    if (body["enableExecuteCommand"] === true && definitions.taskRoleArn === undefined)
+      return failure(
+        "InvalidParameterException",
+        "The service couldn't be created because a valid taskRoleArn is not being used. Specify a valid task role in your task definition and try again.",
+      );
     if (!definitions.requiresCompatibilities.includes(launchType))
       return failure("InvalidParameterException", `Task definition does not support launch_type ${launchType}.`);
     const answer = await pass();
@@ -98,6 +109,7 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
       },
       deployment: `ecs-svc/${String(Math.floor(Math.random() * 1e18))}`,
       launchType,
+      execs: body["enableExecuteCommand"] === true,
       createdAt: Date.now() / 1_000,
       events: [],
       rolloutState: "IN_PROGRESS",
@@ -222,6 +234,24 @@ export function openEcsLayer(scheduler: ReturnType<typeof openScheduler>, defini
       const matching = scheduler.tasks().filter(({ taskArn }) => wanted.includes(taskArn));
       const failures = wanted.filter((arn) => !matching.some(({ taskArn }) => taskArn === arn)).map((arn) => ({ arn, reason: "MISSING" }));
       return { status: 200, body: { tasks: matching, failures } };
+    },
+    "ecs:ExecuteCommand": (body) => {
+      // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ExecuteCommand.html: "you must specify true".
+      if (body["interactive"] !== true) return failure("InvalidParameterException", "Interactive is the only mode supported currently.");
+      const { task, process } = scheduler.find(String(body["task"])) ?? {};
+      if (!task || task.lastStatus === "STOPPED")
+        return failure("InvalidParameterException", "The specified task is invalid or the task is not running. Try again with a running task.");
+      const container = task.containers.find(({ name }) => name === body["container"]);
+      if (!container) return failure("InvalidParameterException", "The specified container is invalid or is not running.");
+      const [agent] = (container.managedAgents ?? []) as { lastStatus?: string }[];
+      if (task.enableExecuteCommand !== true || agent?.lastStatus !== "RUNNING" || !process)
+        return failure(
+          "InvalidParameterException",
+          "The execute command failed because execute command was not enabled when the task was run or the execute command agent isn’t running. Wait and try again or run a new task with execute command enabled and try again.",
+        );
+      const session = startExec(String(body["command"]), process);
+      const { taskArn, clusterArn } = task;
+      return { status: 200, body: { clusterArn, taskArn, containerName: container.name, interactive: true, session } };
     },
     "ecs:DescribeContainerInstances": async (_, pass) => {
       const answer = await pass();

@@ -5,13 +5,14 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import type { AddressInfo } from "node:net";
+import { dirname } from "node:path";
 import { text } from "node:stream/consumers";
 import { CloudWatchLogsClient, CreateLogGroupCommand, CreateLogStreamCommand, PutLogEventsCommand } from "@aws-sdk/client-cloudwatch-logs";
 import { DescribeSecurityGroupsCommand, DescribeSubnetsCommand, EC2Client } from "@aws-sdk/client-ec2";
 import { ECRClient } from "@aws-sdk/client-ecr";
 import { CreateClusterCommand, DeleteServiceCommand, ECSClient } from "@aws-sdk/client-ecs";
 import type { Test } from "tap";
-import { systemClock } from "../../../lib/clock.ts";
+import { type Clock, systemClock } from "../../../lib/clock.ts";
 import { ecsDriver, type EcsOptions } from "../../../drivers/ecs/driver.ts";
 import { openEcrApi } from "../../../gateway/registry/upstream/ecr-api.ts";
 import { ecrSource, openImageRegistry } from "../../../gateway/registry/upstream/image-registry.ts";
@@ -23,13 +24,15 @@ import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { denied, failure, type EcsResponse, type EcsRequest, type EcsBody, type ForwardToMoto } from "./answer.ts";
 import { openApiModel, type ApiName } from "./api-model.ts";
 import { CLUSTER, nameOf, openEcsLayer, REGION, type EcsTaskDefinition } from "./ecs-layer.ts";
-import { openRole, type Context } from "./iam.ts";
+import { openExecSessions } from "./exec-sessions.ts";
+import { type Context, openRole, POLICY, SHELL_POLICY } from "./iam.ts";
 import { publish, type PublishedTestImage } from "./images.ts";
 import { openScheduler, type TaskFate } from "./scheduler.ts";
 import { PATIENCE_MS } from "../../fixtures/eventually.ts";
 
 export { CLUSTER, REGION };
 export const EXEC_ROLE = "arn:aws:iam::123456789012:role/tasks";
+export const SHELL_ROLE = "arn:aws:iam::123456789012:role/shells";
 export const LOG_GROUP = `arn:aws:logs:${REGION}:123456789012:log-group:/ecs/berth`;
 const GROUP_NAME = "/ecs/berth";
 
@@ -41,8 +44,10 @@ const APIS: Record<string, ApiName> = {
 const JSON_1_1 = "application/x-amz-json-1.1";
 const MAKING = ["RegisterTaskDefinition", "CreateService"];
 
-/** `answers` stands before everything: undefined lets a question through. */
-export async function openStand(t: Test, names: readonly TestImage[], options: { restartMs?: number } = {}) {
+type DriverOverrides = Partial<EcsOptions> & { log?: Log; clock?: Clock };
+
+/** `answers` stands before everything: undefined lets a question through. `shells`: berth's role has conf/ecs/policy-shell.json too. */
+export async function openStand(t: Test, names: readonly TestImage[], options: { restartMs?: number; shells?: boolean } = {}) {
   const before = { ...process.env };
   t.teardown(() => Object.assign(process.env, before));
   Object.assign(process.env, { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" });
@@ -61,7 +66,8 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const images: PublishedTestImage[] = [];
   for (const name of names) images.push(await publish(name, { folder, registry: registry.host, ecr: admin.ecr }));
 
-  const role = openRole();
+  const role = openRole(options.shells ? [POLICY, SHELL_POLICY] : [POLICY]);
+  const sessions = await openExecSessions(t);
   const models = { ecs: openApiModel("ecs"), logs: openApiModel("logs"), ecr: openApiModel("ecr") };
   const fates = new Map<string, TaskFate>();
   const streams = new Set<string>();
@@ -70,6 +76,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     folderOf: (image) => images.find(({ repository, digest }) => image.includes(`/${repository}@${digest}`))?.folder,
     fateOf: (service) => fates.get(service),
     restartMs: () => stand.restartMs,
+    agentMs: () => stand.agentMs,
     stopMs: () => stand.stopMs,
     say: async ({ group, stream }, line) => {
       const to = { logGroupName: group, logStreamName: stream };
@@ -79,14 +86,26 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     },
   });
   t.teardown(() => scheduler.close());
-  const layer = openEcsLayer(scheduler, async (taskDefinition) => {
+  const definitionOf = async (taskDefinition: string) => {
     const headers = { "content-type": JSON_1_1, "x-amz-target": "AmazonEC2ContainerServiceV20141113.DescribeTaskDefinition" };
     return (await ask(headers, { taskDefinition })).body["taskDefinition"] as EcsTaskDefinition;
-  });
+  };
+  const layer = openEcsLayer(scheduler, definitionOf, (command, { place, ended }) =>
+    sessions.start(command, {
+      cwd: place.cwd,
+      env: stand.images === "whole" ? place.env : { ...place.env, PATH: dirname(process.execPath) },
+      hasShell: stand.images !== "bare",
+      ended,
+    }),
+  );
   const stand = {
     requests,
     restartMs: options.restartMs ?? 3_000,
     stopMs: 0,
+    agentMs: 0,
+    /** What images have: a shell with its programs, the shell alone, or none. */
+    images: "whole" as "whole" | "shell" | "bare",
+    sessions,
     ecs: layer,
     answers: (() => undefined) as (request: EcsRequest) => EcsResponse | undefined,
     /** True where a call is done, but its answer is lost. */
@@ -102,7 +121,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     url: "",
     actions: () => [...new Set(requests.map(({ api, action }) => `${api}:${action}`))].toSorted(),
     tags: (name: TestImage) => images.find((one) => one.name === name) as PublishedTestImage,
-    open: (more: Partial<EcsOptions> & { log?: Log } = {}) => openDriver(more),
+    open: (more: DriverOverrides = {}) => openDriver(more),
     /** As a person does it, past the driver. */
     deleteService: async (service: string) => {
       const client = new ECSClient({ region: REGION, endpoint: stand.url, credentials: { accessKeyId: "test", secretAccessKey: "test" } });
@@ -119,11 +138,22 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
       ...Object.fromEntries(tags.map(({ key, value }) => [`aws:RequestTag/${key}`, value])),
       ...Object.fromEntries(held.map(({ key, value }) => [`aws:ResourceTag/${key}`, value])),
     };
+    if (action === "ExecuteCommand") return deniedCommand(String(body["task"]));
     const stream = `arn:aws:logs:${REGION}:123456789012:log-group:${String(body["logGroupName"])}:log-stream:${String(body["logStreamName"])}`;
     if (!role.allows(`${api}:${action}`, context, api === "logs" ? stream : "*")) return `${api}:${action}`;
     if (MAKING.includes(action) && tags.length > 0 && !role.allows("ecs:TagResource", { "ecs:CreateAction": action })) return "ecs:TagResource";
     const passes = { "iam:PassedToService": "ecs-tasks.amazonaws.com" };
-    return body["executionRoleArn"] !== undefined && !role.allows("iam:PassRole", passes) ? "iam:PassRole" : undefined;
+    const isPassing = body["executionRoleArn"] !== undefined || body["taskRoleArn"] !== undefined;
+    return isPassing && !role.allows("iam:PassRole", passes) ? "iam:PassRole" : undefined;
+  };
+  /** IAM looks at the task, which has its service's tags, and at the cluster. */
+  const deniedCommand = (arn: string): string | undefined => {
+    const group = scheduler.find(arn)?.task.group ?? "";
+    const held = layer.services.get(group.replace(/^service:/, ""))?.tags ?? [];
+    const context = Object.fromEntries(held.map(({ key, value }) => [`aws:ResourceTag/${key}`, value]));
+    const cluster = `arn:aws:ecs:${REGION}:123456789012:cluster/${CLUSTER}`;
+    const allowed = role.allows("ecs:ExecuteCommand", context, arn) && role.allows("ecs:ExecuteCommand", {}, cluster);
+    return allowed ? undefined : "ecs:ExecuteCommand";
   };
 
   /** What moto knows wrongly or not at all, by action. */
@@ -182,7 +212,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     const answer = await (own[`${api}:${action}`]?.(body, pass) ?? pass());
     if (stand.loses(question)) return failure("ServerException", "Service Unavailable. Please try again later.");
     // What is made up here must be such that the real one could say it.
-    const made = answer.status === 200 && ["DescribeServices", "DeleteService", "ListTasks", "DescribeTasks"].includes(action);
+    const made = answer.status === 200 && ["DescribeServices", "DeleteService", "ListTasks", "DescribeTasks", "ExecuteCommand"].includes(action);
     const odd = made ? models[api](action, "output", answer.body) : [];
     if (odd.length > 0) return failure("ServerException", `The stand's own answer is none of the API: ${odd.join("; ")}`);
     return answer;
@@ -211,7 +241,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const ecr = await ecrSource(await openEcrApi({ region: REGION, clock: tools.clock }), { ...tools, signal: AbortSignal.timeout(PATIENCE_MS) });
   const registries = openImageRegistry([ecr]);
   t.teardown(() => registries.close());
-  function openDriver(more: Partial<EcsOptions> & { log?: Log }) {
+  function openDriver(more: DriverOverrides) {
     const driver = ecsDriver({
       cluster: CLUSTER,
       region: REGION,

@@ -10,13 +10,14 @@ type Statement = {
 };
 
 export const POLICY = join(import.meta.dirname, "../../../conf/ecs/policy.json");
+export const SHELL_POLICY = join(import.meta.dirname, "../../../conf/ecs/policy-shell.json");
 
 /** What is known of a request beside its action, by IAM's condition keys; a key that is missing meets no condition. */
 export type Context = Record<string, string | undefined>;
 
-/** A role with exactly the documented policy: as IAM does it, what no statement allows is denied. */
-export function openRole(path = POLICY) {
-  const { Statement: statements } = JSON.parse(readFileSync(path, "utf8")) as { Statement: Statement[] };
+/** A role with exactly the documented policies: as IAM does it, what no statement allows is denied. */
+export function openRole(paths: readonly string[] = [POLICY]) {
+  const statements = paths.flatMap((path) => (JSON.parse(readFileSync(path, "utf8")) as { Statement: Statement[] }).Statement);
   return {
     actions: [...new Set(statements.flatMap(({ Action }) => Action))].toSorted(),
     allows: (action: string, context: Context, resource = "*") =>

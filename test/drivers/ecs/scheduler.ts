@@ -25,6 +25,8 @@ export type Scheduled = {
   };
   deployment: string;
   launchType: string;
+  /** Tasks get the agent for ECS Exec. */
+  execs: boolean;
   createdAt: number;
   events: { id: string; createdAt: number; message: string }[];
   rolloutState: "IN_PROGRESS" | "COMPLETED" | "FAILED";
@@ -41,6 +43,8 @@ type World = {
   say(log: { group: string; stream: string }, line: string): Promise<void>;
   /** How long ECS takes to replace a task that ended; some seconds there. */
   restartMs(): number;
+  /** How long the agent for ECS Exec takes to connect. */
+  agentMs(): number;
   /** How long it takes to tell a task to end. */
   stopMs(): number;
 };
@@ -101,6 +105,7 @@ export function openScheduler(world: World) {
       attachments: [{ id: randomUUID(), type: "ElasticNetworkInterface", status: "ATTACHED", details }],
       // On Fargate, AWS may put one of its own beside it: https://docs.aws.amazon.com/guardduty/latest/ug/runtime-monitoring.html
       containers: [{ name: "aws-guardduty-agent-x1", lastStatus: "RUNNING" }, container],
+      enableExecuteCommand: of.execs,
     };
     const entry: { task: WireTask; of: Scheduled; process: TaskProcess | undefined } = { task, of, process: undefined };
     tasks.set(task.taskArn, entry);
@@ -148,6 +153,11 @@ export function openScheduler(world: World) {
     if (task.desiredStatus === "STOPPED") started.kill("SIGTERM");
     Object.assign(task, { lastStatus: task.desiredStatus === "STOPPED" ? "STOPPING" : "RUNNING", startedAt: now() });
     container.lastStatus = "RUNNING";
+    if (of.execs) {
+      const agent = { name: "ExecuteCommandAgent", lastStatus: "PENDING" };
+      container.managedAgents = [agent];
+      later(world.agentMs(), () => (agent.lastStatus = "RUNNING"));
+    }
     // Some time after, ECS finds the service steady.
     later(300, () => {
       if (task.lastStatus !== "RUNNING" || of.rolloutState !== "IN_PROGRESS") return;
@@ -176,6 +186,8 @@ export function openScheduler(world: World) {
 
   return {
     tasks: () => [...tasks.values()].map(({ task }) => task),
+    /** A task by its ARN, and its process while it runs. */
+    find: (arn: string) => tasks.get(arn),
     start: (of: Scheduled) => later(20, () => start(of)),
     /** As DeleteService with force and a scheduler that then has nothing to keep: SIGTERM, and SIGKILL after the grace. */
     end: (of: Scheduled) => {

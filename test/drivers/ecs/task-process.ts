@@ -15,6 +15,8 @@ export type TaskProcess = {
   /** Resolves once it has ended and all its output was handed on. */
   ended: Promise<{ code: number; outOfMemory: boolean }>;
   kill(signal: NodeJS.Signals): void;
+  /** Where other processes of the container run. */
+  place: { env: Record<string, string>; cwd: string };
 };
 
 type Container = { folder: string; host: string; env: Record<string, string>; memoryMb: number; say(line: string): void };
@@ -28,9 +30,10 @@ export async function runTask({ folder, host, env, memoryMb, say }: Container): 
   const { command, cwd } = localise(recipe, process.execPath);
   const [program = "", ...args] = command;
   const own = basename(program) === "node" ? ["--require", BIND_HERE] : [];
+  const variables = { ...recipe.env, ...env, PATH: dirname(process.execPath), TASK_ADDRESS: host };
   const child = spawn(program, [...own, ...args], {
     cwd,
-    env: { ...recipe.env, ...env, PATH: dirname(process.execPath), TASK_ADDRESS: host },
+    env: variables,
     stdio: ["ignore", "pipe", "pipe"],
   });
   await once(child, "spawn");
@@ -44,7 +47,9 @@ export async function runTask({ folder, host, env, memoryMb, say }: Container): 
     await Promise.all(read);
     return { code: code ?? 128 + (signal ? constants.signals[signal] : 0), outOfMemory: watch.outOfMemory };
   });
-  return { ended, kill: (signal) => void child.kill(signal) };
+  // Only the app is to find no other program than its own.
+  const place = { env: { ...variables, PATH: `${variables.PATH}:/usr/bin:/bin` }, cwd };
+  return { ended, kill: (signal) => void child.kill(signal), place };
 }
 
 function limitMemory(child: ChildProcess, memoryMb: number) {
