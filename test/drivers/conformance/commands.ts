@@ -75,9 +75,10 @@ export const COMMANDS: ConformanceTheme = {
         const mark = randomUUID();
         const count = async () => {
           const script =
-            "const fs = require('fs'); let n = 0; for (const p of fs.readdirSync('/proc')) { try { if (p > 0 && p !== String(process.pid) && " +
-            "fs.readFileSync('/proc/' + p + '/cmdline', 'utf8').includes(process.argv[1])) n++ } catch {} } console.log(String(n))";
-          const session = await openCommand(driver, service, ["node", "-e", script, mark]);
+            "const fs = require('fs'); const mark = [...process.argv[1]].reverse().join(''); let n = 0; for (const p of fs.readdirSync('/proc')) { try { if (p > 0 && p !== String(process.pid) && " +
+            "fs.readFileSync('/proc/' + p + '/cmdline', 'utf8').includes(mark)) n++ } catch {} } console.log(String(n))";
+          // Backwards: what runs this command has its words as well.
+          const session = await openCommand(driver, service, ["node", "-e", script, [...mark].toReversed().join("")]);
           const { stdout } = await readAll(session);
           await session.close();
           return Number(stdout.toString());
