@@ -52,33 +52,57 @@ const PROBE_MS = 50;
 const QUICK_PROBES = 4;
 const MAX_PROBE_MS = 10_000;
 const INTERIM = "HTTP/1.1 100 Continue\r\n\r\n";
+/** A zero in front of the next chunk's size, which means nothing (RFC 9112 §7.1). */
+const LEADING_ZERO = "0";
 
 /** The exchange whose client has ended its direction. */
-type HalfOpenExchange = { responding: boolean; head: { minorVersion: number } };
+type HalfOpenExchange = {
+  /** The final response has begun. */
+  readonly responding: boolean;
+  /** The next byte of the response is the size of a chunk. */
+  readonly isBetweenChunks: boolean;
+  readonly head: { readonly minorVersion: number };
+};
+
+/** The connection of such a client. */
+type HalfOpenConnection = Pick<NetConnection, "writable" | "bytesSent" | "isBroken" | "sendText" | "destroy" | "onceClosed">;
 
 /**
- * Finds out whether a client that has ended its direction still waits for the response. A client that is gone looks the same until something is sent:
- * only then does its system reset the connection, and the next write fails. So this sends interim responses, which every client must accept (RFC 9110
- * §15.2). Once the response has begun, nothing can be inserted: then a client that receives nothing for a while counts as gone. HTTP/1.0 has no interim
- * responses; there only the response itself can tell.
+ * Finds out whether a client that has ended its direction is still there, and closes the connection if not. A client that is gone looks the same until it
+ * gets something: only then does its system reset the connection. So before the response, this sends interim responses, which every client must accept
+ * (RFC 9110 §15.2). Later the bytes of the response have that effect. If none follows the client's end, a zero is sent between two chunks. Where nothing
+ * can be inserted (HTTP/1.0, other framings), TCP keep-alive finds out, once the client's system has forgotten the connection: mostly after a minute.
  */
-export function probeHalfOpen(connection: NetConnection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
+export function probeHalfOpen(connection: HalfOpenConnection, current: () => HalfOpenExchange | undefined, clock: Clock): void {
+  const before = connection.bytesSent;
   let probes = 0;
   let intervalMs = PROBE_MS;
-  let respondingProbes = 0;
-  let sent = connection.bytesSent;
   const probe = () => {
+    if (!connection.writable) return;
+    if (connection.isBroken()) return connection.destroy();
     // Called each time: with pipelined requests, the next exchange may have begun.
     const exchange = current();
-    if (!connection.alive || exchange === undefined) return;
-    if (exchange.responding) {
-      if (respondingProbes++ === 2) return;
-      if (connection.bytesSent === sent && connection.backlog === 0) return connection.destroy();
-      // Bytes were sent after the client's end: if it is gone, the connection breaks by itself.
-      sent = connection.bytesSent;
-    } else if (exchange.head.minorVersion === 1) connection.sendText(INTERIM);
+    if (exchange?.responding === false && exchange.head.minorVersion === 1) connection.sendText(INTERIM);
+    else if (exchange?.isBetweenChunks === true && connection.bytesSent === before) connection.sendText(LEADING_ZERO);
     if (++probes > QUICK_PROBES) intervalMs = Math.min(intervalMs * 2, MAX_PROBE_MS);
-    clock.after(exchange.responding ? PROBE_MS : intervalMs, probe);
+    cancel = clock.after(intervalMs, probe);
   };
-  clock.after(PROBE_MS, probe);
+  let cancel = clock.after(PROBE_MS, probe);
+  connection.onceClosed(() => cancel());
+}
+
+const BROKEN_CHECK_MS = 1_000;
+
+/**
+ * Calls `act` once the other end is gone, for a connection that is not read or whose other end has ended its direction: there no event reports it. Returns
+ * the end of the check.
+ */
+export function watchBroken(connection: NetConnection, clock: Clock, act: () => void): () => void {
+  const check = () => {
+    if (!connection.writable) return;
+    if (connection.isBroken()) return act();
+    cancel = clock.after(BROKEN_CHECK_MS, check);
+  };
+  let cancel = clock.after(BROKEN_CHECK_MS, check);
+  return () => cancel();
 }

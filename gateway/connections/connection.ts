@@ -70,7 +70,7 @@ export class NetConnection {
     return this.#paused;
   }
 
-  /** Bytes that were sent or queued. */
+  /** Bytes that were sent or queued. Moved ones do not count: see `moveTo`. */
   get bytesSent(): number {
     return this.#sent;
   }
@@ -148,10 +148,8 @@ export class NetConnection {
    * False: they cannot be moved now or are too few, and come as usual.
    */
   moveTo(to: NetConnection, bytes: number): boolean {
-    if (bytes < MIN_MOVED_BYTES) return false;
-    if (this.#layer !== to.#layer || !this.#alive || !to.writable || !this.#layer.move(this.#id, to.#id, bytes)) return false;
-    to.#sent += bytes;
-    return true;
+    if (bytes < MIN_MOVED_BYTES || this.#layer !== to.#layer || !this.#alive || !to.writable) return false;
+    return this.#layer.move(this.#id, to.#id, bytes);
   }
 
   /** Sends what is queued, and nothing more. */

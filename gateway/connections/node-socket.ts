@@ -151,14 +151,7 @@ export class NodeSocket {
   }
 
   isBroken(): boolean {
-    const descriptor = descriptorOf(this.#stream);
-    if (descriptor === undefined) return false;
-    try {
-      writeSync(descriptor, NO_BYTES);
-      return false;
-    } catch (error) {
-      return (error as NodeJS.ErrnoException).code !== "EAGAIN";
-    }
+    return isBrokenStream(this.#under ?? this.#stream);
   }
 
   end(): void {
@@ -221,6 +214,18 @@ export class NodeSocket {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+
+/** The other end is gone, as far as the kernel knows: a write is refused. Streams in memory have no kernel's connection, and never are. */
+export function isBrokenStream(stream: Duplex): boolean {
+  const descriptor = descriptorOf(stream);
+  if (descriptor === undefined) return false;
+  try {
+    writeSync(descriptor, NO_BYTES);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "EAGAIN";
+  }
+}
 
 /** Copies up to this size share memory of Node's pool. */
 const POOLED_BYTES = 1_024;

@@ -111,6 +111,11 @@ export class ContainerConnection implements ConnectionUser {
     return this.#unframed;
   }
 
+  /** The client gets the chunks as they come, and the next byte is the size of one. */
+  get isBetweenChunks(): boolean {
+    return this.#awaiting === "chunked" && !this.#dechunks && this.#reader.isBetweenChunks;
+  }
+
   /** Begins an exchange. The request tells whether the response has a body, and which framing the client reads. */
   use(user: ContainerUser, { method, minorVersion }: Pick<RequestHead, "method" | "minorVersion">): void {
     this.#user = user;

@@ -60,6 +60,11 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
     return EXCHANGE.hasRow(this.#state, EVENT.responseBytesCame);
   }
 
+  /** The response has begun, and the next byte of it is the size of a chunk. */
+  get isBetweenChunks(): boolean {
+    return this.responding && this.#side.container?.isBetweenChunks === true;
+  }
+
   /** The response has begun, and its framing does not show its end. */
   get isUnframed(): boolean {
     return this.#side.container?.unframed === true && this.#may(EVENT.containerLostUnframed);

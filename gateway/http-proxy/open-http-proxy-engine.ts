@@ -3,11 +3,13 @@ import { createServer as createSecureServer, type Server as SecureServer } from 
 import { Server as NetServer, type Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { limitConnections, plainAddress } from "../../lib/connection-limits.ts";
+import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { AccessRecord } from "../access-record.ts";
-import { Draining, lingeringClose } from "../connections/closing.ts";
+import { Draining, lingeringClose, probeHalfOpen } from "../connections/closing.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import { dialCounts } from "../connections/dial.ts";
+import { breakOff, isBrokenStream } from "../connections/node-socket.ts";
 import { tlsServerOptions, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import type { Decision, Head } from "../decision.ts";
 import { apiErrorResponse, internalFault, sendResponse } from "../direct-responses.ts";
@@ -52,9 +54,14 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
     shouldUpgradeCallback: isWebSocket,
   };
   const server = tls === undefined ? createServer(options) : createSecureServer({ ...options, ...tlsServerOptions(tls, limits.headersTimeoutMs) });
-  if (tls !== undefined) keepKeys(server as SecureServer, tls);
+  if (tls !== undefined) {
+    keepKeys(server as SecureServer, tls);
+    (server as SecureServer).on("secureConnection", (socket) => void (socket.allowHalfOpen = true));
+  }
   limitConnections(server, bounds);
   server.maxHeadersCount = 0;
+  // A client that ends its direction may await its response. Node's types do not have the property.
+  Object.assign(server, { httpAllowHalfOpen: true });
   // With TLS, from the first byte of the handshake on.
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
@@ -119,12 +126,15 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
     const onLeave = () => over.abort(CLIENT_LEFT);
     socket.once("close", onLeave);
     if (socket.destroyed) onLeave();
+    // Before Node's own listener, which closes the connection of an incomplete request.
+    const onEnd = () => (request.complete ? probe(response, clock) : breakOffUnframed(response));
+    if (takeEarly === undefined) socket.prependOnceListener("end", onEnd);
     const closeAfter = () => void (response.shouldKeepAlive = false);
     if (draining.begun) closeAfter();
     else draining.add(closeAfter);
     const { bytesRead, bytesWritten } = socket;
     response.once("close", () => {
-      socket.off("close", onLeave);
+      socket.off("close", onLeave).off("end", onEnd);
       draining.delete(closeAfter);
       // Node has read the head before this count begins, and bytes of the next request that it reads early count for this one.
       record.countBytes(socket.bytesRead - bytesRead, "client");
@@ -192,6 +202,38 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
     );
     request.resume();
   }
+}
+
+/** Finds out whether a client that has ended its direction still awaits this response. */
+function probe(response: ServerResponse, clock: Clock): void {
+  const { socket } = response.req;
+  // The responses to pipelined requests get the connection one after the other.
+  const current = () =>
+    response.socket === socket
+      ? {
+          responding: response.headersSent,
+          isBetweenChunks: response.headersSent && response.chunkedEncoding && !response.writableEnded,
+          head: { minorVersion: response.req.httpVersionMinor },
+        }
+      : undefined;
+  const connection = {
+    get writable() {
+      return socket.writable && !response.writableFinished;
+    },
+    get bytesSent() {
+      return socket.bytesWritten;
+    },
+    isBroken: () => isBrokenStream(socket),
+    sendText: (text: string) => socket.write(text, "latin1"),
+    destroy: () => void socket.destroy(),
+    onceClosed: (act: () => void) => void response.once("close", act),
+  };
+  probeHalfOpen(connection, current, clock);
+}
+
+/** A client that ends within its request wants no response; of one without a framing it must not take a part for the whole. */
+function breakOffUnframed(response: ServerResponse): void {
+  if (response.headersSent && response.req.httpVersion === "1.0") breakOff(response.req.socket);
 }
 
 /** Node gives an upgrade request no response. The connection ends after this one. */

@@ -117,6 +117,11 @@ export class ChunkedReader implements BodyListener {
     }
   }
 
+  /** All that was read ends with the end of a chunk. False too where the parser reads the body. */
+  get isBetweenChunks(): boolean {
+    return this.#own === 0 && this.#plain.isBetweenChunks;
+  }
+
   close(): void {
     if (this.#own !== 0) this.#parsers.give(this.#own);
     this.#own = 0;

@@ -41,6 +41,8 @@ export type MessageReader<Head> = {
    * of the body. Throws MessageRefused.
    */
   readChunked(memory: Buffer, at: number, end: number, onData?: (start: number, end: number) => void): number;
+  /** Within a chunked body: the next byte is the size of a chunk. It may be false there too. */
+  readonly isBetweenChunks: boolean;
   /** Releases what is kept of an incomplete message. May be repeated. */
   close(): void;
 };
@@ -161,6 +163,10 @@ class Reader<Head extends Pick<HeaderBlock, "expire">> implements MessageReader<
   readChunked(memory: Buffer, at: number, end: number, onData?: (start: number, end: number) => void): number {
     this.#bodies ??= this.#rules.createChunked();
     return this.#bodies.read(memory, at, end, onData);
+  }
+
+  get isBetweenChunks(): boolean {
+    return this.#bodies?.isBetweenChunks === true;
   }
 
   close(): void {

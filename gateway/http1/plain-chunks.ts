@@ -46,6 +46,11 @@ export class PlainChunks {
     }
   }
 
+  /** What was read ends with the end of a chunk, or nothing was read. */
+  get isBetweenChunks(): boolean {
+    return this.#left === 0 && !this.over;
+  }
+
   reset(): void {
     this.over = false;
     this.begun = false;

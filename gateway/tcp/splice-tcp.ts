@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import { lingeringClose } from "../connections/closing.ts";
+import { lingeringClose, watchBroken } from "../connections/closing.ts";
 import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
 import type { ByteCounter } from "../access-record.ts";
 import type { ExchangeSide, Lease } from "../decision.ts";
@@ -89,7 +89,12 @@ export class TcpSplice {
         if (!to.send(memory, at, end)) from.pause();
       },
       onDrain: () => to.resume(),
-      onEnd: () => to.end(),
+      onEnd: () => {
+        to.end();
+        // The other direction may stay open for hours.
+        const cancel = watchBroken(from, clock, () => this.destroy());
+        from.onceClosed(cancel);
+      },
       onClose: (error) => {
         if (error !== undefined) to.reset();
         else if (this.#isEnding) this.#closeSoon(to);

@@ -5,7 +5,7 @@ import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { AccessRecord, type ExchangeObserver } from "../access-record.ts";
-import type { NetConnection } from "../connections/connection.ts";
+import { watchBroken } from "../connections/closing.ts";
 import { type DialCounts, dialLease, type DialResult } from "../connections/dial.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { ContainerLease, Leases } from "../containers/lease.ts";
@@ -35,8 +35,6 @@ export type TcpConnection = {
 
 /** A connect that was refused may be repeated until the time for the hold is up. */
 const RETRY = { firstMs: 200, longestMs: 5_000 };
-/** A client that waits is not read, so only this shows that it has reset its connection. */
-const BROKEN_CHECK_MS = 1_000;
 
 /**
  * Holds a connection until its container is awake, and forwards it then. While it waits, nothing of the client is read: its bytes stay in the kernel's
@@ -74,7 +72,8 @@ export function openTcpConnection(
     splice?.retire();
   };
   const forward = async () => {
-    const cancelCheck = watchForReset(client, clock);
+    // A client that waits is not read.
+    const cancelCheck = watchBroken(client, clock, () => client.reset());
     const { socket: connected, target, connectMs } = await connect(deps, lease, { until, signal: left.signal }).finally(cancelCheck);
     const container = deps.connections.adopt(connected, { readToEnd: true });
     record.answered(101);
@@ -139,15 +138,4 @@ function isReplaced(view: ContainerView | undefined): boolean {
   if (view === undefined) return true;
   const { availability } = view;
   return availability.kind === "awake" || (availability.kind === "coming" && availability.step === "start");
-}
-
-/** Resets the connection after its client did; returns the end of the check. */
-function watchForReset(client: NetConnection, clock: Clock): () => void {
-  let cancel = () => {};
-  const check = () => {
-    if (client.isBroken()) return client.reset();
-    cancel = clock.after(BROKEN_CHECK_MS, check);
-  };
-  cancel = clock.after(BROKEN_CHECK_MS, check);
-  return () => cancel();
 }

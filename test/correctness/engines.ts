@@ -7,9 +7,7 @@ export type ProbedEngine = { forwarder: EngineName; cannot: Readonly<Record<stri
 export const ENGINES: readonly ProbedEngine[] = [
   {
     forwarder: "splice",
-    cannot: {
-      "half-close-slow": "a client that has half-closed and gets nothing for 50 ms counts as gone",
-    },
+    cannot: {},
   },
   {
     forwarder: "http-proxy",
@@ -22,9 +20,6 @@ export const ENGINES: readonly ProbedEngine[] = [
       "expect-end-to-end": "the 100 is the gateway's own, and comes when the container is connected",
       "expect-refused": "the 100 is sent before the container sees the head",
       "request-trailers": "Node's server and client frame bodies anew",
-      "half-close": "Node's server takes the end of the client's sending for its leaving",
-      "half-close-pipelined": "Node's server takes the end of the client's sending for its leaving",
-      "half-close-slow": "Node's server takes the end of the client's sending for its leaving",
       "chunks-untouched": "Node frames the body anew",
       "early-hints": "the library does not pass them on",
       interim: "the library does not pass them on",

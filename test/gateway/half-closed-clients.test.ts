@@ -4,7 +4,7 @@ import t from "tap";
 import { ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
 
-/** Clients that end their direction and read on. The engine of http-proxy differs: Node's server ends with them. */
+/** Clients that end their direction within a request or a WebSocket. The engine of http-proxy differs: Node's server ends with them. */
 
 t.test("a client that ends within a pipelined request is gone after the response before it", async (t) => {
   const stand = await openStand(t);

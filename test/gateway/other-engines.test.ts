@@ -10,6 +10,7 @@ const FILES = [
   "derived-token",
   "containers/suspect-address",
   "error-table",
+  "half-open-responses",
   "forwarded-headers",
   "containers/hold",
   "http-transparency",

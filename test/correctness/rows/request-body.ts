@@ -195,20 +195,42 @@ export const REQUEST_BODY: readonly CorrectnessRow[] = [
       return judge(`answers: ${statuses.map(({ status }) => status).join(", ") || "none"}`, { both: statuses.length === 2 });
     },
   },
+  halfClose("half-close-slow", "with a length that pauses for a third of a second within its body", {
+    response: "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfi",
+    rest: "ne",
+  }),
+  halfClose("half-close-chunks", "in chunks that pauses", {
+    response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nfi\r\n",
+    rest: "2\r\nne\r\n0\r\n\r\n",
+  }),
+  halfClose("half-close-until-close", "that ends with its connection and pauses", {
+    response: "HTTP/1.1 200 OK\r\n\r\nfi",
+    rest: "ne",
+  }),
+  halfClose("half-close-1.0", "in chunks that pauses, as a client of HTTP/1.0", {
+    response: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nfi\r\n",
+    rest: "2\r\nne\r\n0\r\n\r\n",
+    version: "1.0",
+  }),
   {
-    id: "half-close-slow",
-    asks: "A client that ends its sending side also gets an answer that pauses for a third of a second within its body",
+    id: "half-close-long",
+    asks: "A client that ends its sending side also gets a long answer whose parts come with pauses",
     section: "RFC 9112 §9.6",
     probe: async (proxy) => {
+      const part = Buffer.alloc(100_000, "x");
+      const total = 20 * part.length;
       proxy.container.onRequest((link) => {
-        link.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfi");
-        setTimeout(() => link.send("ne"), 333);
+        link.send(`HTTP/1.1 200 OK\r\nContent-Length: ${total}\r\n\r\n`);
+        const send = (left: number) => {
+          link.send(part);
+          if (left > 1) setTimeout(send, 15, left - 1);
+        };
+        send(20);
       });
       const client = await dial(proxy);
       client.socket.end(headFor(proxy, "/"));
-      await answered(client);
-      const { last } = answersOf(client);
-      return judge(`${last.start}: ${last.body}`, { "the whole answer": last.whole && last.body === "fine" });
+      await within(3_000, () => client.state() !== "open" || client.count() > total);
+      return judge(`${client.count()} bytes, then ${client.state()}`, { "the whole answer": client.count() > total });
     },
   },
   {
@@ -368,4 +390,28 @@ async function trickle(wire: Wire, text: string): Promise<void> {
 
 function megabytes(bytes: number): string {
   return `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}
+
+/** An answer that the container sends in two parts, to a client that has ended its sending side. */
+function halfClose(
+  id: string,
+  asks: string,
+  { response, rest, version = "1.1" }: { response: string; rest: string; version?: string },
+): CorrectnessRow {
+  return {
+    id,
+    asks: `A client that ends its sending side also gets an answer ${asks}`,
+    section: "RFC 9112 §9.6",
+    probe: async (proxy) => {
+      proxy.container.onRequest((link) => {
+        link.send(response);
+        setTimeout(() => link.socket.end(rest), 333);
+      });
+      const client = await dial(proxy);
+      client.socket.end(headFor(proxy, "/", { version }));
+      await answered(client);
+      const { last } = answersOf(client);
+      return judge(`${last.start}: ${last.body}, ${client.state()}`, { "the whole answer": last.whole && last.body === "fine" });
+    },
+  };
 }

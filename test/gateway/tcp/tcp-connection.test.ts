@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
+import { connect } from "node:net";
 import t from "tap";
 import type { AccessRecord } from "../../../gateway/access-record.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { freePort } from "../../fixtures/server.ts";
-import { ID, PATH } from "../stand.ts";
+import { SOCKET_KINDS } from "../../fixtures/connections.ts";
+import { ID, openRawContainer, PATH } from "../stand.ts";
 import { openTcpContainer, openTcpStand } from "./tcp-stand.ts";
 
 t.test("bytes pass in both directions, and each direction ends by itself", async (t) => {
@@ -233,3 +235,20 @@ t.test("its HTTP route says that it does not speak HTTP", async (t) => {
   t.match(await answer.text(), new RegExp(`port ${stand.tcpPort}`));
   t.strictSame(stand.wakes, []);
 });
+
+for (const sockets of SOCKET_KINDS) {
+  t.test(`a client that has ended its direction, and then leaves, ends a silent connection, on sockets of ${sockets}`, async (t) => {
+    const stand = await openTcpStand(t, ID, { sockets });
+    // It does not read, so it does not end either.
+    const address = await openRawContainer(t, () => undefined);
+    stand.set(ID, { kind: "awake", address });
+    const client = connect({ port: stand.tcpPort, host: "127.0.0.1", allowHalfOpen: true });
+    client.on("error", () => undefined);
+    await eventually("the connection", () => stand.openAt(ID).count === 1);
+    client.end("all");
+    await eventually("its bytes, and its own end", () => stand.openAt(ID).open[0]?.bytesIn === 3 && client.writableFinished);
+    client.resetAndDestroy();
+    await eventually("both sides to be over", () => stand.openAt(ID).count === 0);
+    t.equal(stand.uses.get(ID)?.streams, 0);
+  });
+}

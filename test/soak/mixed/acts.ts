@@ -135,10 +135,11 @@ export const SOAK_ACTS: readonly SoakAct[] = [
   {
     name: "a client that has ended its direction",
     weight: 4,
-    // Without an answer for 50 ms it counts as gone.
-    may: ["right", "broken"],
-    play: (target, { steady }, random, id) =>
-      pipelineChecked(target, [{ ...someRequest(pick(steady, random), planned(id, random, { framing: "length" }), random), chunked: false }], true),
+    may: ["right"],
+    play: (target, { steady }, random, id) => {
+      const plan = planned(id, random, { framing: "length", act: pick(["answers", "drips", "pauses"] as const, random) });
+      return pipelineChecked(target, [{ ...someRequest(pick(steady, random), plan, random), chunked: false }], true);
+    },
   },
   {
     name: "a client that leaves",

@@ -12,6 +12,7 @@ import { bodyOf, planIn, type ContainerPlan } from "./plan.ts";
 /** Close to the time for which the gateway of the soak keeps connections: then both use one at the same moment, now and then. */
 const HASTY_IDLE_MS = 400;
 const DRIP_MS = 5;
+const PAUSE_MS = 250;
 /** Mostly, the gateway has taken the response by then. */
 const RESET_AFTER_MS = 2;
 
@@ -68,6 +69,7 @@ function act(plan: ContainerPlan, sum: number, { method, socket }: IncomingMessa
   if (plan.act === "drips") return drip(response, body, 0);
   if (plan.act === "resets after") return void response.end(body, () => setTimeout(() => socket.resetAndDestroy(), RESET_AFTER_MS));
   const half = body.subarray(0, body.length / 2);
+  if (plan.act === "pauses") return void response.write(half, () => setTimeout(() => response.end(body.subarray(half.length)), PAUSE_MS));
   response.write(half, () => (plan.act === "resets within" ? socket.resetAndDestroy() : socket.destroy()));
 }
 

@@ -11,7 +11,17 @@ export type ContainerPlan = {
   framing: "length" | "chunked" | "close";
   /** How many interim responses come first. */
   interim: number;
-  act: "answers" | "answers early" | "answers early and closes" | "resets" | "resets within" | "resets after" | "ends within" | "is silent" | "drips";
+  act:
+    | "answers"
+    | "answers early"
+    | "answers early and closes"
+    | "resets"
+    | "resets within"
+    | "resets after"
+    | "ends within"
+    | "is silent"
+    | "drips"
+    | "pauses";
 };
 
 const PATTERN_BYTES = 4_194_304;

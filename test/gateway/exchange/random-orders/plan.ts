@@ -19,6 +19,8 @@ export type PlannedAnswer = {
   ending: "whole" | "leaves" | "surplus" | "ends within" | "resets within" | "resets" | "malformed" | "silent";
   /** It reads nothing for a while after the head. */
   rests: boolean;
+  /** It sends nothing for a while within the response. */
+  pauses: boolean;
   seed: number;
 };
 
@@ -52,6 +54,8 @@ export type PlannedClient = {
   rests: boolean;
   /** Its container is started while it waits. */
   waits: boolean;
+  /** It ends its direction behind its requests, and awaits the answers. */
+  endsEarly: boolean;
 };
 
 export type DrawNumber = (below: number) => number;
@@ -99,6 +103,8 @@ export function planClient(seed: number, nth: number): PlannedClient {
     leave,
     rests: random(8) === 0,
     waits: random(8) === 0,
+    // A WebSocket has no half-open state.
+    endsEarly: leave === undefined && !isSilent && requests.at(-1)?.frames === undefined && random(4) === 0,
   };
 }
 
@@ -159,8 +165,13 @@ function planAnswer(random: DrawNumber, isOrderly: boolean): PlannedAnswer {
           "silent",
         ] as const),
     rests: random(8) === 0,
-    seed: random(1_000_000_000),
+    ...seedOf(random),
   };
+}
+
+function seedOf(random: DrawNumber): Pick<PlannedAnswer, "seed" | "pauses"> {
+  const seed = random(1_000_000_000);
+  return { seed, pauses: seed % 4 === 0 };
 }
 
 /** Everything that a client sends for one request, the frames of a WebSocket too. */

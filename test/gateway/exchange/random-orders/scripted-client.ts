@@ -65,7 +65,7 @@ class ScriptedClient {
   }
 
   async play(path: string): Promise<ClientResult> {
-    const { requests, pipelines, tail, leave } = this.#plan;
+    const { requests, pipelines, tail, leave, endsEarly } = this.#plan;
     const random = numbers(this.#plan.seed);
     const all = requests.map((request) => requestBytes(request, path));
     if (tail !== "") all.push(Buffer.from(tail, "latin1"));
@@ -77,6 +77,7 @@ class ScriptedClient {
       if (this.#isOver) break;
     }
     if (leave?.after === "sent" && leave.bytes >= this.#sent) this.#leave();
+    if (endsEarly && !this.#isOver) this.#socket.end();
     const count = requests.length + (tail === "" ? 0 : 1);
     await this.#until(() => this.#finals >= count || this.#isOver || this.#hasFrames());
     // The gateway ends its side then, if it has not before.

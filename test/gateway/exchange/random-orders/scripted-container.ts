@@ -2,6 +2,7 @@ import { createServer, type Socket } from "node:net";
 import type { Test } from "tap";
 import { numbers } from "../../../fuzz/numbers.ts";
 import { bodyOf } from "../../../soak/mixed/plan.ts";
+import { pause } from "../../../fixtures/clock.ts";
 import { listen, type ListenAddress } from "../../../fixtures/server.ts";
 import { MessageStream, type StreamedMessage } from "./message-stream.ts";
 import { answerBytes, clientFrames, type PlannedRequest, someCuts } from "./plan.ts";
@@ -30,6 +31,8 @@ export async function turns(count: number): Promise<void> {
 
 /** How long a side that rests reads nothing. */
 export const REST_MS = 15;
+/** Longer than the gateway waits before it probes a client that has ended its direction. */
+const PAUSE_MS = 200;
 
 class ScriptedConnection {
   readonly #socket: Socket;
@@ -125,6 +128,7 @@ class ScriptedConnection {
       if (!socket.writable) return;
       if (end > from) socket.write(bytes.subarray(from, end));
       await turns(random(3));
+      if (answer.pauses && at === 1) await pause(PAUSE_MS);
     }
     if (answer.ending === "resets within") return this.#reset();
     if (answer.ending === "ends within" || answer.closes || (isSwitch(request) && random(2) === 0)) socket.end();
