@@ -11,7 +11,7 @@ import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
 import { EdgeStream, NO_DATE } from "./edge-stream.ts";
 import { RequestMalformed, translateRequest } from "./request-head.ts";
 
-const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_REFUSED_STREAM } = constants;
+const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_REFUSED_STREAM } = constants;
 
 type EdgeSessionsDeps = {
   /** A client's connection with one request: the engine reads and writes it as one of HTTP/1.1. */
@@ -114,6 +114,8 @@ class EdgeSession implements Ticking {
   /** Bytes of a response were sent since the last PING. */
   #hasSent = false;
   #destroyAt: number | undefined;
+  /** Streams with a request that no exchange has, and when they are reset, on the ticker's scale: their clients may never take the answer. */
+  readonly #refused = new Map<ServerHttp2Stream, number>();
 
   constructor(socket: Socket, admission: AdmittedConnection, deps: EdgeSessionsDeps, onClose: () => void) {
     this.#deps = deps;
@@ -142,6 +144,7 @@ class EdgeSession implements Ticking {
 
   tick(now: number): void {
     const { draining, limits } = this.#deps;
+    for (const [stream, until] of this.#refused) if (now >= until) stream.close(NGHTTP2_CANCEL);
     if (this.#destroyAt !== undefined && now >= this.#destroyAt && this.#streams === 0) return this.destroy();
     const idleMs = this.#admission.crowded || draining.begun ? SHORT_IDLE_MS : this.#used ? limits.keepAliveTimeoutMs : limits.headersTimeoutMs;
     if (this.#streams === 0 && now - this.#idleSince >= idleMs) this.close();
@@ -165,7 +168,8 @@ class EdgeSession implements Ticking {
     const admission = bounds.admit(this.#address);
     if (admission === undefined) {
       stream.on("error", () => undefined);
-      return stream.close(NGHTTP2_REFUSED_STREAM);
+      stream.close(NGHTTP2_REFUSED_STREAM);
+      return this.#take(this.#resets);
     }
     counts.http2Streams.at().add();
     this.#streams++;
@@ -184,11 +188,23 @@ class EdgeSession implements Ticking {
       );
     } catch (error) {
       if (!(error instanceof RequestMalformed)) throw error;
-      stream.on("error", () => undefined).once("close", () => onClose(false));
-      stream.respond({ ":status": 400, "content-type": "text/plain" }, NO_DATE);
-      stream.end(error.message);
-      stream.resume();
+      this.#refuse(stream, error, onClose);
     }
+  }
+
+  /** Answers, and then ends the stream: the client need not send the rest of its request (RFC 9113 §8.1). */
+  #refuse(stream: ServerHttp2Stream, { message }: RequestMalformed, onClose: (cancelled: boolean) => void): void {
+    this.#refused.set(stream, this.#deps.ticker.now + this.#deps.limits.lingeringCloseMs);
+    stream
+      .on("error", () => undefined)
+      .once("close", () => {
+        this.#refused.delete(stream);
+        onClose(!stream.writableFinished);
+      });
+    stream.respond({ ":status": 400, "content-type": "text/plain" }, NO_DATE);
+    stream.resume();
+    stream.once("finish", () => stream.close(constants.NGHTTP2_NO_ERROR));
+    stream.end(message);
   }
 
   /** Clients of gRPC measure the path with a PING after each DATA frame, so one after bytes of a response is free. */

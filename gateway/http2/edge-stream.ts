@@ -45,6 +45,8 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   #trailers: string[] | undefined;
   #requestTrailers: string[] | undefined;
   #requestOver: boolean;
+  /** The engine has sent everything, and the stream has taken it. */
+  #ended = false;
 
   constructor(stream: ServerHttp2Stream, request: TranslatedRequest, { remoteAddress, responses, onSend, onClose, log }: StreamOptions) {
     this.#stream = stream;
@@ -93,6 +95,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
 
   onEnd(): void {
     const { connection } = this;
+    this.#ended = true;
     if (this.#state === "close" || this.#state === "tunnel") this.#end();
     if (this.#state !== "over") this.#abort();
     // The response is complete. If the request is not, the client need not send the rest (RFC 9113 §8.1).
@@ -106,7 +109,8 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
 
   onClose(): void {
     this.#responses.close();
-    if (this.#state !== "over") this.#abort();
+    // The engine gives up a client that takes nothing: without the reset, the stream would stay.
+    if (this.#state !== "over" || !this.#ended) this.#abort();
     this.#writer.settle();
   }
 

@@ -214,3 +214,44 @@ t.test("bytes that are not HTTP/2 end the connection, and so does silence", asyn
   const silent = await openRawClient(t, stand);
   t.equal(await silent.ended(), 0);
 });
+
+t.test("a malformed request whose client neither ends it nor takes the answer holds neither its stream nor its connection", async (t) => {
+  const limits = { keepAliveTimeoutMs: 200, headersTimeoutMs: 200, lingeringCloseMs: 100 };
+  const stand = await openHttp2Stand(t, { limits });
+  const malformed = Buffer.concat([GET, field("host", "other.example")]);
+  for (const window of [65_535, 0]) {
+    const client = await openRawClient(t, stand, setting(4, window));
+    await client.send(openStream(1, malformed, FLAG.endHeaders));
+    await eventually("the answer", () => client.frames.some(({ type, stream }) => type === TYPE.headers && stream === 1));
+    await eventually("the end of the stream", () => client.frames.some(({ type, stream }) => type === TYPE.reset && stream === 1));
+    t.equal(await client.ended(), 0, `with a window of ${window} bytes`);
+  }
+  const last = await openRawClient(t, stand);
+  await last.send(openStream(1, malformed, FLAG.endHeaders));
+  await stand.gateway.drain(60_000);
+  t.pass("no drain waits for it");
+});
+
+t.test("a client that never takes its answer loses its stream and its connection after the limit of silence", async (t) => {
+  const stand = await openHttp2Stand(t, { limits: { keepAliveTimeoutMs: 200, idleTimeoutMs: 300, lingeringCloseMs: 100 } });
+  const client = await openRawClient(t, stand, setting(4, 0));
+  // Of no route: the answer is berth's own.
+  await client.send(openStream(1, requestFields("/nowhere")));
+  await eventually("the head of the answer", () => client.frames.some(({ type }) => type === TYPE.headers));
+  await eventually("the end of the stream", () => client.frames.some(({ type, stream }) => type === TYPE.reset && stream === 1));
+  t.equal(await client.ended(), 0);
+});
+
+t.test("a client whose streams are refused because it has too many connections is disconnected after some hundred", async (t) => {
+  const metrics = openMetrics();
+  const stand = await openHttp2Stand(t, { metrics, limits: { connectionsPerAddress: 1 } });
+  const client = await openRawClient(t, stand);
+  const resets = () => client.frames.filter(({ type }) => type === TYPE.reset).length;
+  // Slowly, since nghttp2 has a limit of its own for streams that it refuses.
+  for (let sent = 0; sent < 1_000 && !client.socket.destroyed && !client.socket.readableEnded; sent += 20) {
+    await client.send(...Array.from({ length: 20 }, (_, at) => openStream(2 * (sent + at) + 1)));
+    await eventually("the refusals", () => client.socket.destroyed || client.socket.readableEnded || resets() >= sent + 20);
+  }
+  t.equal(await client.ended(), ENHANCE_YOUR_CALM);
+  t.equal(metrics.http2Broken.at("flood").value, 1);
+});
