@@ -45,6 +45,8 @@ export type FixedLimits = {
   upstreamIdleMs: number;
   /** How long a connection may be silent before TCP keep-alive probes it. */
   probeAfterMs: number;
+  /** How long a shared HTTP/2 connection to a container may be silent before a PING probes it, and how long the answer may take. */
+  silentSessionMs: number;
   /** How long the rest of a request is read and discarded after its response, and how long a closing socket may take. */
   lingeringCloseMs: number;
 };
@@ -60,6 +62,7 @@ export const FIXED_LIMITS: FixedLimits = {
   suspectAddressMs: 1_500,
   upstreamIdleMs: 4_000,
   probeAfterMs: 30_000,
+  silentSessionMs: 5_000,
   lingeringCloseMs: 5_000,
 };
 

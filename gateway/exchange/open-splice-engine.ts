@@ -51,7 +51,7 @@ export function openSpliceEngine({
     queues: createQueueBudget({ ofUser: limits.prebufferUserBytes, ofAll: limits.prebufferTotalBytes }),
     watch,
     dials: dialCounts(counts, { clock, log }),
-    h2c: openContainerSessions({ http1, probeAfterMs: limits.probeAfterMs }),
+    h2c: openContainerSessions({ limits, clock }),
     trackUpgraded: (connection, over, record) => {
       const open = counts.webSockets.at(record.labels.route);
       open.add();

@@ -1,7 +1,9 @@
 import { connect, type ClientHttp2Session } from "node:http2";
-import { connect as connectPlainly } from "node:net";
-import type { Http1 } from "../http1/message-reader.ts";
-import { MAX_HEAD_BYTES } from "../limits.ts";
+import { connect as connectPlainly, type Socket } from "node:net";
+import type { Clock } from "../../lib/clock.ts";
+import { MAX_PLACED } from "../connections/socket-layer.ts";
+import { createHttp1, type Http1, type RequestReader } from "../http1/message-reader.ts";
+import { type GatewayLimits, MAX_HEAD_BYTES } from "../limits.ts";
 import { ContainerStream } from "./container-stream.ts";
 import type { InMemoryConnection } from "./in-memory-connection.ts";
 
@@ -26,18 +28,30 @@ const SESSION_OPTIONS = {
   settings: { enablePush: false, initialWindowSize: WINDOW_BYTES, maxHeaderListSize: MAX_HEAD_BYTES },
   maxHeaderListPairs: 512,
   maxReservedRemoteStreams: 0,
+  // nghttp2 refuses a request whose head may become longer.
+  maxSendHeaderBlockLength: 2 * MAX_PLACED,
   // Containers may repeat any header. Node's types do not know the option.
   strictSingleValueFields: false,
 };
 
-export function openContainerSessions({ http1, probeAfterMs }: { http1: Pick<Http1, "requests">; probeAfterMs: number }): ContainerSessions {
+const OWN_REQUESTS = { underscoreHeaders: "pass", maxHeadBytes: MAX_PLACED, maxHeaderLines: Infinity } as const;
+
+type ContainerSessionsDeps = {
+  limits: Pick<GatewayLimits, "probeAfterMs" | "silentSessionMs">;
+  clock: Clock;
+};
+
+export function openContainerSessions(deps: ContainerSessionsDeps): ContainerSessions {
+  // Created for the first such container. berth wrote what it reads: the limits of clients' requests do not hold for it.
+  let http1: Http1 | undefined;
+  const readRequests = () => (http1 ??= createHttp1(OWN_REQUESTS)).requests();
   const byAddress = new WeakMap<H2cAddress, ContainerSession>();
   const open = new Set<ContainerSession>();
   return {
     connect: (address) => {
       let session = byAddress.get(address);
-      if (session === undefined || !session.isBelowLimit) {
-        const opened = new ContainerSession(address, { http1, probeAfterMs, onClose: () => void open.delete(opened) });
+      if (session === undefined || !session.isShareable) {
+        const opened = new ContainerSession(address, { ...deps, readRequests }, () => void open.delete(opened));
         open.add(opened);
         byAddress.set(address, opened);
         session = opened;
@@ -50,43 +64,65 @@ export function openContainerSessions({ http1, probeAfterMs }: { http1: Pick<Htt
   };
 }
 
-type ContainerSessionDeps = { http1: Pick<Http1, "requests">; probeAfterMs: number; onClose: () => void };
+/** Servers of gRPC close a connection that gets PINGs more often while they send nothing. */
+const PING_EVERY_MS = 300_000;
+/** So many checks in a row without a byte, and a request that is given up without a response is a sign of a dead path too. */
+const SILENT_CHECKS = 2;
+
+type ContainerSessionDeps = ContainerSessionsDeps & { readRequests(): RequestReader };
 
 /** One HTTP/2 connection to a container. It closes with the last connection that uses it. */
 class ContainerSession {
   readonly #session: ClientHttp2Session;
-  readonly #http1: Pick<Http1, "requests">;
+  readonly #socket: Socket;
+  readonly #deps: ContainerSessionDeps;
   readonly #streams = new Set<ContainerStream>();
   #connected = false;
+  /** Open streams go on; new ones get another session. */
+  #retired = false;
+  /** Bytes that the container has sent, other than answers to PINGs. */
+  #received = 0;
+  #silentChecks = 0;
+  #pingedAt = Number.NEGATIVE_INFINITY;
+  #awaitsPong = false;
+  #cancelCheck: (() => void) | undefined;
 
-  constructor({ host, port }: H2cAddress, { http1, probeAfterMs, onClose }: ContainerSessionDeps) {
-    this.#http1 = http1;
-    const socket = connectPlainly({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: probeAfterMs });
+  constructor({ host, port }: H2cAddress, deps: ContainerSessionDeps, onClose: () => void) {
+    this.#deps = deps;
+    const socket = connectPlainly({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: deps.limits.probeAfterMs });
     const session = connect("http://container.invalid", { ...SESSION_OPTIONS, createConnection: () => socket });
+    this.#socket = socket;
     this.#session = session;
     session.once("connect", () => {
       session.setLocalWindowSize(MAX_SHARING * 65_536);
       this.#connected = true;
+      this.#checkSoon();
       for (const { connection } of this.#streams) connection.emit("connect");
     });
     session.on("error", (error) => this.#abandon(error));
     // Streams that the container has accepted go on; nothing new is sent there.
     session.once("goaway", () => this.#leaveIdle());
     session.once("close", () => {
+      this.#cancelCheck?.();
       this.#abandon(undefined);
       onClose();
     });
   }
 
-  get isBelowLimit(): boolean {
-    return !this.#session.closed && !this.#session.destroyed && this.#streams.size < MAX_SHARING;
+  /** Another connection may use it. */
+  get isShareable(): boolean {
+    const { closed, destroyed, remoteSettings } = this.#session;
+    if (this.#retired || closed || destroyed) return false;
+    // A stream beyond the container's own limit would wait for the end of another. Its settings come with its first bytes.
+    return this.#streams.size < Math.min(MAX_SHARING, this.#connected ? (remoteSettings.maxConcurrentStreams ?? MAX_SHARING) : MAX_SHARING);
   }
 
   connect(): InMemoryConnection {
     const stream = new ContainerStream(this.#session, {
-      http1: this.#http1,
+      requests: this.#deps.readRequests(),
       onClose: (closed) => {
         this.#streams.delete(closed);
+        if (closed.isUnanswered && this.#silentChecks >= SILENT_CHECKS) this.#retire();
         if (this.#streams.size > 0) return;
         // A close waits for a connect, which may take minutes where no one answers.
         if (this.#connected) this.#session.close();
@@ -101,6 +137,48 @@ class ContainerSession {
 
   destroy(): void {
     this.#session.destroy();
+  }
+
+  #checkSoon(): void {
+    const { clock, limits } = this.#deps;
+    this.#cancelCheck = clock.after(limits.silentSessionMs, () => this.#check());
+  }
+
+  /**
+   * The path to a container may die without a reset, and the kernel notices only after a quarter of an hour. So a silent session is probed by a PING, and
+   * retired if no answer comes: a container that is only busy still answers its open streams there, and accepts another connection.
+   */
+  #check(): void {
+    if (this.#retired || this.#session.destroyed) return;
+    const received = this.#socket.bytesRead;
+    const isSilent = received === this.#received;
+    if (isSilent && this.#awaitsPong) return this.#retire();
+    this.#silentChecks = isSilent ? this.#silentChecks + 1 : 0;
+    this.#received = received;
+    this.#awaitsPong = false;
+    if (isSilent && this.#isAwaiting) this.#ping();
+    this.#checkSoon();
+  }
+
+  #ping(): void {
+    const now = this.#deps.clock.monotonic();
+    if (now - this.#pingedAt < PING_EVERY_MS) return;
+    this.#pingedAt = now;
+    this.#awaitsPong = this.#session.ping(() => {
+      this.#awaitsPong = false;
+      this.#received = this.#socket.bytesRead;
+    });
+  }
+
+  /** A response is expected. */
+  get #isAwaiting(): boolean {
+    for (const { idle } of this.#streams) if (!idle) return true;
+    return false;
+  }
+
+  #retire(): void {
+    this.#retired = true;
+    this.#leaveIdle();
   }
 
   #abandon(error: Error | undefined): void {

@@ -1,7 +1,7 @@
 import { STATUS_CODES } from "node:http";
 import { constants, type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
 import { isFieldValue } from "../../lib/character-classes.ts";
-import type { Http1, RequestHead, RequestReader } from "../http1/message-reader.ts";
+import type { RequestHead, RequestReader } from "../http1/message-reader.ts";
 import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, sendTrailers } from "./chunked-body.ts";
 import { InMemoryConnection, type InMemoryPeer } from "./in-memory-connection.ts";
 
@@ -32,9 +32,9 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   #response: "head" | "none" | "length" | "chunked" = "head";
   #trailers: string[] | undefined;
 
-  constructor(session: ClientHttp2Session, { http1, onClose }: { http1: Pick<Http1, "requests">; onClose: (connection: ContainerStream) => void }) {
+  constructor(session: ClientHttp2Session, { requests, onClose }: { requests: RequestReader; onClose: (connection: ContainerStream) => void }) {
     this.#session = session;
-    this.#requests = http1.requests();
+    this.#requests = requests;
     this.#onClose = onClose;
     this.connection = new InMemoryConnection(this);
   }
@@ -42,6 +42,11 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   /** Between two exchanges. */
   get idle(): boolean {
     return this.#stream === undefined && this.#state === "head";
+  }
+
+  /** A request was sent, and nothing of its response came. */
+  get isUnanswered(): boolean {
+    return this.#stream !== undefined && this.#response === "head";
   }
 
   onBytes(bytes: Buffer, done: () => void): void {

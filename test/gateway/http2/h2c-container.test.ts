@@ -1,17 +1,18 @@
-import { createServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import { createServer, type Http2Server, type ServerHttp2Stream, type ServerOptions } from "node:http2";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
 import { eventually } from "../../fixtures/eventually.ts";
+import { listen } from "../../fixtures/server.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
 import { openHttp2Stand, request } from "./fixture.ts";
 
 type StreamHandler = (stream: ServerHttp2Stream, headers: Record<string, unknown>, body: Buffer) => void;
 
 /** A container that speaks HTTP/2 only. `sessions` counts its connections. */
-async function openH2cContainer(t: Test, onStream: StreamHandler) {
-  const server: Http2Server = createServer({ maxSessionMemory: 100 });
+async function openH2cContainer(t: Test, onStream: StreamHandler, options: ServerOptions = {}) {
+  const server: Http2Server = createServer({ maxSessionMemory: 100, ...options });
   const counts = { sessions: 0, aborted: 0 };
   server.on("session", (session) => {
     counts.sessions++;
@@ -248,4 +249,87 @@ t.test("after a GOAWAY of a container, the next request goes over a new session"
   const session = stand.session();
   for (let round = 0; round < 20; round++) t.equal((await request(session, { ":path": PATH })).status, 200);
   t.equal(counts.sessions, 20);
+});
+
+t.test("a container that takes few streams at once gets more connections instead of requests that wait", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const held: ServerHttp2Stream[] = [];
+  const onStream: StreamHandler = (stream, headers) => {
+    stream.respond();
+    if (headers[":path"] === "/slow") held.push(stream);
+    else stream.end("fast");
+  };
+  const { address, counts } = await openH2cContainer(t, onStream, { settings: { maxConcurrentStreams: 2 } });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  t.equal((await request(session, { ":path": PATH })).body, "fast");
+  const slow: Promise<unknown>[] = [];
+  for (let count = 1; count <= 4; count++) {
+    slow.push(request(session, { ":path": `${PATH}/slow` }));
+    await eventually("the request", () => held.length === count);
+  }
+  t.equal((await request(session, { ":path": PATH })).body, "fast");
+  t.ok(counts.sessions >= 3, `${counts.sessions} connections`);
+  for (const stream of held) stream.end();
+  await Promise.all(slow);
+});
+
+t.test("a session whose path has died without a reset gets no new request, and its open responses go on if it was only slow", async (t) => {
+  const stand = await openHttp2Stand(t, { limits: { silentSessionMs: 100, proxyRequestTimeoutMs: 60_000 } });
+  const { address, counts } = await openH2cContainer(t, (stream, headers) => {
+    stream.respond();
+    if (headers[":path"] === "/slow") stream.write("begun,");
+    else stream.end("fast");
+    if (headers[":path"] === "/slow") slow = stream;
+  });
+  let slow: ServerHttp2Stream | undefined;
+  // Between berth and the container: the first connection falls silent.
+  const pairs: [Socket, Socket][] = [];
+  const path = createTcpServer((socket) => {
+    const onward = connect(address.port, "127.0.0.1");
+    pairs.push([socket, onward]);
+    for (const side of [socket, onward]) side.on("error", () => undefined);
+    socket.pipe(onward).pipe(socket);
+    t.teardown(() => [socket, onward].forEach((side) => side.destroy()));
+  });
+  const { port } = await listen(t, path);
+  stand.set(ID, { kind: "awake", address: { host: "127.0.0.1", port, h2c: true } });
+  const session = stand.session();
+  const response = request(session, { ":path": `${PATH}/slow` });
+  await eventually("the stream", () => slow !== undefined);
+  const [first] = pairs;
+  first?.[0].unpipe();
+  first?.[1].unpipe();
+  const lost = session.request({ ":path": PATH, authorization: "token" }).on("error", () => undefined);
+  await eventually("a new connection", async () => {
+    const probe = session.request({ ":path": PATH, authorization: "token" }).on("error", () => undefined);
+    const isAnswered = await Promise.race([
+      new Promise<boolean>((resolve) => void probe.once("response", () => resolve(true))),
+      new Promise<boolean>((resolve) => void setTimeout(resolve, 50, false)),
+    ]);
+    probe.close();
+    return isAnswered;
+  });
+  t.equal(counts.sessions, 2);
+  if (first !== undefined) first[0].pipe(first[1]).pipe(first[0]);
+  slow?.end("and over");
+  t.equal((await response).body, "begun,and over");
+  lost.close();
+});
+
+t.test("a container of HTTP/2 gets whatever head a client may send", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openH2cContainer(
+    t,
+    (stream, headers) => {
+      stream.respond();
+      stream.end(`${Object.keys(headers).filter((name) => name.startsWith("x-many-")).length} ${String(headers["x-long"] ?? "").length}`);
+    },
+    { maxHeaderListPairs: 1_000, settings: { maxHeaderListSize: 200_000 } },
+  );
+  stand.set(ID, { kind: "awake", address });
+  const many = Array.from({ length: 195 }, (_, at) => `X-Many-${at}: 1`);
+  t.match(await exchange(stand.port, get(PATH, many)), /^HTTP\/1\.1 200 [^]*195 0/);
+  const long = `X-Long: ${"!".repeat(64_900)}`;
+  t.match(await exchange(stand.port, get(PATH, [long])), /^HTTP\/1\.1 200 [^]*0 64900/);
 });
