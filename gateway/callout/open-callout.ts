@@ -2,6 +2,7 @@ import { hash, timingSafeEqual } from "node:crypto";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
 import { type AddressInfo, isIP, type Server } from "node:net";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createConnectionLimits, plainAddress } from "../../lib/connection-limits.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -11,6 +12,7 @@ import { openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { ExchangeLabels, ExchangeObserver } from "../access-record.ts";
 import { type ContainerLease, isContainerLease, type Leases } from "../containers/lease.ts";
 import { createProbeMatcher, type ProbeMatcher, routeKind } from "../containers/route.ts";
+import { acceptWaiting } from "../connections/engine.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { Caller, ContainerAddress, Directory, Identity } from "../contract.ts";
 import type { Decide, Decision, DirectResponse, ForwardTarget, Head, HeaderLine, IncomingRequest } from "../decision.ts";
@@ -85,6 +87,8 @@ export async function openCallout(deps: CalloutDeps, options: CalloutOptions): P
     clock,
     log,
   });
+  let accepted = 0;
+  engine.server.on("connection", () => accepted++);
   guard?.(engine.server);
   // Each worker listens there, and so does the next version during an upgrade.
   engine.server.listen({ host, port, reusePort: true, exclusive: true });
@@ -93,7 +97,7 @@ export async function openCallout(deps: CalloutDeps, options: CalloutOptions): P
       cause,
     });
   });
-  const lines = logs && (await openLogLines({ host, port: logs.port, uses, log }));
+  const lines = logs && (await openLogLines({ host, port: logs.port, uses, clock, log }));
   let ended = false;
   const end = () => {
     if (ended) return;
@@ -104,9 +108,10 @@ export async function openCallout(deps: CalloutDeps, options: CalloutOptions): P
   };
   return {
     port: (engine.server.address() as AddressInfo).port,
-    logPort: lines?.address().port,
+    logPort: lines?.port(),
     drain: async (ms) => {
       changes.close();
+      await acceptWaiting(() => accepted);
       await engine.drain(ms);
       end();
     },
@@ -117,22 +122,58 @@ export async function openCallout(deps: CalloutDeps, options: CalloutOptions): P
   };
 }
 
-/** Faults: ADDRESS_IN_USE. */
-async function openLogLines({ host, port, uses, log }: { host: string; port: number; uses: ContainerUses; log: Log }): Promise<UdpSocket> {
-  const socket = createSocket({ type: host.includes(":") ? "udp6" : "udp4" });
-  socket.on("message", (datagram) => {
-    const id = LEASE_IN_LINE.exec(datagram.toString("latin1"))?.[1];
-    if (id !== undefined) uses.end(id);
-  });
-  const bound = once(socket, "listening");
-  socket.bind({ address: host, port, exclusive: true });
-  await bound.catch((cause: unknown) => {
+/** Between attempts to bind a port that another process has. */
+const BIND_RETRY = { firstMs: 250, longestMs: 5_000 };
+
+type LogLines = { port(): number | undefined; close(): void };
+type LogLinesDeps = { host: string; port: number; uses: ContainerUses; clock: Clock; log: Log };
+
+/**
+ * Reads lines of access logs. During an upgrade, the gateway before this one has the port until it ends. If both had it, the lines of requests that one has
+ * decided would reach the other: so this tries again until the port is free. A request whose line is lost counts for `openMs`. Faults: ADDRESS_IN_USE if
+ * the port cannot be bound for another reason.
+ */
+async function openLogLines({ host, port, uses, clock, log }: LogLinesDeps): Promise<LogLines> {
+  const backoff = createBackoff(BIND_RETRY.firstMs, BIND_RETRY.longestMs);
+  let socket: UdpSocket | undefined;
+  let isClosed = false;
+  let cancelRetry = () => {};
+  const bind = async (): Promise<void> => {
+    const binding = createSocket({ type: host.includes(":") ? "udp6" : "udp4" });
+    binding.on("message", (datagram) => {
+      const id = LEASE_IN_LINE.exec(datagram.toString("latin1"))?.[1];
+      if (id !== undefined) uses.end(id);
+    });
+    const bound = once(binding, "listening");
+    binding.bind({ address: host, port, exclusive: true });
+    try {
+      await bound;
+    } catch (cause) {
+      binding.close();
+      if (!(cause instanceof Error && "code" in cause && cause.code === "EADDRINUSE")) throw cause;
+      const retryInMs = backoff.next();
+      log.warn({ host, port, retryInMs }, "access logs of proxies not readable yet: another process has the UDP port");
+      if (!isClosed) cancelRetry = clock.after(retryInMs, () => void bind().catch(onError));
+      return;
+    }
+    if (isClosed) return void binding.close();
+    binding.on("error", onError);
+    socket = binding;
+  };
+  const onError = (error: unknown) => log.error({ err: error }, "access logs of proxies not readable");
+  await bind().catch((cause: unknown) => {
     throw new Fault("ADDRESS_IN_USE", `Cannot listen on ${host} UDP port ${port} for access logs of proxies: BERTH_CALLOUT_LOG_PORT names another.`, {
       cause,
     });
   });
-  socket.on("error", (error) => log.error({ err: error }, "access logs of proxies not readable"));
-  return socket;
+  return {
+    port: () => socket?.address().port,
+    close: () => {
+      isClosed = true;
+      cancelRetry();
+      socket?.close();
+    },
+  };
 }
 
 function secretCheck(secret: string | undefined): (shown: string | undefined) => boolean {
@@ -195,6 +236,8 @@ async function decideOriginal(context: CalloutContext, isProbe: ProbeMatcher, in
   if (decision.kind !== "forward" || !isContainerLease(decision.lease)) return refuse(AT_EDGE, labels);
   const { lease, forward } = decision;
   try {
+    // Only the edge ends a WebSocket when its caller's session ends.
+    if (head.upgrade) return refuse(AT_EDGE, labels);
     const address = directAddress(await targetOf(lease));
     if (address === undefined) return refuse(AT_EDGE, labels);
     const view = lease.currentView();

@@ -134,3 +134,17 @@ export function watchHandshakes(server: Server, tls: TlsKeys | undefined, onLess
 function nameOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`;
 }
+
+/** A flood of connections has no end. */
+const MAX_TURNS = 10_000;
+
+/**
+ * Accepts what has come, one connection of each listener in a turn: the kernel resets those that wait at a listener of its own when that closes.
+ * `accepted`: how many have come so far.
+ */
+export async function acceptWaiting(accepted: () => number): Promise<void> {
+  for (let turns = 0, before = -1; before !== accepted() && turns < MAX_TURNS; turns++) {
+    before = accepted();
+    await new Promise((resolve) => void setImmediate(resolve));
+  }
+}

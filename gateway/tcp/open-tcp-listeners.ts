@@ -3,6 +3,7 @@ import { createBackoff } from "../../lib/backoff.ts";
 import type { ConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Fault } from "../../lib/fault.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import { acceptWaiting } from "../connections/engine.ts";
 import type { TcpListenerSource } from "../feed/container-cache.ts";
 import { openTcpConnection, type TcpConnection, type TcpConnectionDeps } from "./tcp-connection.ts";
 
@@ -28,8 +29,6 @@ export type TcpListenersDeps = TcpConnectionDeps & {
 /** Between attempts to listen on a port that another program has. */
 const LISTEN_RETRY = { firstMs: 500, longestMs: 30_000 };
 const LOG_EVERY_MS = 10_000;
-/** For accepting what waits, before a listener closes. A flood of connections has no end. */
-const MAX_TURNS = 10_000;
 
 /**
  * One listener for each container that has a TCP port, opened and closed as the source changes. Each gateway process of a machine binds the same ports
@@ -58,13 +57,6 @@ export function openTcpListeners(deps: TcpListenersDeps): TcpListeners {
     else listeners.set(id, new TcpListener(deps, { id, port, track }));
   });
 
-  /** Accepts what has come, one connection of each listener in a turn: the kernel resets those that wait at a listener when it closes. */
-  const acceptWaiting = async () => {
-    for (let turns = 0, before = -1; before !== accepted && turns < MAX_TURNS; turns++) {
-      before = accepted;
-      await new Promise((resolve) => void setImmediate(resolve));
-    }
-  };
   const stopAccepting = () => {
     unwatch();
     for (const listener of listeners.values()) listener.close();
@@ -77,7 +69,7 @@ export function openTcpListeners(deps: TcpListenersDeps): TcpListeners {
   };
   return {
     drain: async (ms) => {
-      await acceptWaiting();
+      await acceptWaiting(() => accepted);
       stopAccepting();
       for (const connection of connections) connection.retire();
       if (connections.size > 0) {

@@ -1,9 +1,10 @@
 import { createSocket } from "node:dgram";
+import { once } from "node:events";
 import { request } from "node:http";
 import t, { type Test } from "tap";
 import type { CalloutOptions } from "../../../gateway/callout/open-callout.ts";
 import { Fault } from "../../../lib/fault.ts";
-import { createStillClock } from "../../fixtures/clock.ts";
+import { createStillClock, pause } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { ID, openStand, PATH, WS_PATH } from "../stand.ts";
 
@@ -274,4 +275,34 @@ t.test("changes of a container and sign-outs are pushed", async (t) => {
   stand.signOut(ADA);
   t.match(await waiting, { all: true });
   t.match(await read({ ...second, source: "another" }), { all: true });
+});
+
+t.test("while the gateway before this one has the port of access logs, questions are answered; then lines are read", async (t) => {
+  const before = createSocket("udp4");
+  before.bind(0, "127.0.0.1");
+  await once(before, "listening");
+  const { port } = before.address();
+  const { forwarded, stand } = await open(t, { activeMs: 1, logs: { port, openMs: 3_600_000 } });
+  const lease = String((await forwarded(`${PATH}/`)).headers["x-berth-lease"]);
+  t.equal(stand.uses.get(ID)?.open, 1);
+  before.close();
+  const socket = createSocket("udp4").on("error", () => undefined);
+  t.teardown(() => socket.close());
+  await eventually("the end of the request", async () => {
+    socket.send(`lease=${lease}`, port, "127.0.0.1");
+    await pause(50);
+    return stand.uses.get(ID)?.open === 0;
+  });
+  t.pass("the line was read");
+});
+
+t.test("another port of access logs than one that can be bound is a fault at the start", async (t) => {
+  await t.rejects(open(t, { logs: { port: 1, openMs: 1_000 }, host: "192.0.2.1" }), { code: "ADDRESS_IN_USE" });
+});
+
+t.test("a WebSocket goes through the edge, which alone ends it with its caller's session", async (t) => {
+  const { forwarded, stand } = await open(t);
+  for (const headers of [{ upgrade: "websocket" }, { "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" }])
+    t.match(await forwarded(`${PATH}/`, headers), { status: 421, headers: { "x-berth-upstream": undefined } });
+  t.equal(stand.openAt(ID).count, 0);
 });
