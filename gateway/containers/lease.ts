@@ -100,6 +100,9 @@ function countReplicas(tally: ContainerTally, monotonic: () => number): void {
 /** In place of a request that is settled: its release ends its waits. */
 const SETTLED = { signal: new AbortController().signal };
 
+/** For waits that would begin after the release. */
+const RELEASED = AbortSignal.abort(new Error("The exchange is over"));
+
 class OpenLease implements ContainerLease, ListedLease {
   before: ListedLease | undefined = undefined;
   after: ListedLease | undefined = undefined;
@@ -190,7 +193,10 @@ class OpenLease implements ContainerLease, ListedLease {
     const { view, caller, isProbe } = this.#request;
     const refused = keyOfTarget(target);
     const signal = this.#waitSignal();
+    signal.throwIfAborted();
     const now = await directory.find(view.id, caller, signal);
+    // A wake would start the container for no one.
+    signal.throwIfAborted();
     if (now === undefined) throw new Fault("CONTAINER_NOT_FOUND", "The container was removed");
     // A probe requests no check: control finds the problem by itself.
     if (isProbe) throw asleepFault(view);
@@ -206,7 +212,7 @@ class OpenLease implements ContainerLease, ListedLease {
       if (now.replicas !== undefined && hasAddress(now, refused)) directory.wake(owner ?? view.id, caller, signal).catch(() => undefined);
       return this.#wait(now, refused);
     }
-    const better = betterView(this.#context, now, refused, signal);
+    const better = betterView(this.#context, now, target, signal);
     // The container counts as awake, so a wake makes control check it.
     directory.wake(view.id, caller, signal).catch(() => undefined);
     const first = await better;
@@ -354,7 +360,8 @@ class OpenLease implements ContainerLease, ListedLease {
   }
 
   #leaveReplica(): void {
-    if (this.#replica !== undefined) this.#countReplica(this.#replica, -1);
+    if (this.#replica === undefined) return;
+    this.#countReplica(this.#replica, -1);
     this.#replica = undefined;
   }
 
@@ -378,6 +385,8 @@ class OpenLease implements ContainerLease, ListedLease {
     const { caller, share, traceparent } = this.#request;
     const until = (this.#until ??= this.#context.clock.monotonic() + this.#context.holdMs);
     this.#setStreams(isRunning(view) ? 1 : 0);
+    // It may wait for the stop of that replica.
+    this.#leaveReplica();
     const from = this.#context.clock.monotonic();
     const waiting = this.#context.hold.wait({ view, caller, share, until, signal: this.#waitSignal(), traceparent });
     const { addresses, held, start } = await waiting.catch((error: unknown) => {
@@ -400,6 +409,7 @@ class OpenLease implements ContainerLease, ListedLease {
   }
 
   #waitSignal(): AbortSignal {
+    if (this.#released) return RELEASED;
     this.#over ??= new AbortController();
     return AbortSignal.any([this.#request.request.signal, this.#over.signal]);
   }
@@ -508,17 +518,18 @@ export function hasAddress({ availability }: ContainerView, key: string): boolea
 }
 
 /** There is a better choice than the address that refused: another address, or a wait for the check of this one. */
-export function isElsewhere({ availability }: ContainerView, refused: string): boolean {
+function isElsewhere({ availability }: ContainerView, refused: string): boolean {
   return availability.kind !== "awake" || availability.addresses.some((address) => keyOfTarget(address) !== refused);
 }
 
 /** The next view with a better choice than the address that refused; mostly of its check. Faults: CONTAINER_UNREACHABLE if none comes in time. */
-export function betterView(
+function betterView(
   deps: { directory: Directory; clock: Clock; suspectAddressMs: number },
   { id, name }: ContainerView,
-  refused: string,
+  target: ForwardTarget,
   signal: AbortSignal,
 ): Promise<ContainerView> {
+  const refused = keyOfTarget(target);
   const { directory, clock, suspectAddressMs } = deps;
   return new Promise((resolve, reject) => {
     const settle = (act: () => void) => {
@@ -528,13 +539,19 @@ export function betterView(
       act();
     };
     const onAbort = () => settle(() => reject(signal.reason as Error));
-    const cancel = clock.after(suspectAddressMs, () =>
-      settle(() => reject(new Fault("CONTAINER_UNREACHABLE", `${name} refused the connection at ${refused}`))),
-    );
+    const cancel = clock.after(suspectAddressMs, () => settle(() => reject(refusedFault(name, target))));
     const unwatch = directory.watch(id, (view) => {
       if (view === undefined) settle(() => reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed")));
       else if (isElsewhere(view, refused)) settle(() => resolve(view));
     });
     signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
   });
+}
+
+/** The caller may not know where the container is, so only the cause has its address. */
+function refusedFault(name: string, target: ForwardTarget): Fault {
+  const where = "socketPath" in target ? "its socket" : `port ${target.port}`;
+  const cause = new Error(`${keyOfTarget(target)} refused the connection`);
+  return new Fault("CONTAINER_UNREACHABLE", `${name} refused the connection on ${where}`, { cause });
 }

@@ -63,7 +63,10 @@ const EVENTS = {
   clientDrained: { means: "the client takes more", elsewhere: "the client's connection has no exchange" },
 
   headTimedOut: { means: "the response's head did not come in time", elsewhere: "this clock runs after the request, until the head comes" },
-  bodyTimedOut: { means: "the body made no progress", elsewhere: "this clock runs while the body is sent and no response has begun" },
+  bodyTimedOut: {
+    means: "the body made no progress",
+    elsewhere: "this clock runs while the body is sent, before the response has begun or after it has ended",
+  },
   idleTimedOut: { means: "no byte passed for too long", elsewhere: "this clock runs while bytes of a body or a response are expected" },
   totalTimedOut: { means: "the exchange took too long", elsewhere: "this clock runs until the exchange is over" },
   revoked: { means: "the caller's session or right was revoked", elsewhere: "without a lease nothing is revoked" },
@@ -168,7 +171,14 @@ export const EXCHANGE_TABLE: MachineTable<ExchangeState, ExchangeEvent, Exchange
     [["totalTimedOut", "failed", "revoked", "containerLost"], REQUESTED, "OVER", "closeContainer", "release", "respondFault"],
     [["idleTimedOut", "totalTimedOut", "failed", "revoked"], RESPONDING, "OVER", "closeContainer", "release", "cut"],
     // The client has the whole response.
-    [["idleTimedOut", "totalTimedOut", "failed", "revoked", "containerLost"], "UPLOADING", "OVER", "closeContainer", "release", "finish"],
+    [
+      ["bodyTimedOut", "idleTimedOut", "totalTimedOut", "failed", "revoked", "containerLost"],
+      "UPLOADING",
+      "OVER",
+      "closeContainer",
+      "release",
+      "finish",
+    ],
     ["clientGone", [...DECIDING, ...WAITING], "OVER", "release"],
     ["clientGone", [...REQUESTED, ...RESPONDING, "UPLOADING"], "OVER", "closeContainer", "release"],
 

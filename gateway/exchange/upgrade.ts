@@ -110,11 +110,13 @@ function awaitUpgrade(
   const cancel = clock.after(headTimeoutMs, () => fail(new Fault("RESPONSE_TIMED_OUT", "The container did not respond in time")));
 
   const take = (memory: Buffer, from: number, end: number): void => {
-    const at = reader.readHead(memory, from, end);
-    if (at === -1) return;
+    let at = from;
+    do {
+      at = reader.readHead(memory, at, end);
+      if (at === -1) return;
+      // Interim responses are dropped.
+    } while (reader.head.status < 200 && reader.head.status !== 101);
     const { head } = reader;
-    // An interim response.
-    if (head.status < 200 && head.status !== 101) return take(memory, at, end);
     head.keep();
     reader.expireHead();
     connection.pause();

@@ -107,6 +107,8 @@ async function connectWaiting(
       if (!(error instanceof Fault)) log.error({ err: error }, "WebSocket not connected: internal error");
       waiting.close(code, reason);
     }
+    // The close may take a minute, and others may wait for the place.
+    lease.release();
     lingeringClose(client, clock, limits.lingeringCloseMs);
     client.resume();
     await closing(client);

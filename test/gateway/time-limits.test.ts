@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import t, { type Test } from "tap";
 import { ENGINE_NAMES, type EngineName } from "../../gateway/connections/engine.ts";
 import type { GatewayLimits } from "../../gateway/limits.ts";
+import { eventually } from "../fixtures/eventually.ts";
 import { bodyOf, exchange, get, ID, openContainer, openStand, PATH } from "./stand.ts";
 
 async function openLimited(t: Test, forwarder: EngineName, limits: Partial<GatewayLimits>, listener: RequestListener) {
@@ -136,3 +137,18 @@ for (const forwarder of ENGINE_NAMES) {
     await once(socket, "close");
   });
 }
+
+t.test("a client that sends no body behind its answer does not keep its container in use", async (t) => {
+  const stand = await openLimited(t, "splice", { bodyTimeoutMs: 300, lingeringCloseMs: 300 }, (_request, response) => {
+    response.writeHead(403, { "content-length": "2" });
+    response.end("no");
+  });
+  const head = `POST ${PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nContent-Length: 10\r\n\r\n`;
+  const client = connect({ port: stand.port, host: "127.0.0.1", allowHalfOpen: true }, () => client.write(head));
+  t.teardown(() => client.destroy());
+  let came = "";
+  client.on("data", (bytes: Buffer) => (came += bytes.toString("latin1"))).on("error", () => undefined);
+  await eventually("the answer", () => came.endsWith("no"));
+  await eventually("it is counted out", () => stand.uses.get(ID)?.open === 0);
+  t.match(came, /^HTTP\/1\.1 403 /);
+});

@@ -177,3 +177,33 @@ t.test("the WebSockets of a replica that stops get its reason, and those of the 
   sleep({ stopReason: "idle" });
   t.same(sockets[0]?.stopReasons, ["idle"], "all of a container that stops");
 });
+
+t.test("a request that its replica refuses, and that waits then, is no stream of that replica", async (t) => {
+  const { serve, sleep, open, reported, clock } = openReplicaFixture();
+  serve([replica(1), replica(2)]);
+  const request = open({ preferred: 2 });
+  await turns();
+  t.match(reported("row-2"), { open: 1, streams: 1 });
+  sleep();
+  const waiting = request.lease.replaceTarget(request.target as ForwardTarget);
+  await turns();
+  t.match(reported("row-2"), { open: 0, streams: 0 });
+  serve([replica(2)]);
+  t.match(await waiting, { port: 8002 });
+  t.match(reported("row-2"), { open: 1, streams: 1 });
+  request.lease.release();
+  t.match(reported("row-2"), { open: 0, streams: 0 });
+  await clock.advance(1_000);
+});
+
+t.test("a request that is over neither wakes its container nor waits for it", async (t) => {
+  const { serve, sleep, open, wakes, watchers } = openReplicaFixture();
+  serve([replica(1), replica(2)]);
+  const request = open();
+  await turns();
+  sleep();
+  request.lease.release();
+  await t.rejects(request.lease.replaceTarget(request.target as ForwardTarget), { message: "The exchange is over" });
+  t.same(wakes, []);
+  t.equal(watchers(), 0);
+});

@@ -179,3 +179,14 @@ t.test("several addresses are used equally", async (t) => {
   for (let nth = 0; nth < 12; nth++) await (await fetch(stand.base + PATH, SIGNED_IN)).text();
   t.same([...counts.values()], [4, 4, 4]);
 });
+
+t.test("the answer about a container that refuses names its port, and not where it is", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await refusing(t);
+  stand.set(ID, { kind: "awake", address });
+  const answer = await fetch(stand.base + PATH, SIGNED_IN);
+  t.equal(answer.status, 502);
+  const body = await answer.text();
+  t.ok(body.includes(`port ${address.port}`), body);
+  t.notOk(body.includes(address.host), body);
+});

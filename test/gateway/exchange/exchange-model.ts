@@ -296,7 +296,7 @@ class ModelExchange implements ModelExchangeSide {
     const responding = this.begun === "response" || this.begun === "whole";
     if (this.lease !== undefined) names.push("revoked");
     if (connection !== undefined && (responding || this.open)) names.push("idleTimedOut");
-    if (connection !== undefined && !responding && this.open) names.push("bodyTimedOut");
+    if (connection !== undefined && (!responding || this.begun === "whole") && this.open) names.push("bodyTimedOut");
     if (connection !== undefined && !responding && this.headClock) names.push("headTimedOut");
     // Bytes that are not HTTP.
     if (connection !== undefined) names.push("failed");

@@ -564,3 +564,24 @@ t.test("a slow client slows the container down", async (t) => {
   await pause(200);
   t.ok((theirs?.bufferedAmount ?? 0) > 32 * 1_048_576, `${theirs?.bufferedAmount} bytes stay with the container`);
 });
+
+t.test("a WebSocket that its container refuses holds no place while its client closes", async (t) => {
+  const stand = await openStand(t, { limits: { lingeringCloseMs: 30_000 } });
+  const address = await openRawContainer(t, (socket) => socket.once("data", () => socket.end("HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n")));
+  stand.set(ID, { kind: "awake", address });
+  const client = connect({ port: stand.port, host: "127.0.0.1", allowHalfOpen: true }, () => client.write(HANDSHAKE));
+  t.teardown(() => client.destroy());
+  let came = "";
+  client.on("data", (bytes: Buffer) => (came += bytes.toString("latin1"))).on("error", () => undefined);
+  await eventually("the close", () => came.includes("\x88"));
+  await eventually("it is counted out", () => stand.uses.get(ID)?.streams === 0, 5_000);
+  t.notOk(client.writableEnded, "the client still has its side open");
+});
+
+t.test("a container may send any number of interim responses before its 101", async (t) => {
+  const stand = await openStand(t);
+  const flood = "HTTP/1.1 100 C\r\n\r\n".repeat(58_000);
+  const address = await openRawContainer(t, (socket) => socket.once("data", (head: Buffer) => socket.write(flood + switching(head))));
+  stand.set(ID, { kind: "awake", address });
+  t.match(await exchange(stand.port, HANDSHAKE, /CONNECTED/), /CONNECTED/);
+});
