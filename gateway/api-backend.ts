@@ -4,7 +4,19 @@ import { Fault } from "../lib/fault.ts";
 import { permittedOrigin } from "../lib/browser-requests.ts";
 import { CONTROL_HOST, controlKeys, datagrokKeys, type KeyServer } from "../lib/jwks/signers.ts";
 import { trimTrailing } from "../lib/character-classes.ts";
-import type { ClientPeer, Decision, ForwardTarget, Head, HeaderEdits, HeaderLine, IncomingRequest, Lease, PlainForward } from "./decision.ts";
+import {
+  type ClientPeer,
+  type Decision,
+  type ForwardTarget,
+  type Head,
+  type HeaderEdits,
+  type HeaderLine,
+  type IncomingRequest,
+  keyOfTarget,
+  type Lease,
+  type LeaseHolder,
+  type PlainForward,
+} from "./decision.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import { withoutConsoleCookies } from "./containers/credentials.ts";
 import { readable } from "./containers/origins.ts";
@@ -17,7 +29,8 @@ import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** The server that receives every request that is not for a container. */
 type ApiBackend = {
-  lease: Lease;
+  /** A lease for one exchange. */
+  openLease(): Lease;
   /** The request target at this server, from the target at the edge. */
   pathOf(target: string): string;
   /** Header edits beyond those for every target. */
@@ -35,6 +48,7 @@ export type DatagrokServer = {
 };
 
 const RETRY_MS = 1_000;
+const LOST = "The control process was lost before it responded: it may have carried out the request, so check that before you send it again";
 /** How long a token with an unknown key waits for a leader, which may know it. */
 const KEYS_WAIT_MS = 15_000;
 /** Headers that only the gateway may set for the API. */
@@ -47,14 +61,15 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
   const leader = api.leader ?? (() => api.target);
   const away = (why: string) => new Fault("CONTROL_AWAY", why, { retryAfterMs: RETRY_MS });
   const refuses = () => away("The control plane accepts no connections at the moment; try again in a moment");
-  const { leader: nextLeader } = api;
+  const { leader: nextLeader, watchLeader } = api;
+  const lease: Lease = {
+    ...leaseOf(api.target),
+    target: (client) => leader(undefined, client),
+    replaceTarget: (refused, client) => (nextLeader === undefined ? Promise.reject(refuses()) : Promise.resolve(nextLeader(refused, client))),
+    ...(nextLeader === undefined ? {} : { targetAfterLoss: async (lost, client) => nextLeader(lost, client) }),
+  };
   return {
-    lease: {
-      ...leaseOf(api.target),
-      target: (client) => leader(undefined, client),
-      replaceTarget: (refused, client) => (nextLeader === undefined ? Promise.reject(refuses()) : Promise.resolve(nextLeader(refused, client))),
-      ...(nextLeader === undefined ? {} : { targetAfterLoss: async (lost, client) => nextLeader(lost, client) }),
-    },
+    openLease: watchLeader === undefined ? () => lease : createLeaderLeases(lease, watchLeader, () => away(LOST)),
     pathOf: (target) => target,
     edits: (head, peer) => {
       const forwarded = head.header("x-forwarded-for");
@@ -65,8 +80,7 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
       return { remove: OWN_HEADERS, add };
     },
     faultOf: (fault) => {
-      if (fault.code === "CONTAINER_BROKE_OFF")
-        return away("The control process ended before it responded: it may have carried out the request, so check that before you send it again");
+      if (fault.code === "CONTAINER_BROKE_OFF") return away(LOST);
       return fault.status === 502 ? refuses() : fault;
     },
   };
@@ -79,8 +93,9 @@ export function datagrokBackend({ url, keepHost }: DatagrokServer): ApiBackend {
   const address = { host: bare, port: Number(port) || (secure ? 443 : 80) };
   const base = trimTrailing(pathname, "/").replace(/\/api$/, "");
   const edits: HeaderEdits = keepHost ? { remove: [], add: [] } : { remove: ["host"], add: [["Host", host]] };
+  const lease = leaseOf(secure ? { ...address, tls: { servername: isIP(bare) === 0 ? bare : "" } } : address);
   return {
-    lease: leaseOf(secure ? { ...address, tls: { servername: isIP(bare) === 0 ? bare : "" } } : address),
+    openLease: () => lease,
     // `*` means the whole server (RFC 9112 §3.2.4), so it gets no path.
     pathOf: (target) => (target.startsWith("/") ? base + target : target),
     edits: () => edits,
@@ -106,6 +121,54 @@ function leaseOf(target: ForwardTarget): Lease {
     onTargetGone: () => () => undefined,
     countBytes: () => undefined,
     release: () => undefined,
+  };
+}
+
+/**
+ * Leases of exchanges with the leader. They are over when another one leads: a machine that is lost and a process that stands still end no connection, and
+ * nothing that a deposed leader still does is stored.
+ */
+function createLeaderLeases(common: Lease, watchLeader: NonNullable<ControlApi["watchLeader"]>, lost: () => Fault): () => Lease {
+  const open = new Set<(leader: string) => void>();
+  watchLeader((leader) => {
+    for (const endElsewhere of open) endElsewhere(keyOfTarget(leader));
+  });
+  return () => {
+    let holder: LeaseHolder | undefined;
+    let at: ForwardTarget | undefined;
+    const noteTarget = (target: ForwardTarget) => (at = target);
+    const endElsewhere = (leader: string) => {
+      if (at === undefined || keyOfTarget(at) === leader) return;
+      if (holder?.onTargetReplaced) holder.onTargetReplaced();
+      else holder?.revoke(lost());
+    };
+    const { targetAfterLoss } = common;
+    return {
+      ...common,
+      target: (client) => {
+        const target = common.target(client);
+        return target instanceof Promise ? target.then(noteTarget) : noteTarget(target);
+      },
+      replaceTarget: (refused, client) => {
+        at = undefined;
+        return common.replaceTarget(refused, client).then(noteTarget);
+      },
+      ...(targetAfterLoss && {
+        targetAfterLoss: (before: ForwardTarget, client?: { readonly signal: AbortSignal }) => {
+          at = undefined;
+          return targetAfterLoss(before, client).then(noteTarget);
+        },
+      }),
+      onTargetGone: (target, act) => watchLeader((leader) => keyOfTarget(leader) !== keyOfTarget(target) && act()),
+      setHolder: (next) => {
+        holder = next;
+        open.add(endElsewhere);
+      },
+      release: () => {
+        holder = undefined;
+        open.delete(endElsewhere);
+      },
+    };
   };
 }
 
@@ -138,7 +201,7 @@ export function forwardToApi(
     response: () => NO_EDITS,
     respondTo: (fault) => readable(origin, apiErrorResponse(backend.faultOf(fault))),
   };
-  return { kind: "forward", forward, lease: backend.lease, labels: { route: "api", ids, traced } };
+  return { kind: "forward", forward, lease: backend.openLease(), labels: { route: "api", ids, traced } };
 }
 
 /** Removes the cookies of berth's consoles, which no server behind may receive. */

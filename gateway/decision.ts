@@ -124,6 +124,8 @@ export type LeaseHolder = {
   revoke(fault: Fault): void;
   /** The container is about to stop: ends the exchange if its protocol can give the client the reason. Absent: it goes on, and the stop waits for it a while. */
   onContainerStop?(reason: string): void;
+  /** Another server took the place of the lease's target, whose connection may stay open: ends the exchange, or repeats it. Absent: it is revoked. */
+  onTargetReplaced?(): void;
 };
 
 /** The head of a response as it was received. */

@@ -209,9 +209,20 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   }
 
   onContainerLost(error: Error | undefined): void {
-    const isRepeatable = IDEMPOTENT.has(this.head.method) && this.head.bodyKind === "none";
-    if (isRepeatable && this.#side.mayBeStale && this.#may(EVENT.staleLost)) this.#step(EVENT.staleLost);
-    else if (isRepeatable && this.#side.mayFailOver && this.#may(EVENT.failedOver)) this.#step(EVENT.failedOver);
+    if (this.#isRepeatable && this.#side.mayBeStale && this.#may(EVENT.staleLost)) this.#step(EVENT.staleLost);
+    else this.#loseContainer(error);
+  }
+
+  onTargetReplaced(): void {
+    if (this.#may(EVENT.containerLost)) this.#loseContainer(undefined);
+  }
+
+  get #isRepeatable(): boolean {
+    return IDEMPOTENT.has(this.head.method) && this.head.bodyKind === "none";
+  }
+
+  #loseContainer(error: Error | undefined): void {
+    if (this.#isRepeatable && this.#side.mayFailOver && this.#may(EVENT.failedOver)) this.#step(EVENT.failedOver);
     else if (this.isUnframed) this.#failBy(EVENT.containerLostUnframed, brokeOff(error));
     else this.#failBy(EVENT.containerLost, brokeOff(error));
   }

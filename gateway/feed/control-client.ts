@@ -42,11 +42,13 @@ export type ControlGroup = {
 /**
  * Where the API is. `admits`: the header line that authorizes a client's request there, if it needs one. `leader`: the same target, after it leads; it
  * rejects with CONTROL_NO_LEADER, or when the client leaves with its signal's reason. `lost`: the target that refused the last connection, or ended it.
+ * `watchLeader`: calls `act` each time a control process leads that was connected, until the returned function is called.
  */
 export type ControlApi = {
   target: ForwardTarget;
   admits?: () => HeaderLine | undefined;
   leader?: (lost?: ForwardTarget, client?: { readonly signal: AbortSignal }) => ForwardTarget | Promise<ForwardTarget>;
+  watchLeader?: (act: (leader: ForwardTarget) => void) => () => void;
 };
 
 /** The control plane of this machine. Only this user can open its sockets. */

@@ -2,6 +2,7 @@ import { lookup } from "node:dns/promises";
 import type { Clock } from "../../lib/clock.ts";
 import { retryDelay } from "../../lib/backoff.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
+import type { ForwardTarget } from "../decision.ts";
 import { type ControlApi, type ControlGroup, type ControlLink, noLeader } from "./control-client.ts";
 
 /** One entry of the list: a control process, or a name with the addresses of several. */
@@ -37,6 +38,7 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
   const waiting = new Set<() => void>();
   /** Resolved when the connected one is lost. */
   const losing = new Set<() => void>();
+  const leaderWatchers = new Set<(leader: ForwardTarget) => void>();
   const current = (): ControlLink => links[at % links.length] as ControlLink;
 
   const lookUp = async () => {
@@ -83,6 +85,7 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
       reportedAt = undefined;
       hasEpoch = withEpoch;
       untried = links.length;
+      for (const act of leaderWatchers) act(current().api.target);
       for (const proceed of waiting) proceed();
     },
     disconnected: (why, isReported = false) => {
@@ -140,6 +143,11 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
       // The process there has ended, which the feed has not noticed yet.
       const isGone = lost !== undefined && isConnected && current().api.target === lost;
       return isConnected && !isGone ? current().api.target : afterLeader(isGone, client?.signal);
+    },
+    watchLeader: (act) => {
+      const watcher = (leader: ForwardTarget) => act(leader);
+      leaderWatchers.add(watcher);
+      return () => void leaderWatchers.delete(watcher);
     },
   };
   return {

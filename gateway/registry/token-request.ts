@@ -91,7 +91,7 @@ function forwardToIdentity(
     },
     onStatus,
   );
-  return { kind: "forward", forward, lease: identity.backend.lease };
+  return { kind: "forward", forward, lease: identity.backend.openLease() };
 }
 
 /** Adds this registry as the service if the client names none. A form may name another one in its body, which counts first. */

@@ -143,7 +143,7 @@ t.test("which target a URL leads to", async (t) => {
     ["https://10.0.0.1:8443/a/b/api", { host: "10.0.0.1", port: 8443, tls: { servername: "" } }, "/a/b/api/x"],
   ] as const) {
     const behind = datagrokBackend({ url, keepHost: false });
-    t.same(behind.lease.target(), target);
+    t.same(behind.openLease().target(), target);
     t.equal(behind.pathOf("/api/x"), path);
     t.equal(behind.pathOf("*"), "*");
   }

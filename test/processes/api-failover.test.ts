@@ -1,4 +1,6 @@
 import { readFileSync } from "node:fs";
+import { request } from "node:http";
+import { text } from "node:stream/consumers";
 import t from "tap";
 import { openControlCluster } from "../fixtures/control-cluster.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -14,7 +16,7 @@ const cluster = await openControlCluster(t, { folder: tempFolder(t), postgres, c
 const [client] = cluster.gateways;
 if (!client) throw new Error("no gateway");
 
-const UNCLEAR = /ended before it responded: it may have carried out the request/;
+const UNCLEAR = /was lost before it responded: it may have carried out the request/;
 const PADDING = "x".repeat(3_000);
 
 /** How many connections to a port of this machine have bytes of a padded request that its process has not read. */
@@ -36,6 +38,21 @@ const call = async (path: string, init: RequestInit = {}) => {
 };
 const createUser = (login: string) => call("/users", { method: "POST", body: JSON.stringify({ login }) });
 
+/** A request whose body does not end. */
+function beginUpload(path: string): Promise<{ status: number | undefined; body: string }> {
+  const headers = { authorization: client?.token, "content-type": "application/json", "content-length": 1_000_000, "x-padding": PADDING };
+  const sent = request(`${client?.base}/api${path}`, { method: "POST", headers });
+  sent.write(PADDING);
+  return new Promise((resolve, reject) => {
+    sent.once("error", reject);
+    sent.once("response", (response) => {
+      text(response)
+        .then((body) => resolve({ status: response.statusCode, body }), reject)
+        .finally(() => sent.destroy());
+    });
+  });
+}
+
 t.test("after kill -9 of the leader, a call that changes nothing is sent to the next one, and another call fails with the reason", async (t) => {
   const leader = await cluster.leader();
   // Connections that were used before may be repeated for another reason.
@@ -51,6 +68,21 @@ t.test("after kill -9 of the leader, a call that changes nothing is sent to the 
   t.match(await removed, { status: 404 }, "repeating a deletion changes nothing");
   t.match(await created, { status: 503, body: UNCLEAR });
   t.match(await createUser("mary"), { status: 200 }, "it had not been carried out");
+});
+
+t.test("calls to a leader that stands still, or whose machine is lost, end as soon as another one leads", async (t) => {
+  const leader = await cluster.leader();
+  await eventually("a standby", async () => (await Promise.all(cluster.controls.map((one) => one.readiness()))).includes(503));
+  leader.signal("SIGSTOP");
+  const read = call("/users/current");
+  const created = createUser("john");
+  const upload = beginUpload("/users");
+  await eventually("the leader to have all", () => unreadAt(Number(new URL(leader.url).port)) === 3);
+  t.match(await read, { status: 200 });
+  for (const refused of [created, upload]) t.match(await refused, { status: 503, body: UNCLEAR });
+  t.match(await createUser("john"), { status: 200 }, "it had not been carried out");
+  leader.signal("SIGCONT");
+  await eventually("the deposed leader to be a standby", async () => (await leader.readiness()) === 503);
 });
 
 t.test("through a hand-over each call is answered, or fails with a reason", async (t) => {
@@ -79,6 +111,6 @@ t.test("through a hand-over each call is answered, or fails with a reason", asyn
   t.comment(`${refused.length} of ${writes.length} writes refused`);
   for (const { status, body } of refused) {
     t.equal(status, 503);
-    t.match(body, /leads|ended before it responded/);
+    t.match(body, /leads|was lost before it responded/);
   }
 });

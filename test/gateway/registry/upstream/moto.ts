@@ -67,15 +67,15 @@ export async function openEcr(t: Test, options: { registry?: string; hours?: num
 }
 
 /** It takes no port 0 that it would name, so it is given one that was free just before. */
-export async function openMoto(t: Test): Promise<number> {
+export async function openMoto(t: Test, host = "127.0.0.1"): Promise<number> {
   const port = await freePort();
-  const child = spawn("/usr/bin/python3", ["/usr/bin/moto_server", "-H", "127.0.0.1", "-p", String(port)], { stdio: "ignore" });
+  const child = spawn("/usr/bin/python3", ["/usr/bin/moto_server", "-H", host, "-p", String(port)], { stdio: "ignore" });
   t.teardown(async () => {
     const ended = once(child, "exit");
     if (child.exitCode === null && child.kill()) await ended;
   });
   await eventually("moto listens", async () => {
-    const socket = connect({ host: "127.0.0.1", port });
+    const socket = connect({ host, port });
     const accepted = await Promise.race([once(socket, "connect").then(() => true), once(socket, "error").then(() => false)]).catch(() => false);
     socket.destroy();
     return accepted;
