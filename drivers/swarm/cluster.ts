@@ -10,6 +10,8 @@ export type SwarmNode = {
   /** Its address as the manager has it. */
   address: string;
   ready: boolean;
+  /** The swarm has lost it. After a change of the swarm's leader, a node is neither for a while. */
+  down: boolean;
   labels: Record<string, string>;
   /** Kinds of its generic resources, from its engine's `node-generic-resources`. */
   resources: string[];
@@ -64,6 +66,7 @@ export async function listNodes(engine: Engine, signal: AbortSignal | undefined)
     id: ID,
     address: Status?.Addr ?? "",
     ready: Status?.State === "ready",
+    down: Status?.State === "down",
     labels: Spec?.Labels ?? {},
     cpu: (Description?.Resources?.NanoCPUs ?? 0) / 1e9,
     memoryMb: Math.floor((Description?.Resources?.MemoryBytes ?? 0) / 1_048_576),

@@ -7,18 +7,43 @@ import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { advisedFault } from "../faults.ts";
 import { parseReference } from "../image.ts";
 import { awaitReady, firstOf, ownHealthPort } from "../ready.ts";
-import { currentTask, findService, isOver, readCluster, type Task, tasksOf } from "./cluster.ts";
+import { currentTask, findService, isOver, listNodes, readCluster, type Task, tasksOf } from "./cluster.ts";
 import { createOrAdopt, definition, ensureOverlay, remove, type SwarmSite } from "./create-destroy.ts";
 import { refuseWithoutGpu, taskFault, unplacedFault } from "./faults.ts";
 import { addressOf, chooseTaskReach, readTaskDetails, type SwarmView } from "./observe.ts";
 
 const POLL_MS = 50;
 const PROGRESS_EVERY_MS = 1_000;
+/** How often the node of a task that is not ready is looked at. */
+const NODE_EVERY_MS = 1_000;
+/** How often one start begins anew because its node was lost. */
+const MAX_LOST_NODES = 3;
 
 export type SwarmDeployDeps = { engine: Engine; view: SwarmView; site: SwarmSite; registry: Registry | undefined; unplacedMs: number; log: Log };
 
-/** Creates or adopts the service, then waits until its task answers or ends. */
+/** The swarm placed the task on a node that it then lost. It leaves the task as it is. */
+class NodeLost extends Fault {
+  constructor({ service }: Spec, node: string) {
+    super("CONTAINER_CRASHED", `${service}: the swarm has lost its node ${node}.`);
+  }
+}
+
+/**
+ * Creates or adopts the service, then waits until its task answers or ends. For some seconds after the loss of a machine, the swarm still places tasks there:
+ * then the service is created once more.
+ */
 export async function deploy(deps: SwarmDeployDeps, spec: Spec, call: DeployCall): Promise<Deployment> {
+  for (let lost = 1; ; lost++) {
+    try {
+      return await deployOnce(deps, spec, call);
+    } catch (error) {
+      if (!(error instanceof NodeLost) || lost > MAX_LOST_NODES) throw error;
+      deps.log.info({ service: spec.service, why: error.message }, "starting on another node");
+    }
+  }
+}
+
+async function deployOnce(deps: SwarmDeployDeps, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { engine, view, site, log } = deps;
   const { signal } = call;
   const { clock } = engine;
@@ -63,8 +88,10 @@ async function waitUntilRunning(deps: SwarmDeployDeps, spec: Spec, id: string, c
   const { clock } = engine;
   const began = clock.monotonic();
   let reportedAt = began;
+  const refuseLostNode = createNodeCheck(deps, spec);
   for (; ; await clock.sleep(POLL_MS, call.signal)) {
     const task = await taskOf(deps, spec, id, call.signal);
+    await refuseLostNode(task, call.signal);
     const state = task?.Status.State ?? "new";
     if (state === "running") return;
     const now = clock.monotonic();
@@ -86,11 +113,24 @@ async function taskOf({ engine, registry }: SwarmDeployDeps, spec: Spec, id: str
   return task;
 }
 
-/** Rejects when the task ends. */
+/** Faults, at intervals: `NodeLost`. */
+function createNodeCheck({ engine }: SwarmDeployDeps, spec: Spec) {
+  let checkedAt = engine.clock.monotonic();
+  return async (task: Task | undefined, signal: AbortSignal): Promise<void> => {
+    const now = engine.clock.monotonic();
+    if (task?.NodeID === undefined || now - checkedAt < NODE_EVERY_MS) return;
+    checkedAt = now;
+    const node = (await listNodes(engine, signal)).find(({ id }) => id === task.NodeID);
+    if (node === undefined || node.down) throw new NodeLost(spec, task.NodeID);
+  };
+}
+
+/** Rejects when the task ends, or its node is lost. */
 async function failAtEnd(deps: SwarmDeployDeps, spec: Spec, id: string, signal: AbortSignal): Promise<never> {
+  const refuseLostNode = createNodeCheck(deps, spec);
   for (;;) {
     await deps.engine.clock.sleep(POLL_MS * 2, signal);
-    await taskOf(deps, spec, id, signal);
+    await refuseLostNode(await taskOf(deps, spec, id, signal), signal);
   }
 }
 

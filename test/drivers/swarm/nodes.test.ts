@@ -114,6 +114,31 @@ t.test("berth in a container beside the manager reaches a task on another node b
   await driver.destroy(service, call());
 });
 
+t.test("a start that the swarm places on a node that was just lost goes on at another node", async (t) => {
+  const { Swarm } = (await manager.docker.info()) as { Swarm: { NodeID: string } };
+  const node = manager.docker.getNode(Swarm.NodeID);
+  const label = async (Labels: Record<string, string>) => {
+    const { Spec, Version } = (await node.inspect()) as { Spec: object; Version: { Index: number } };
+    await node.update({ _query: { version: Version.Index }, _body: { ...Spec, Labels } });
+  };
+  await label({ role: "cvm" });
+  worker.pause();
+  // They are spread over both.
+  const services = [name("spread-one"), name("spread-two")];
+  const deployed = await Promise.all(
+    services.map(async (service) =>
+      driver.deploy({ ...(await specOf(driver, service, { ref: images.onDemand })), image: images.onDemand }, call(120_000)),
+    ),
+  );
+  for (const { addresses } of deployed) t.match(addresses[0]?.host, /^10\.214\..*\.1$/, "the manager's own address");
+  worker.resume();
+  for (const service of services) await driver.destroy(service, call());
+  await label({});
+  await eventually("the worker to be back", async () =>
+    ((await manager.docker.listNodes()) as { Status: { State: string } }[]).every(({ Status }) => Status.State === "ready"),
+  );
+});
+
 t.test("of a node that is lost, nothing runs and nothing is waited for; back, it is of use again", async (t) => {
   const service = name("lost");
   const spec = { ...(await specOf(driver, service, { ref: images.onDemand })), image: images.onDemand };

@@ -19,6 +19,7 @@ const node = (id: string, more: object = {}) => ({
   id,
   address: `10.0.0.${id}`,
   ready: true,
+  down: false,
   labels: {},
   resources: [],
   cpu: 1,
