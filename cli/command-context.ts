@@ -12,7 +12,7 @@ import { privateListeners } from "../lib/refused-addresses.ts";
 import { type ControlLink, localControl } from "../gateway/feed/control-client.ts";
 import { configuredControlLink, serveControlLink } from "../processes/control-link.ts";
 import type { Parent } from "../processes/parent.ts";
-import { openRuntimeFolder, type RuntimeFolder } from "../processes/runtime-folder.ts";
+import { hasApiSocket, openRuntimeFolder, type RuntimeFolder } from "../processes/runtime-folder.ts";
 import { type PublishedMetrics, publishMetrics } from "../processes/telemetry.ts";
 import { type CallApi, createServerClient, type ServerClient } from "./server/server-client.ts";
 import { VERSION } from "./version.ts";
@@ -62,8 +62,12 @@ export async function publishProcessMetrics(
   return { metrics, ...(await publishMetrics({ role, metrics, program, at, listeners, clock: context.clock, log }, context.parent)) };
 }
 
-export function openRuntime({ env }: Pick<CommandContext, "env">, settings: Settings): RuntimeFolder {
-  return openRuntimeFolder({ data: settings.data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
+export function openRuntime(context: Pick<CommandContext, "env">, settings: Settings): RuntimeFolder {
+  return openRuntimeFolder(runtimeAt(context, settings));
+}
+
+function runtimeAt({ env }: Pick<CommandContext, "env">, { data }: Settings) {
+  return { data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 };
 }
 
 /** The control plane that a process of this machine follows. Call it with the handle of the process, if it has a parent. Faults: SETTINGS_INVALID. */
@@ -78,10 +82,13 @@ export function localServer(context: CommandContext, { key: given, bareKey }: { 
   const { settings } = loadSettings(context);
   const away = "Start it first, set BERTH_DATA to its folder, or name another server with --server.";
   const key = given ?? readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
-  if (key === undefined) throw new Fault("CONTROL_AWAY", `No berth runs on the data folder ${settings.data}. ${away}`);
+  // A standby may have no key. It responds to every call with the leader's address.
+  if (key === undefined && !hasApiSocket(runtimeAt(context, settings)))
+    throw new Fault("CONTROL_AWAY", `No berth runs on the data folder ${settings.data}. ${away}`);
   const hints = { away, key: given === undefined ? "Run this with the BERTH_ADMIN_KEY that it was started with." : "" };
+  const name = `the berth on the data folder ${settings.data}`;
   const place = { socket: openRuntime(context, settings).apiSocket };
-  return createServerClient({ name: `the berth on the data folder ${settings.data}`, place, key, bareKey, hints, clock: context.clock });
+  return createServerClient({ name, place, key: key ?? "", bareKey, hints, clock: context.clock });
 }
 
 /** The API of the berth on the same data folder, as its first user. */

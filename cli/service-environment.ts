@@ -1,8 +1,15 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 
-/** Where `berth install` writes the settings of the service. */
-const SERVICE_FILE = "/etc/berth/berth.env";
+const SETTINGS_FOLDER = "/etc/berth";
+/**
+ * The settings of the services that have a control process, the first that exists counts: that of conf/systemd/berth-control.service, with what the unit sets
+ * itself, and that of `berth install`.
+ */
+const SERVICES: readonly { file: string; set: Record<string, string> }[] = [
+  { file: "control.env", set: { BERTH_DATA: "/var/lib/berth", XDG_RUNTIME_DIR: "/run/berth" } },
+  { file: "berth.env", set: {} },
+];
 
 /** Commands for a berth that runs, by name and alias; not those that start one, or change the machine or the caller's own files. */
 const CLIENT_COMMANDS: ReadonlySet<string> = new Set(
@@ -25,15 +32,17 @@ export function serviceEnvironment(of: {
   args: readonly string[];
   uid: number | undefined;
   folder: string;
-  file?: string;
+  settings?: string;
 }): { variables: Record<string, string>; owner: { uid: number; gid: number } | undefined } | undefined {
-  const { env, args, uid, folder, file = SERVICE_FILE } = of;
-  const [command = ""] = args;
-  if (uid !== 0 || !CLIENT_COMMANDS.has(command) || args.some((word) => word === "--server" || word.startsWith("--server="))) return undefined;
+  const { env, args, uid, folder, settings = SETTINGS_FOLDER } = of;
+  const [command = "", verb] = args;
+  const isClient = CLIENT_COMMANDS.has(command) || (command === "control" && verb === "step-down");
+  if (uid !== 0 || !isClient || args.some((word) => word === "--server" || word.startsWith("--server="))) return undefined;
   if (CHOSEN.some((name) => env[name] !== undefined) || existsSync(join(folder, ".berth")) || existsSync(join(folder, "berth.yaml")))
     return undefined;
-  if (!existsSync(file)) return undefined;
-  const variables = parseEnvironmentFile(readFileSync(file, "utf8"));
+  const service = SERVICES.find(({ file }) => existsSync(join(settings, file)));
+  if (service === undefined) return undefined;
+  const variables = { ...service.set, ...parseEnvironmentFile(readFileSync(join(settings, service.file), "utf8")) };
   const data = variables["BERTH_DATA"];
   const stat = data === undefined ? undefined : statSync(data, { throwIfNoEntry: false });
   return { variables, owner: stat && stat.uid !== 0 ? { uid: stat.uid, gid: stat.gid } : undefined };

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { lstatSync, mkdirSync } from "node:fs";
+import { existsSync, lstatSync, mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Fault } from "../lib/fault.ts";
 
@@ -14,10 +14,16 @@ export type RuntimeFolder = {
 };
 
 const PARENT_SOCKET = "parent.sock";
+const API_SOCKET = "api.sock";
 
 /** The runtime folder of another user's berth; nothing is made, and nothing may be there. */
 export function parentSocketOf(options: { data: string; base: string; uid: number }): string {
   return join(runtimeFolderOf(options), PARENT_SOCKET);
+}
+
+/** Whether a control process has its socket there, or had. Nothing is made. */
+export function hasApiSocket(options: { data: string; base: string; uid: number }): boolean {
+  return existsSync(join(runtimeFolderOf(options), API_SOCKET));
 }
 
 function runtimeFolderOf(options: { data: string; base: string; uid: number }): string {
@@ -38,7 +44,7 @@ export function openRuntimeFolder(options: { data: string; base: string; uid: nu
     throw new Fault("DATA_FOLDER_UNUSABLE", `The runtime folder ${folder} must be a folder of this user alone (mode 0700).`);
   }
   return {
-    apiSocket: join(folder, "api.sock"),
+    apiSocket: join(folder, API_SOCKET),
     feedSocket: join(folder, "feed.sock"),
     registrySocket: join(folder, "registry.sock"),
     registryAdminSocket: join(folder, "registry-admin.sock"),

@@ -1,4 +1,4 @@
-import { chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { parseEnvironmentFile, serviceEnvironment } from "../../cli/service-environment.ts";
@@ -13,7 +13,7 @@ t.test("root finds the settings and the user of the installed service", async (t
   chownSync(data, 12_345, 12_346);
   writeFileSync(file, `# settings\nBERTH_DATA=${data}\nBERTH_HOST="0.0.0.0"\n`);
   const find = (args: string[], more: Partial<Parameters<typeof serviceEnvironment>[0]> = {}) =>
-    serviceEnvironment({ env: {}, args, uid: 0, folder, file, ...more });
+    serviceEnvironment({ env: {}, args, uid: 0, folder, settings: folder, ...more });
   const expected = { variables: { BERTH_DATA: data, BERTH_HOST: "0.0.0.0" }, owner: { uid: 12_345, gid: 12_346 } };
   t.strictSame(find(["users", "ls"]), expected);
   t.strictSame(find(["ps"]), expected);
@@ -27,9 +27,21 @@ t.test("root finds the settings and the user of the installed service", async (t
   t.equal(find(["ps", "--server", "dev"]), undefined, "another server");
   t.equal(find(["ps"], { uid: 1_000 }), undefined, "another user");
   t.equal(find(["ps"], { env: { BERTH_DATA: "/other" } }), undefined, "another data folder");
-  t.equal(find(["ps"], { file: join(folder, "none") }), undefined, "no service");
+  t.equal(find(["control"]), undefined, "the control process itself");
+  t.strictSame(find(["control", "step-down"]), expected);
+  t.equal(find(["ps"], { settings: join(folder, "none") }), undefined, "no service");
   mkdirSync(join(folder, ".berth"));
   t.equal(find(["ps"]), undefined, "a berth in this folder");
+});
+
+t.test("of a control process apart from its gateways, root finds the settings and what its unit sets", async (t) => {
+  const folder = tempFolder(t);
+  writeFileSync(join(folder, "berth.env"), "BERTH_HOST=0.0.0.0\n");
+  writeFileSync(join(folder, "control.env"), `BERTH_DRIVER=swarm\nBERTH_DATA=${folder}\n`);
+  const unit = readFileSync(join(import.meta.dirname, "../../conf/systemd/berth-control.service"), "utf8");
+  const [, set = ""] = /^Environment=(.*)$/m.exec(unit) ?? [];
+  const service = serviceEnvironment({ env: {}, args: ["status"], uid: 0, folder, settings: folder });
+  t.strictSame(service?.variables, { ...parseEnvironmentFile(set.replaceAll(" ", "\n")), BERTH_DRIVER: "swarm", BERTH_DATA: folder });
 });
 
 t.test("lines are read as systemd reads them", async (t) => {

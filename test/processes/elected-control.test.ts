@@ -45,6 +45,10 @@ t.test("control processes with one database", async (t) => {
       return body.leader === undefined ? undefined : { status: response.status, ...body };
     });
     t.match(reply, { status: 503, code: "CONTROL_STANDBY", leader: leader.url });
+    const [data, runtime] = ["control", "run"].map((name) => join(cluster.folder, `${name}-${cluster.controls.indexOf(standby)}`));
+    const command = { env: { PATH: process.env["PATH"], BERTH_DATA: data, XDG_RUNTIME_DIR: runtime } };
+    const status = await promisify(execFile)(process.execPath, [BERTH, "status"], command).catch((error: { stderr: string }) => error);
+    t.equal(status.stderr, `berth: This control process is a standby: ${leader.url} leads.\n`, "without a key");
   });
 
   t.test("after kill -9 of the leader, warm requests go on, and a held request is answered by the next one's start", async (t) => {
