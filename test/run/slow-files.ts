@@ -14,6 +14,8 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/recovery/engine-stopped.test.ts",
   "test/program/kubernetes-job.test.ts",
   "test/lua-compat/callout.test.ts",
+  "test/conf/two-machines-compose.test.ts",
+  "test/conf/two-machines-systemd.test.ts",
   "test/conf/callout/haproxy.test.ts",
   "test/conf/callout/nginx.test.ts",
   "test/conf/callout/caddy.test.ts",

@@ -36,6 +36,13 @@ const STOPS_WITHIN_MS = 120_000;
  */
 export async function openOwnEngine(flags: readonly string[] = [], nth = 0): Promise<OwnEngine> {
   const network = await openOwnNetwork(nth);
+  // Its firewall rules would keep us out.
+  const open = ["--iptables=false", "--ip6tables=false", `--default-address-pool=base=${network.subnet},size=26`];
+  return openEngineIn(network, [...open, `--insecure-registry=${network.here}/32`, ...flags]);
+}
+
+/** A Docker engine in a network, as an administrator has it on a machine: with its firewall rules, unless `flags` say otherwise. It closes the network. */
+export async function openEngineIn(network: OwnNetwork, flags: readonly string[] = []): Promise<OwnEngine> {
   // A socket's path may have 107 bytes only.
   const folder = mkdtempSync(join(tmpdir(), "berth-own-"));
   const socketPath = join(folder, "docker.sock");
@@ -55,11 +62,6 @@ export async function openOwnEngine(flags: readonly string[] = [], nth = 0): Pro
       `--data-root=${join(folder, "data")}`,
       `--exec-root=${join(folder, "exec")}`,
       `--pidfile=${join(folder, "pid")}`,
-      // Its firewall rules would keep us out.
-      "--iptables=false",
-      "--ip6tables=false",
-      `--default-address-pool=base=${network.subnet},size=26`,
-      `--insecure-registry=${network.here}/32`,
       ...flags,
     );
     const child = spawn(program, args, { stdio: ["ignore", log, log], detached: true, env: ENV });
