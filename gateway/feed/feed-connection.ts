@@ -41,6 +41,8 @@ type FeedConnectionDeps = {
   onLost(isSilent: boolean): void;
   /** Control refuses this gateway, or is not the configured one. The next attempt follows after a delay. */
   onRefused(fault: Fault): void;
+  /** The log line for the time without control. */
+  awayMessage: string;
   clock: Clock;
   log: Log;
 };
@@ -49,7 +51,7 @@ type FeedConnectionDeps = {
  * Keeps the feed open. After an end, an error or `FEED_SILENCE_MS` without a line it opens the feed again, with growing and scattered delays, so that
  * many gateways do not call a control that has just started all at once.
  */
-export function openFeedConnection({ link, path, onLine, onLost, onRefused, clock, log }: FeedConnectionDeps): FeedConnection {
+export function openFeedConnection({ link, path, onLine, onLost, onRefused, awayMessage, clock, log }: FeedConnectionDeps): FeedConnection {
   const { group } = link;
   const openClient = (to: ControlLink) =>
     openHttpClient({
@@ -90,7 +92,7 @@ export function openFeedConnection({ link, path, onLine, onLost, onRefused, cloc
     openAfter(backoffDelay(to.canFailOver() ? GROUP_RETRY : RETRY, ++failures));
   };
   const report = (why: string) => {
-    log[isReported ? "debug" : "warn"]({ why, control: link.name }, "control is away: known containers are served, none is started");
+    log[isReported ? "debug" : "warn"]({ why, control: link.name }, awayMessage);
     isReported = true;
   };
 

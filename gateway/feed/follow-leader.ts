@@ -58,6 +58,7 @@ export function followLeader({
     path: () => `${LEADER_FEED}&${new URLSearchParams(epochs.query()).toString()}`,
     onLine,
     onLost: () => undefined,
+    awayMessage: "control is away: it is connected again when it answers",
     onRefused: (fault) => log.error({ fault: fault.code, control: link.name }, fault.message),
     clock,
     log,

@@ -242,6 +242,7 @@ export function openFeed(deps: {
     onLine,
     onLost,
     onRefused,
+    awayMessage: "control is away: known containers are served, none is started",
     clock,
     log,
   });

@@ -53,6 +53,12 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
   const drafts = join(folder, "drafts");
   await mkdir(drafts, { recursive: true, mode: 0o700 });
   let bytes = 0;
+  /** Of all that was stored since the start. */
+  let storedBytes = 0;
+  const addBytes = (size: number) => {
+    bytes += size;
+    storedBytes += size;
+  };
   const reserved = new Map<string, number>();
   const reservedBytes = () => [...reserved.values()].reduce((sum, size) => sum + size, 0);
   let cleaning: Promise<void> | undefined;
@@ -71,7 +77,7 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
     const draft = join(drafts, randomUUID());
     await writeFile(draft, content, { mode: 0o600 });
     await moveTo(draft, file);
-    bytes += content.length;
+    addBytes(content.length);
   };
   const moveTo = async (draft: string, file: string) => {
     const handle = await open(draft);
@@ -99,6 +105,7 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
 
   const clean = async () => {
     const now = clock.now();
+    const storedBefore = storedBytes;
     // What other processes load, or left when they died, takes space too. Own drafts are reserved.
     let others = 0;
     for (const draft of await filesIn(drafts)) {
@@ -118,13 +125,21 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
       left -= size;
       removed++;
     }
-    bytes = left;
+    // What was stored meanwhile may not have been listed. Counted twice, it is counted right the next time.
+    bytes = left + storedBytes - storedBefore;
     if (removed > 0) log.info({ removed, bytes: left }, "registry cache cleaned");
   };
   const cleanOnce = () =>
     (cleaning ??= clean()
       .catch((err: unknown) => log.error({ err, folder }, "registry cache cannot be cleaned"))
       .finally(() => (cleaning = undefined)));
+  const cleanIfFull = async () => {
+    const isFull = () => bytes + reservedBytes() > maxBytes;
+    if (!isFull()) return;
+    // One that runs may have counted before.
+    await cleaning;
+    if (isFull()) await cleanOnce();
+  };
   const schedule = () => {
     if (isClosed) return;
     cancel = clock.after(CLEAN_MS, () => void cleanOnce().then(schedule));
@@ -168,16 +183,13 @@ export async function openCacheStore(options: { folder: string; maxBytes: number
           "The layers that arrive at this moment fill the cache: try again later, or raise BERTH_REGISTRY_CACHE_MAX_GB.",
         );
       reserved.set(file, size);
-      if (bytes + reservedBytes() <= maxBytes) return;
-      // One that runs may have counted before.
-      await cleaning;
-      if (bytes + reservedBytes() > maxBytes) await cleanOnce();
+      await cleanIfFull();
     },
     keep: async (draft, digest, size) => {
       await moveTo(draft, fileOf("blobs", digest));
       reserved.delete(draft);
-      bytes += size;
-      if (bytes > maxBytes) void cleanOnce();
+      addBytes(size);
+      void cleanIfFull();
     },
     discard: async (file) => {
       await rm(file, { force: true });

@@ -272,10 +272,12 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
     };
     const leave = () => {
       if (--clients > 0) return;
-      if (opened?.hasAllBytes()) return void opened.closeIfUnused();
-      // The next client must not get one that ends.
-      forget();
-      over.abort(new Error("no client waits for this layer any more"));
+      if (!opened?.hasAllBytes()) {
+        // The next client must not get one that ends.
+        forget();
+        over.abort(new Error("no client waits for this layer any more"));
+      }
+      void opened?.closeIfUnused();
     };
     const download: SharedDownload = {
       transfer: open(),

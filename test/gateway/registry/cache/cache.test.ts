@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { DOWNLOADS } from "../../../../gateway/registry/cache/cached-upstream.ts";
@@ -8,6 +8,15 @@ import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { digestOf, MANIFEST } from "../registry-client.ts";
 import { type Hub, openHub } from "./hub.ts";
 import { ACCEPT, openCached, PULL } from "./open-cached.ts";
+
+/** Empty for one that was closed meanwhile. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
 
 const blobRequests = ({ requests }: Hub) => requests.filter((request) => request.includes("/blobs/")).length;
 
@@ -113,19 +122,42 @@ t.test("a layer that every client left is given up, and loaded again by the next
   release.resolve();
 });
 
+t.test("a layer that breaks off ends the responses of its clients, leaves no file open, and is loaded again", async (t) => {
+  const hub = await openHub(t);
+  await hub.push("library/app", "1", "layer one");
+  const folder = tempFolder(t);
+  const { blob } = await openCached(t, hub, { folder });
+  const release = Promise.withResolvers<void>();
+  hub.hold = release.promise;
+  const answers = await Promise.all([blob(digestOf("layer one")), blob(digestOf("layer one"))]);
+  const openFiles = () => readdirSync("/proc/self/fd").filter((fd) => linkOf(`/proc/self/fd/${fd}`).startsWith(folder));
+  t.equal(openFiles().length, 1);
+  release.reject(new Error("the connection breaks"));
+  for (const answer of answers) await t.rejects(answer.text());
+  await eventually("no file to be open", () => openFiles().length === 0);
+  t.same(readdirSync(join(folder, "drafts")), []);
+  hub.hold = undefined;
+  t.equal(await (await blob(digestOf("layer one"))).text(), "layer one");
+});
+
 t.test("a layer whose only client leaves before it begins is given up, and so are those that wait for their turn", async (t) => {
   const hub = await openHub(t);
-  const layers = Array.from({ length: DOWNLOADS.ofOne + 1 }, (_, nth) => `layer ${nth}`);
-  await hub.push("library/app", "1", ...layers);
-  const { blob, metric } = await openCached(t, hub);
+  const layers = Array.from({ length: DOWNLOADS.ofOne }, (_, nth) => `layer ${nth}`);
+  await hub.push("library/app", "1", ...layers, "another layer");
+  const { blob, metric, cacheConnections } = await openCached(t, hub);
   const release = Promise.withResolvers<void>();
   hub.holdHead = release.promise;
-  const left = new AbortController();
+  const [left, leftFirst] = [new AbortController(), new AbortController()];
   const answers = layers.map((layer) => blob(digestOf(layer), { signal: left.signal }));
   await eventually("the downloads", () => blobRequests(hub) === DOWNLOADS.ofOne);
+  const waiting = blob(digestOf("another layer"), { signal: leftFirst.signal });
+  await eventually("the client that waits", () => cacheConnections() === DOWNLOADS.ofOne + 1);
+  leftFirst.abort();
+  await t.rejects(waiting);
+  await eventually("its end", () => cacheConnections() === DOWNLOADS.ofOne);
   left.abort();
   for (const answer of answers) await t.rejects(answer);
-  await eventually("their end", () => hub.left === DOWNLOADS.ofOne);
+  await eventually("the end of the downloads", () => hub.left === DOWNLOADS.ofOne);
   t.equal(blobRequests(hub), DOWNLOADS.ofOne, "the one that waited was not begun");
   t.notOk(
     (await metric("berth_registry_cache_requests_total")).some((one) => one["result"] === "failed"),
@@ -140,17 +172,14 @@ t.test("a layer whose only client leaves before it begins is given up, and so ar
 t.test("a client that leaves before the layer begins does not end it for another", async (t) => {
   const hub = await openHub(t);
   await hub.push("library/app", "1", "layer one");
-  const { blob, cache } = await openCached(t, hub);
-  const socket = "socketPath" in cache.upstream.target ? cache.upstream.target.socketPath : "";
-  /** Beside the one that listens. */
-  const connections = () => readFileSync("/proc/net/unix", "utf8").split(socket).length - 2;
+  const { blob, cacheConnections } = await openCached(t, hub);
   const release = Promise.withResolvers<void>();
   hub.holdHead = release.promise;
   const left = new AbortController();
   const first = blob(digestOf("layer one"), { signal: left.signal });
   await eventually("the download", () => blobRequests(hub) === 1);
   const second = blob(digestOf("layer one"));
-  await eventually("the second client", async () => connections() === 2);
+  await eventually("the second client", () => cacheConnections() === 2);
   left.abort();
   await t.rejects(first);
   release.resolve();

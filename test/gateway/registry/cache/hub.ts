@@ -20,7 +20,7 @@ export type Hub = {
   denies: number | undefined;
   /** Layers whose client left before the end. */
   left: number;
-  /** Each layer waits for this before its last byte. */
+  /** Each layer waits for this before its last byte, and breaks off if it rejects. */
   hold: Promise<void> | undefined;
   /** Each layer waits for this before its first byte. */
   holdHead: Promise<void> | undefined;
@@ -89,7 +89,7 @@ export async function openHub(t: Test, password?: string): Promise<Hub> {
           response.write(piece.subarray(-1));
           received.pipe(response);
         };
-        void hold.then(release);
+        hold.then(release, () => response.destroy());
         received.pause();
       });
     });

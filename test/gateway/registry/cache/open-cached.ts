@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { Test } from "tap";
 import { openCache, type CacheOptions } from "../../../../gateway/registry/cache/open-cache.ts";
 import { parseRegistryAddress } from "../../../../gateway/registry/upstream/registry-address.ts";
@@ -46,5 +47,8 @@ export async function openCached(
     (await metrics.snapshot())
       .filter((one) => one.name === name)
       .flatMap(({ values }) => values.map(({ labels, value }): Record<string, unknown> & { value: number } => ({ ...labels, value })));
-  return { ...stand, cache, manifest, blob, metric };
+  const socket = "socketPath" in cache.upstream.target ? cache.upstream.target.socketPath : "";
+  /** Requests of the proxy at the cache, beside the socket that listens. */
+  const cacheConnections = () => readFileSync("/proc/net/unix", "utf8").split(socket).length - 2;
+  return { ...stand, cache, manifest, blob, metric, cacheConnections };
 }
