@@ -58,7 +58,8 @@ const WORDS: Record<Resource, { unit: string; ofUser: string; ofAll: string }> =
 export async function admitStart(deps: CapacityDeps, row: Container, userId: string | undefined): Promise<void> {
   const { capacity, capacityCounts } = deps;
   const isLimited = (limits: Amounts) => RESOURCES.some((one) => limits[one] !== undefined);
-  if (row.desiredInstances === 1 || (!isLimited(capacity.ofUser) && !isLimited(capacity.ofAll))) return;
+  const isHeld = row.desiredInstances === 1 && row.state !== "ERROR";
+  if (isHeld || (!isLimited(capacity.ofUser) && !isLimited(capacity.ofAll))) return;
   let held = (await deps.store.containers.holding()).filter(({ id, replicaOf }) => id !== row.id && replicaOf !== row.id);
   const victims: HoldingContainer[] = [];
   const stopOneOf = async (candidates: readonly HoldingContainer[]): Promise<boolean> => {

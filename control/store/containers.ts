@@ -140,7 +140,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
       "warmUp",
       "replicaOf",
     )
-    .list((query) => query.where(AT_WORK).where("desired_instances", "=", 1));
+    .list((query) => query.where(AT_WORK).where("desired_instances", "=", 1).where("state", "<>", "ERROR"));
   const ofTheFuture = table.list((query, values: { now: number; latest: number }) =>
     // Each by its own index; with OR SQLite takes neither.
     query.where(
@@ -346,7 +346,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     idleWorkers: () => idleWorkers({}),
     /** Those of which something may become by itself, or that are to run: all but what rests as desired. */
     atWork: () => atWork({}),
-    /** Those that are to run, with what they reserve. */
+    /** Those that run or are about to, with what they reserve. One that has failed holds nothing. */
     holding: () => holding({}),
     /** Of a time that has not come: their state, if it is not to rest, was entered after `now`, or nothing is tried before `latest`. */
     ofTheFuture: (now: number, latest: number) => ofTheFuture({ now: Math.trunc(now), latest: Math.trunc(latest) }),

@@ -106,16 +106,20 @@ t.test("a shell is opened in the replica that is chosen", async (t) => {
   });
   const hosts = new Set<string>();
   for (const replica of ["1", "2"]) {
-    const child = spawn(process.execPath, [join(import.meta.dirname, "../../berth.ts"), "exec", "--replica", replica, "tools-pair", "hostname"], {
-      cwd: data,
-      env,
-    });
+    const child = spawn(
+      process.execPath,
+      [join(import.meta.dirname, "../../berth.ts"), "exec", "--replica", replica, "tools-pair", "cat", "/proc/sys/kernel/hostname"],
+      {
+        cwd: data,
+        env,
+      },
+    );
     const [host, code] = await Promise.all([text(child.stdout), new Promise((resolve) => child.once("close", resolve))]);
     t.equal(code, 0);
     hosts.add(host);
   }
   t.equal(hosts.size, 2, "each is a container of its own");
-  t.match(await openShell(t, at(pair, "command=hostname&replica=3"), asAdmin), { status: 400, body: { message: /tools-pair has no replica 3/ } });
+  t.match(await openShell(t, at(pair, "command=cat&replica=3"), asAdmin), { status: 400, body: { message: /tools-pair has no replica 3/ } });
 });
 
 t.test("berth exec passes input, output and exit code on, as docker exec does", async (t) => {

@@ -4,6 +4,7 @@ import type { CapacityLimits } from "../../../control/lifecycle/capacity.ts";
 import type { Container, ContainerConfig } from "../../../control/model/entities.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { turns } from "../../fixtures/clock.ts";
+import { crashing, listening } from "../../fixtures/memory-driver.ts";
 import { type LifecycleFixture, openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
 const MINUTE_MS = 60_000;
@@ -109,4 +110,16 @@ t.test("what a container depends on is refused nothing, and counts", async (t) =
   await stand.reaches(idOf("three"), "STARTED");
   const more = await stand.publish({ name: "more", config: ON_DEMAND });
   await t.rejects(stand.lifecycle().wake(more.id, USER), { code: "USER_CAPACITY_FULL", message: /3 of 2 containers/ });
+});
+
+t.test("a container that has failed holds nothing, and its next start is checked", async (t) => {
+  const { stand, idOf, wake } = await openLimited(t, { ofUser: { containers: 1 } }, ["one", "two"]);
+  const { ref } = stand.image(stand.row(idOf("one")).imageId);
+  stand.world.apps.set(ref, crashing);
+  await stand.lifecycle().wake(idOf("one"), USER);
+  await stand.reaches(idOf("one"), "ERROR");
+  await wake("two", USER);
+  stand.world.apps.set(ref, listening);
+  await pass(stand, 10_000);
+  await t.rejects(stand.lifecycle().wake(idOf("one"), USER), { code: "USER_CAPACITY_FULL" });
 });

@@ -358,7 +358,7 @@ function generationsOf(stand: LifecycleFixture): string {
     .facts()
     .filter(({ running }) => running)
     .map(({ labels }) => labels.generation)
-    .toSorted()
+    .toSorted((one, other) => one - other)
     .join();
 }
 
@@ -588,7 +588,7 @@ t.test("all further replicas of a server have a bound, and packages take turns",
     await report(web.id, 50);
     await report(api.id, 50);
   });
-  const counts = () => [addressesOf(stand, web).length, addressesOf(stand, api).length].toSorted().join();
+  const counts = () => [addressesOf(stand, web).length, addressesOf(stand, api).length].toSorted((one, other) => one - other).join();
   await eventually(
     () => `each to have its share (${counts()})`,
     () => counts() === "2,3",
