@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import t from "tap";
@@ -42,7 +42,7 @@ const machines = (await Promise.all(
 )) as [UnitMachine, UnitMachine];
 const [one, two] = machines;
 
-const [install = "", control = "", gateway = "", registry = "", enable = "", show = ""] = blocksOf("two-machines-systemd");
+const [install = "", control = "", gateway = "", registry = "", enable = "", show = "", collect = ""] = blocksOf("two-machines-systemd");
 const leader = async () => {
   const leading = await leaderOf(machines.map(({ machine }) => machine));
   return machines.find(({ machine }) => machine === leading) as UnitMachine;
@@ -115,6 +115,10 @@ t.test("an image that is pushed to one registry runs from the other, on demand, 
   for (const each of machines) t.same(await square(clients.get(each) as BerthClient, id), SQUARED);
 });
 
+t.test("the registry's garbage is collected by the command of the page", async (t) => {
+  t.match(await two.systemd.shell(stand.written(collect, two.machine)), /There is no garbage/);
+});
+
 t.test("systemd starts a killed leader again, as a standby of the other one or as the leader", async (t) => {
   const before = await leader();
   await before.systemd.shell("systemctl kill --signal=SIGKILL berth-control");
@@ -147,7 +151,7 @@ t.test("a step-down, then the loss of the leader's machine: the other one goes o
   );
 });
 
-t.test("stopped, each unit ends well", async (t) => {
+t.test("stopped, each unit ends well; then all run as one service, as the page on several machines has it", async (t) => {
   for (const { systemd } of machines) {
     await systemd.shell(`systemctl stop ${UNITS.join(" ")}`);
     for (const unit of UNITS)
@@ -157,4 +161,23 @@ t.test("stopped, each unit ends well", async (t) => {
         await systemd.journal(unit),
       );
   }
+  const [command = ""] = [...readFileSync(join(SOURCE, "docs/several-machines.md"), "utf8").matchAll(/^```sh\n(.*?)^```/gms)].map(
+    ([, text = ""]) => text,
+  );
+  for (const { systemd, machine } of machines) {
+    const own = machine === stand.one ? command : command.replaceAll(/\b(?:one|two)\b/g, (name) => (name === "one" ? "two" : "one"));
+    const variables = own.split(/\s+/).filter((word) => word.includes("="));
+    const more = [`BERTH_HOST=${machine.there}`, "BERTH_DATABASE_CA=/etc/berth/secrets/database-ca.pem"];
+    writeFileSync(
+      join(root, `${machine.name}.env`),
+      `${[...variables, ...more].map((line) => stand.written(line, machine).replaceAll("'", "")).join("\n")}\n`,
+    );
+    await systemd.shell(`cat /mnt/berth/${machine.name}.env >>/etc/berth/berth.env`);
+    await systemd.shell(
+      `cd /etc/berth && cp secrets/database-password secrets/gateways* . && cp secrets/credentials-key credentials.key && chown berth *`,
+    );
+  }
+  await Promise.all(machines.map(async ({ systemd }) => systemd.shell("systemctl start berth.service")));
+  await leader();
+  for (const each of machines) t.same(await square(clients.get(each) as BerthClient, id), SQUARED);
 });
