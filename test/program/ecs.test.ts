@@ -1,12 +1,13 @@
 import t from "tap";
 import { type Berth, startBerth } from "../fixtures/berth.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
-import { CLUSTER, EXEC_ROLE, LOG_GROUP, openStand, REGION } from "../drivers/ecs/fixture.ts";
+import { CLUSTER, EXEC_ROLE, LOG_GROUP, openStand, REGION, SHELL_ROLE } from "../drivers/ecs/fixture.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { requireShell } from "../control/api/fixtures/shell-client.ts";
 
 /** A plugin's container on ECS, seen from outside alone: published, woken, used, asleep, crashed, moved, and found again after `kill -9`. */
 t.test("a whole berth on ECS", async (t) => {
-  const stand = await openStand(t, ["onDemand", "crashing"], { restartMs: 60_000 });
+  const stand = await openStand(t, ["onDemand", "crashing"], { restartMs: 60_000, shells: true });
   const data = tempFolder(t);
   // As a stand in the field sets them.
   const env = {
@@ -19,6 +20,8 @@ t.test("a whole berth on ECS", async (t) => {
     GROK_SPAWNER_CVM_ECS_LAUNCH_TYPE: "FARGATE",
     GROK_SPAWNER_DATAGROK_ECS__EXEC_ROLE: EXEC_ROLE,
     GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP: LOG_GROUP,
+    BERTH_SHELL: "on",
+    BERTH_ECS_SHELL_ROLE: SHELL_ROLE,
     AWS_ENDPOINT_URL: stand.url,
     AWS_ACCESS_KEY_ID: "test",
     AWS_SECRET_ACCESS_KEY: "test",
@@ -55,6 +58,31 @@ t.test("a whole berth on ECS", async (t) => {
     await berth.until("whole-square", ["stopped by system"], 30_000);
     const kept = stand.services.get(await service());
     t.ok(kept && stand.scheduler.live(kept).length === 0 && kept.status !== "ACTIVE");
+  });
+
+  await t.test("a shell runs in its task, with a terminal and without, and no log has its token", async (t) => {
+    t.strictSame(await square(3), nine);
+    const { id } = await berth.container("whole-square");
+    const at = (query: string) => `${berth.api.replace("http", "ws")}/docker/containers/${id}/exec?${query}`;
+    const asAdmin = { headers: { authorization: berth.token } };
+    const shell = await requireShell(t, at("tty=true&columns=91&rows=21"), asAdmin);
+    shell.type("echo $((6*7)) $TERM; stty size\n");
+    await shell.expect(/42 xterm-256color\r\n21 91\r\n/);
+    shell.send({ resize: { columns: 61, rows: 33 } });
+    shell.type("stty size\n");
+    await shell.expect(/33 61\r\n/);
+    shell.type("exit 5\n");
+    t.strictSame(await shell.ended, { report: { exitCode: 5 }, code: 1000 });
+    const command = ["sh", "-c", "wc -c; echo to-error >&2; exit 3"].map((word) => `command=${encodeURIComponent(word)}`).join("&");
+    const piped = await requireShell(t, at(command), asAdmin);
+    piped.type("twelve bytes");
+    piped.send({ stdin: "ended" });
+    t.strictSame(await piped.ended, { report: { exitCode: 3 }, code: 1000 });
+    await piped.expect(/^12$/m);
+    t.equal(piped.errors(), "to-error\n");
+    const logged = berth.output();
+    t.ok(stand.sessions.tokens().length >= 2);
+    for (const token of stand.sessions.tokens()) t.notOk(logged.includes(token.slice(0, 30)));
   });
 
   await t.test("one that crashes at start says why, with its last lines", async (t) => {

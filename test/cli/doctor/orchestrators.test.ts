@@ -16,9 +16,11 @@ t.test("of ECS and ECR each reading call that the role is denied is named, and n
     GROK_SPAWNER_CVM_ECS_SUBNETS: JSON.stringify(stand.subnets),
     GROK_SPAWNER_DATAGROK_ECS__LOG_GROUP: LOG_GROUP,
   };
-  const lookNow = async () => (await look(t, ["driver"], env))["driver"];
+  const lookNow = async (more: Record<string, string> = {}) => (await look(t, ["driver"], { ...env, ...more }))["driver"];
   const well = await lookNow();
   t.match(well, { state: "ok", problems: [] }, { well });
+  t.match(await lookNow({ BERTH_SHELL: "on" }), { problems: [{ what: /no role for shells/, todo: /BERTH_ECS_SHELL_ROLE/ }] });
+  t.match(await lookNow({ BERTH_SHELL: "on", BERTH_ECS_SHELL_ROLE: "arn:aws:iam::123456789012:role/shells" }), { problems: [] });
   const allows = stand.role.allows;
   const denied = new Set(["ecs:ListTasks", "ecs:DescribeTasks", "logs:GetLogEvents", "ecr:ListImages"]);
   stand.role.allows = (action, ...more) => !denied.has(action) && allows(action, ...more);

@@ -41,6 +41,29 @@ t.test("definitions for both launch types are what the API takes", async (t) => 
   }
 });
 
+t.test("with a role for shells a task has it and an init process, beside its shared memory", async (t) => {
+  const model = openApiModel("ecs");
+  const shellRole = "arn:aws:iam::1:role/shells";
+  for (const [launch, shared] of [
+    [FARGATE, {}],
+    [EC2, { sharedMemorySize: 64 }],
+  ] as const) {
+    const definition = taskDefinition(SPEC, launch, { ...site, shellRole });
+    t.strictSame(model("RegisterTaskDefinition", "input", JSON.parse(JSON.stringify(definition))), []);
+    t.equal(definition.taskRoleArn, shellRole);
+    t.strictSame(definition.containerDefinitions?.[0]?.linuxParameters, { ...shared, initProcessEnabled: true });
+    t.equal(taskDefinition(SPEC, launch, site).taskRoleArn, undefined);
+  }
+});
+
+t.test("tasks have the role for shells only where shells are on", async (t) => {
+  const roleOf = (env: Record<string, string>) =>
+    ecsOptions(readSettings({ env: { CVM_ECS__CLUSTER: "one", BERTH_ECS_SHELL_ROLE: "arn:aws:iam::1:role/shells", ...env } }).settings).shellRole;
+  t.equal(roleOf({}), undefined);
+  t.equal(roleOf({ BERTH_SHELL: "on" }), "arn:aws:iam::1:role/shells");
+  t.throws(() => roleOf({ BERTH_ECS_SHELL_ROLE: "shells" }), { code: "SETTINGS_INVALID" });
+});
+
 t.test("shared memory and GPUs are requested on EC2 alone, disk on Fargate alone", async (t) => {
   const asking = { ...SPEC, shmMb: 256, storageGb: 50, gpu: 2 };
   const [onEc2] = taskDefinition(asking, EC2, site).containerDefinitions ?? [];
