@@ -4,6 +4,7 @@
  * The longest come first, so that none is left to run alone.
  */
 export const SLOW_FILES: readonly string[] = [
+  "test/drivers/ecs/exec.test.ts",
   "test/drivers/swarm/driver.test.ts",
   "test/packages/run.test.ts",
   "test/drivers/ecs/driver.test.ts",
