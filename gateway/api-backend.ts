@@ -7,6 +7,7 @@ import { trimTrailing } from "../lib/character-classes.ts";
 import {
   type ClientPeer,
   type Decision,
+  fixedLease,
   type ForwardTarget,
   type Head,
   type HeaderEdits,
@@ -63,7 +64,7 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
   const refuses = () => away("The control plane accepts no connections at the moment; try again in a moment");
   const { leader: nextLeader, watchLeader } = api;
   const lease: Lease = {
-    ...leaseOf(api.target),
+    ...fixedLease(api.target),
     target: (client) => leader(undefined, client),
     replaceTarget: (refused, client) => (nextLeader === undefined ? Promise.reject(refuses()) : Promise.resolve(nextLeader(refused, client))),
     ...(nextLeader === undefined ? {} : { targetAfterLoss: async (lost, client) => nextLeader(lost, client) }),
@@ -93,7 +94,7 @@ export function datagrokBackend({ url, keepHost }: DatagrokServer): ApiBackend {
   const address = { host: bare, port: Number(port) || (secure ? 443 : 80) };
   const base = trimTrailing(pathname, "/").replace(/\/api$/, "");
   const edits: HeaderEdits = keepHost ? { remove: [], add: [] } : { remove: ["host"], add: [["Host", host]] };
-  const lease = leaseOf(secure ? { ...address, tls: { servername: isIP(bare) === 0 ? bare : "" } } : address);
+  const lease = fixedLease(secure ? { ...address, tls: { servername: isIP(bare) === 0 ? bare : "" } } : address);
   return {
     openLease: () => lease,
     // `*` means the whole server (RFC 9112 §3.2.4), so it gets no path.
@@ -109,18 +110,6 @@ export function datagrokBackend({ url, keepHost }: DatagrokServer): ApiBackend {
       if (fault.code === "RESPONSE_TIMED_OUT") return new Fault("RESPONSE_TIMED_OUT", "The Datagrok server did not respond in time", { cause });
       return fault;
     },
-  };
-}
-
-/** A lease of a server that does not move: after a refused connection, the same target is tried once more. */
-function leaseOf(target: ForwardTarget): Lease {
-  return {
-    owner: "",
-    target: () => target,
-    replaceTarget: () => Promise.resolve(target),
-    onTargetGone: () => () => undefined,
-    countBytes: () => undefined,
-    release: () => undefined,
   };
 }
 

@@ -190,3 +190,15 @@ export type IncomingRequest = {
 
 /** Decides at once if everything is cached, and then never throws. Else rejects only after `signal` has aborted. */
 export type Decide<Forwarded extends Forward = PlainForward> = (request: IncomingRequest) => Decision<Forwarded> | Promise<Decision<Forwarded>>;
+
+/** A lease of a server that does not move: after a refused connection, the same target is tried once more. */
+export function fixedLease(target: ForwardTarget | Promise<ForwardTarget>): Lease {
+  return {
+    owner: "",
+    target: () => target,
+    replaceTarget: (refused) => Promise.resolve(refused),
+    onTargetGone: () => () => undefined,
+    countBytes: () => undefined,
+    release: () => undefined,
+  };
+}

@@ -66,6 +66,9 @@ export const FIXED_LIMITS: FixedLimits = {
   lingeringCloseMs: 5_000,
 };
 
+/** While places are scarce or the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
+export const SHORT_IDLE_MS = 1_000;
+
 /** Connections of all clients, if the limit of file descriptors allows as many. */
 export const MAX_CONNECTIONS = 65_536;
 

@@ -9,7 +9,7 @@ const LOOKUP_MS = 6_000;
 /** For `heldMs`: a proxy of ports accepts before the program behind it does, and closes if it cannot connect to that. */
 export const HELD_MS = 100;
 
-type ConnectionLimits = {
+type TimedConnectOptions = {
   clock: Pick<Clock, "after">;
   /** The limit of a connect, without the look-up of the name; by default `CONNECT_MS`. */
   connectMs?: number;
@@ -17,7 +17,7 @@ type ConnectionLimits = {
   onLookup?: ((host: string, code: string | undefined) => void) | undefined;
 };
 
-type ConnectionTest = ConnectionLimits & {
+type ConnectionTest = TimedConnectOptions & {
   clock: Pick<Clock, "after" | "sleep">;
   signal: AbortSignal;
   /** The connection must still be open after so many milliseconds. */
@@ -25,7 +25,10 @@ type ConnectionTest = ConnectionLimits & {
 };
 
 /** A socket that connects. It is destroyed with an error if the look-up of the name or the connect takes too long. */
-export function connectWithin({ host, port }: { host: string; port: number }, { clock, connectMs = CONNECT_MS, onLookup }: ConnectionLimits): Socket {
+export function connectWithin(
+  { host, port }: { host: string; port: number },
+  { clock, connectMs = CONNECT_MS, onLookup }: TimedConnectOptions,
+): Socket {
   const socket = connect({ host, port });
   const giveUp = () => void socket.destroy(new Error("no connection in time"));
   const isName = isIP(host) === 0;

@@ -1,4 +1,5 @@
 import { Socket, type NetConnectOpts } from "node:net";
+import type { Duplex } from "node:stream";
 import { connect as connectSecurely } from "node:tls";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
@@ -18,8 +19,8 @@ export class TargetRemoved extends ConnectionRefused {}
 /** How often the target of one exchange may be removed before a byte was sent. Each time the exchange waits for the next target. */
 export const MAX_REMOVALS = 10;
 
-/** `socket` is connected, paused, and was not read. */
-export type DialResult = { socket: Socket; target: ForwardTarget; connectMs: number };
+/** `socket` is connected, paused, and was not read: a socket, or a stream in memory to a container of HTTP/2. */
+export type DialResult = { socket: Duplex; target: ForwardTarget; connectMs: number };
 
 export type DialCounts = {
   made: Count;
@@ -105,8 +106,8 @@ function codeOf(error: unknown): string {
 }
 
 /** A paused connection, whose events report the result. Half-open: each direction of an upgraded connection ends by itself. */
-function begin(target: ForwardTarget, { h2c, limits }: DialOptions): Socket {
-  if (h2c !== undefined && "h2c" in target) return h2c.connect(target).pause() as unknown as Socket;
+function begin(target: ForwardTarget, { h2c, limits }: DialOptions): Duplex {
+  if (h2c !== undefined && "h2c" in target) return h2c.connect(target).pause();
   return connect({
     ...("socketPath" in target ? { path: target.socketPath } : target),
     allowHalfOpen: true,

@@ -81,7 +81,7 @@ export type SocketLayer = {
    */
   move(from: SocketId, to: SocketId, bytes: number): boolean;
 
-  /** Bytes that the kernel has not taken, after it got those of this turn. */
+  /** Bytes that the kernel has not taken. Those of this turn that it was not given yet need not count. */
   backlog(id: SocketId): number;
   /** The other end is gone, as far as the kernel knows. For sockets that are not read. */
   isBroken(id: SocketId): boolean;

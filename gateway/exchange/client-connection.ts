@@ -5,6 +5,7 @@ import type { DirectResponse, ClientPeer } from "../decision.ts";
 import { MessageRefused } from "../http1/message-reader.ts";
 import { type NetConnection, type ConnectionUser, NO_USER } from "../connections/connection.ts";
 import { refusalFault } from "../direct-responses.ts";
+import { SHORT_IDLE_MS } from "../limits.ts";
 import { Exchange } from "./exchange.ts";
 import { probeHalfOpen } from "../connections/closing.ts";
 import { ClientClock, type ExchangeClient } from "./exchange-client.ts";
@@ -19,8 +20,6 @@ const { state: STATE, event: EVENT, action: ACTION } = CLIENT;
 
 /** Bytes that a client has not taken, beyond which its next request is not read. */
 const MAX_BACKLOG = 262_144;
-/** While the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
-export const DRAIN_IDLE_MS = 1_000;
 /** Bytes of a request are awaited. */
 const INCOMPLETE: ReadonlySet<number> = new Set([STATE.IDLE, STATE.HEAD, STATE.BODY, STATE.DROP]);
 const CLIENT_LEFT = new Error("the client left");
@@ -66,7 +65,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     this.tls = connection.tls;
     this.clock = new ClientClock(context.ticker);
     // The first head has the time limit of one that has begun.
-    this.clock.start(context.draining.begun ? DRAIN_IDLE_MS : context.limits.headersTimeoutMs);
+    this.clock.start(context.draining.begun ? SHORT_IDLE_MS : context.limits.headersTimeoutMs);
     connection.user = this;
     connection.resume();
   }
@@ -119,7 +118,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
 
   tick(now: number): void {
     if (this.clock.isOver(now)) this.#endClock();
-    else if (this.#state === STATE.IDLE && this.clock.isIdle(this.connection, DRAIN_IDLE_MS) && this.#admission.crowded) this.#step(EVENT.crowded);
+    else if (this.#state === STATE.IDLE && this.clock.isIdle(this.connection, SHORT_IDLE_MS) && this.#admission.crowded) this.#step(EVENT.crowded);
     // While the container takes nothing, no event reports that the client is gone.
     else if (this.#exchange !== undefined && this.isHeldByContainer && this.connection.isBroken()) this.#step(this.#leaving);
     else this.#exchange?.tick(now);
@@ -307,7 +306,7 @@ export class ClientConnection implements ExchangeClient, ConnectionUser, Ticking
     const { connection, context, clock } = this;
     const { limits, draining } = context;
     if (has(actions, ACTION.startHeadClock)) clock.start(limits.headersTimeoutMs);
-    if (has(actions, ACTION.startIdleClock)) clock.start(draining.begun ? DRAIN_IDLE_MS : limits.keepAliveTimeoutMs);
+    if (has(actions, ACTION.startIdleClock)) clock.start(draining.begun ? SHORT_IDLE_MS : limits.keepAliveTimeoutMs);
     if (has(actions, ACTION.startCloseClock)) clock.start(limits.lingeringCloseMs);
     if (has(actions, ACTION.stopClock)) clock.stop();
     if (has(actions, ACTION.resume)) connection.resume();

@@ -19,7 +19,7 @@ export type ContainerSideUser = ContainerUser &
     fail(error: unknown): void;
   };
 
-/** Bytes of a request's body that are queued while its container is not connected; beyond it, the client is not read. */
+/** Bytes of a request's body that are queued while its container is not connected; beyond it, the client is not read. The last read may bring more, of up to 1 MiB. */
 const QUEUED_BYTES = 65_536;
 const NEVER = Number.POSITIVE_INFINITY;
 

@@ -8,7 +8,8 @@ import { createHttp1 } from "../http1/message-reader.ts";
 import { openEdgeServer, watchHandshakes, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import { Draining } from "../connections/closing.ts";
 import type { NetConnection } from "../connections/connection.ts";
-import { ClientConnection, DRAIN_IDLE_MS } from "./client-connection.ts";
+import { SHORT_IDLE_MS } from "../limits.ts";
+import { ClientConnection } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { createTicker } from "../../lib/clock.ts";
 import { openContainerSessions } from "../http2/container-sessions.ts";
@@ -144,7 +145,7 @@ export function openSpliceEngine({
       draining.begin();
       for (const client of clients) client.drain();
       sessions.drain();
-      const cancel = clock.after(DRAIN_IDLE_MS, handshakes.destroy);
+      const cancel = clock.after(SHORT_IDLE_MS, handshakes.destroy);
       const enough = new AbortController();
       await Promise.race([allGone().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
       cancel();

@@ -1,6 +1,6 @@
 import type { RequestHead, RequestReader } from "../http1/message-reader.ts";
 
-/** Bytes of later requests, or of another protocol, that are kept until the current response is complete. */
+/** Bytes of later requests, or of another protocol, that are kept until the current response is complete. The last read may bring more, of up to 1 MiB. */
 const KEPT_BYTES = 65_536;
 
 /** Finds heads and ends of bodies in the bytes of one client, and keeps what came too early. */

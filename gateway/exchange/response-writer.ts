@@ -63,6 +63,13 @@ export class ResponseWriter {
     return bodyAt === end ? taken : this.#connection.send(memory, bodyAt, end);
   }
 
+  /** Sends the prepared 101 response. */
+  sendSwitch(): void {
+    const head = this.#head;
+    this.#head = undefined;
+    head?.writeTo(this.#connection, this.#edits, this.#lines);
+  }
+
   sendInterim(head: ResponseHead | undefined, edits: HeaderEdits = NO_EDITS): boolean {
     return head === undefined || head.writeTo(this.#connection, edits);
   }

@@ -12,8 +12,6 @@ import type { UpgradeContainer, ContainerUpgradeResponse, ContainerUpgradeReques
 import { brokeOff, dialLease } from "../connections/dial.ts";
 import type { NetConnection } from "../connections/connection.ts";
 
-const NO_BYTES = Buffer.alloc(0);
-
 /** A request whose connection becomes a WebSocket. */
 type UpgradeRequest = { head: RequestHead; record: AccessRecord };
 
@@ -54,7 +52,7 @@ export function switchProtocols(
 ): void {
   if (container === undefined || lease === undefined) return;
   const { context, connection } = client;
-  client.writer.sendHead(NO_BYTES, 0, 0, 0);
+  client.writer.sendSwitch();
   record.responseStarted(101);
   record.becameWebSocket();
   // An upgraded connection never returns to the pool.

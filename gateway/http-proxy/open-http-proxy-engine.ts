@@ -13,15 +13,12 @@ import { breakOff, isBrokenStream } from "../connections/node-socket.ts";
 import { tlsServerOptions, type ForwardingEngine, type ForwardingEngineDeps } from "../connections/engine.ts";
 import type { Decision, Head } from "../decision.ts";
 import { apiErrorResponse, internalFault, sendResponse } from "../direct-responses.ts";
-import { MAX_HEAD_BYTES } from "../limits.ts";
+import { MAX_HEAD_BYTES, SHORT_IDLE_MS } from "../limits.ts";
 import { keepKeys } from "../tls-keys.ts";
 import { acceptWebSocket, refuseWebSocket } from "../websockets/accept-websocket.ts";
 import type { UpgradeRequestHead } from "../websockets/handshake.ts";
 import { createQueueBudget } from "../websockets/waiting-client.ts";
 import { CLIENT_LEFT, forwardedLines, hasBody, headerOf, namesOf, openForwarder } from "./open-forwarder.ts";
-
-/** While the gateway drains, an idle connection stays open for this long: its next request may already have been sent. */
-const DRAIN_IDLE_MS = 1_000;
 
 /** Bytes after the head of an upgrade that are kept until it is accepted; beyond it, the client is not read. */
 const EARLY_BYTES = 65_536;
@@ -97,7 +94,7 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
       if (server.listening) NetServer.prototype.close.call(server);
       draining.begin();
       const enough = new AbortController();
-      await Promise.race([lastRequests(Math.min(ms, DRAIN_IDLE_MS), enough.signal), clock.sleep(ms, enough.signal)]).catch(() => undefined);
+      await Promise.race([lastRequests(Math.min(ms, SHORT_IDLE_MS), enough.signal), clock.sleep(ms, enough.signal)]).catch(() => undefined);
       enough.abort();
       await close();
     },

@@ -7,7 +7,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Draining } from "../connections/closing.ts";
 import type { Http1 } from "../http1/message-reader.ts";
-import { MAX_HEAD_BYTES, type GatewayLimits } from "../limits.ts";
+import { MAX_HEAD_BYTES, SHORT_IDLE_MS, type GatewayLimits } from "../limits.ts";
 import { EdgeStream, NO_DATE } from "./edge-stream.ts";
 import { RequestMalformed, translateRequest } from "./request-head.ts";
 
@@ -49,8 +49,6 @@ const MAX_FIELDS = 512;
  * (CVE-2023-44487, CVE-2025-8671). nghttp2 has a larger limit for RST_STREAM, and limits of its own for other frames.
  */
 const FLOOD = { burst: 256, perSecond: 32 };
-/** How long a connection may be idle while connections are scarce, or the gateway drains. */
-const SHORT_IDLE_MS = 1_000;
 
 const SESSION_OPTIONS: ServerSessionOptions = {
   settings: {

@@ -11,7 +11,8 @@ const BROKEN_OFF = new Error("The exchange broke off");
 
 /** Node would add a `Date` of its own, and its types do not know the option. */
 export const NO_DATE: object = { sendDate: false };
-const NO_EDITS = { remove: ["transfer-encoding"], add: [] };
+/** HTTP/2 has a framing of its own. */
+const FRAMING_EDITS = { remove: ["transfer-encoding"], add: [] };
 /** A handshake's lines that HTTP/2 does not have (RFC 8441 §5). */
 const HANDSHAKE_EDITS = { remove: ["sec-websocket-accept"], add: [] };
 
@@ -132,18 +133,18 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
       this.#state = "tunnel";
       return this.#respond(200, head, HANDSHAKE_EDITS, false);
     }
-    if (status < 200) return this.#stream.additionalHeaders({ ":status": status, ...fieldObject(fieldsOf(head, NO_EDITS)) });
+    if (status < 200) return this.#stream.additionalHeaders({ ":status": status, ...fieldObject(fieldsOf(head, FRAMING_EDITS)) });
     if (body === "tunnel" && status < 300) return this.#refuseTunnel();
     const kind = head.bodyKind(this.#request.method);
     if (kind === "none") {
-      this.#respond(status, head, NO_EDITS, true);
+      this.#respond(status, head, FRAMING_EDITS, true);
       this.#state = "over";
       return;
     }
     this.#state = kind;
     this.#left = head.bodyLength;
     if (kind === "chunked") this.#chunked = new ChunkedBody(this);
-    this.#respond(status, head, NO_EDITS, false);
+    this.#respond(status, head, FRAMING_EDITS, false);
   }
 
   /** The container did not switch: a 2xx would say that it did (RFC 8441 §4). */
@@ -152,7 +153,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
     this.#stream.respond({ ":status": 502 }, { ...NO_DATE, endStream: true });
   }
 
-  #respond(status: number, head: ResponseHead, edits: typeof NO_EDITS, endStream: boolean): void {
+  #respond(status: number, head: ResponseHead, edits: typeof FRAMING_EDITS, endStream: boolean): void {
     const fields = [":status", String(status), ...fieldsOf(head, edits)];
     const waitForTrailers = this.#state === "chunked";
     if (waitForTrailers) this.#stream.once("wantTrailers", () => sendTrailers(this.#stream, this.#trailers));
@@ -209,7 +210,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
 function ignore(): void {}
 
 /** Names and values in turns. */
-function fieldsOf(head: ResponseHead, edits: typeof NO_EDITS): string[] {
+function fieldsOf(head: ResponseHead, edits: typeof FRAMING_EDITS): string[] {
   const fields: string[] = [];
   for (const [name, value] of head.lines(edits)) fields.push(name.toLowerCase(), value);
   return fields;

@@ -21,7 +21,6 @@ export class InMemoryConnection extends Duplex {
   readonly remoteAddress: string;
   /** Its bytes come from, or go to, a TLS connection. */
   readonly encrypted: boolean;
-  bytesWritten = 0;
   readonly #peer: InMemoryPeer;
   #resumes = false;
 
@@ -45,11 +44,6 @@ export class InMemoryConnection extends Duplex {
     if (!this.destroyed) this.push(null);
   }
 
-  /** As a TCP reset: the other end knows that data is missing, because `onEnd` did not come. */
-  resetAndDestroy(): void {
-    this.destroy();
-  }
-
   override _read(): void {
     if (!this.#resumes) return;
     this.#resumes = false;
@@ -57,7 +51,6 @@ export class InMemoryConnection extends Duplex {
   }
 
   override _write(bytes: Buffer, _encoding: string, done: (error?: Error | null) => void): void {
-    this.bytesWritten += bytes.length;
     this.#peer.onBytes(bytes, done);
   }
 

@@ -1,6 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
 import type { Head } from "../decision.ts";
-import { scopeOf, CATALOG_SCOPE, type RequiredAccess } from "./registry-responses.ts";
+import { scopeOf, CATALOG_SCOPE, MethodNotAllowed, type RequiredAccess } from "./registry-responses.ts";
 import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
 import { allows, type RevokedGrants, type TokenGrant, type VerifyToken } from "./verify-token.ts";
 
@@ -27,8 +27,9 @@ export function upstreamActions(path: V2Path, method: string): readonly Registry
 
 /** The actions of a request on its repository. Faults: METHOD_NOT_ALLOWED. */
 function actionsOf({ kind }: V2Path, method: string): readonly RegistryAction[] {
-  const actions = (kind === "upload" ? UPLOAD_ACTIONS : ACTIONS)[method];
-  if (actions === undefined) throw new Fault("METHOD_NOT_ALLOWED", `A registry has no method ${method}`);
+  const byMethod = kind === "upload" ? UPLOAD_ACTIONS : ACTIONS;
+  const actions = byMethod[method];
+  if (actions === undefined) throw new MethodNotAllowed(`A registry has no method ${method}`, Object.keys(byMethod));
   return actions;
 }
 

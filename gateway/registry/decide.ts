@@ -3,13 +3,13 @@ import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { originForm } from "../http1/message-heads.ts";
-import type { DirectResponse, IncomingRequest, Decide, InterceptingForward } from "../decision.ts";
+import { type DirectResponse, fixedLease, type IncomingRequest, type Decide, type InterceptingForward } from "../decision.ts";
 import { createForwardedEdits } from "../forwarded-headers.ts";
 import { createTraceContext } from "../trace-context.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
 import type { ExchangeLabels, RouteName } from "../access-record.ts";
 import type { GatewayReadiness } from "../readiness.ts";
-import { challenge, internalAnswer, jsonAnswer, registryAnswer } from "./registry-responses.ts";
+import { challenge, internalAnswer, jsonAnswer, MethodNotAllowed, registryAnswer } from "./registry-responses.ts";
 import type { IdentityServer } from "../api-backend.ts";
 import { type RegistryDecision, type TokenAttempts, tokenRequest, type TokenRequestDeps } from "./token-request.ts";
 import {
@@ -24,7 +24,7 @@ import {
 } from "./authorize.ts";
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
 import { publicOriginOf } from "./locations.ts";
-import { fixedLease, RegistryForward, type RegistryForwardDeps } from "./registry-forward.ts";
+import { RegistryForward, type RegistryForwardDeps } from "./registry-forward.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { RegistryCache } from "./cache/cached-names.ts";
 import type { PushCheck } from "./push-check.ts";
@@ -106,7 +106,7 @@ export function createRegistryDecide(options: RegistryDecisionDeps): Decide<Inte
       labels = labelsOf(v2, request.head.method);
       const chosen = chooseRegistry(deps, request, v2, query);
       if (chosen !== deps && request.head.method !== "GET" && request.head.method !== "HEAD")
-        throw new Fault("METHOD_NOT_ALLOWED", "This is a cache of another registry: push to that registry, or to a repository of this one");
+        throw new MethodNotAllowed("This is a cache of another registry: push to that registry, or to a repository of this one", ["GET", "HEAD"]);
       const requirement: AccessRequirement = accessRequirement(v2, request.head.method, query, chosen.anonymousPull);
       ({ scope } = requirement);
       const authorized = authorize(request.head, requirement, deps.verify, {

@@ -1,13 +1,12 @@
 import { Fault } from "../../lib/fault.ts";
-import type {
-  DirectResponse,
-  InterceptingForward,
-  HeaderEdits,
-  HeaderLine,
-  Interception,
-  Lease,
-  ResponseHeadView,
-  ForwardTarget,
+import {
+  type DirectResponse,
+  fixedLease,
+  type InterceptingForward,
+  type HeaderEdits,
+  type HeaderLine,
+  type Interception,
+  type ResponseHeadView,
 } from "../decision.ts";
 import { isRedirect, locationEdits, upstreamOrigin, type UpstreamRequest } from "./locations.ts";
 import type { RedirectRules } from "../../lib/registry-client/trusted-hosts.ts";
@@ -138,18 +137,6 @@ export class RegistryForward implements InterceptingForward {
       };
     return { forward: new RegistryForward(this.#deps, { ...this.#request, authorization }, false), lease: fixedLease(upstream.target) };
   }
-}
-
-/** The registry keeps its address: a refused connection is tried once more. */
-export function fixedLease(target: ForwardTarget | Promise<ForwardTarget>): Lease {
-  return {
-    owner: "",
-    target: () => target,
-    replaceTarget: (lost) => Promise.resolve(lost),
-    onTargetGone: () => () => undefined,
-    countBytes: () => undefined,
-    release: () => undefined,
-  };
 }
 
 /** Follows a redirect for the client, without berth's credential. */

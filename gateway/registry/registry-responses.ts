@@ -1,4 +1,4 @@
-import type { Fault, FaultCode } from "../../lib/fault.ts";
+import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { internalFault, sentence } from "../direct-responses.ts";
 import type { DirectResponse, HeaderLine } from "../decision.ts";
 import type { RegistryAction } from "../../lib/registry-client/registry-client.ts";
@@ -30,11 +30,22 @@ const CODES: Partial<Record<FaultCode, string>> = {
   INTERNAL: "UNKNOWN",
 };
 
+/** The answer lists the methods that the path has (RFC 9110 §15.5.6). */
+export class MethodNotAllowed extends Fault {
+  readonly allowed: readonly string[];
+
+  constructor(message: string, allowed: readonly string[]) {
+    super("METHOD_NOT_ALLOWED", message);
+    this.allowed = allowed;
+  }
+}
+
 /** A failure in the registry's format: clients show the code and the sentence to the user. */
 export function registryAnswer(fault: Fault, more: readonly HeaderLine[] = []): DirectResponse {
   const retry: HeaderLine[] = fault.retryAfterMs === undefined ? [] : [["Retry-After", String(Math.max(1, Math.ceil(fault.retryAfterMs / 1_000)))]];
+  const allow: HeaderLine[] = fault instanceof MethodNotAllowed ? [["Allow", fault.allowed.join(", ")]] : [];
   const body = { errors: [{ code: CODES[fault.code] ?? "UNAVAILABLE", message: sentence(fault), detail: null }] };
-  return { status: fault.status, reason: fault.reason, ...json(body, [...retry, ...more]) };
+  return { status: fault.status, reason: fault.reason, ...json(body, [...retry, ...allow, ...more]) };
 }
 
 /** A bug. */

@@ -5,7 +5,7 @@ import type { ForwardedEdits } from "../forwarded-headers.ts";
 import { addedLines } from "../http1/write-lines.ts";
 import type { RegistryCache } from "./cache/cached-names.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
-import { jsonAnswer, registryAnswer } from "./registry-responses.ts";
+import { jsonAnswer, MethodNotAllowed, registryAnswer } from "./registry-responses.ts";
 import type { IdentityServer } from "../api-backend.ts";
 
 export type RegistryDecision = Decision<InterceptingForward>;
@@ -42,7 +42,7 @@ const ONLY_PULLS = /^repository(?:\([^()]*\))?:(.+):(?:pull(?:,pull)*)?$/;
 export function tokenRequest(deps: TokenRequestDeps, request: IncomingRequest, query: string): RegistryDecision {
   const { head } = request;
   const { method } = head;
-  if (method !== "GET" && method !== "POST") return refusal(new Fault("METHOD_NOT_ALLOWED", "Request a token by GET or POST"));
+  if (method !== "GET" && method !== "POST") return refusal(new MethodNotAllowed("Request a token by GET or POST", ["GET", "POST"]));
   // A form has its credentials in the body, which the proxy does not read.
   if (method === "POST" || /^basic /i.test(head.header("authorization") ?? "")) return forwardToIdentity(deps, request, query);
   if (isPublicPull(deps, head.header("host"), query)) return { kind: "answer", answer: jsonAnswer(anonymousToken(deps.clock)) };
@@ -125,7 +125,8 @@ class IdentityForward implements InterceptingForward {
   intercept(received: ResponseHeadView): Interception | undefined {
     if (received.status !== 401) return undefined;
     this.#onStatus(received.status);
-    return { answer: registryAnswer(new Fault("DEV_KEY_INVALID", "The developer key is not valid: it is the password of docker login")) };
+    const fault = new Fault("DEV_KEY_INVALID", "The developer key is not valid: it is the password of docker login");
+    return { answer: registryAnswer(fault, [["WWW-Authenticate", 'Basic realm="berth"']]) };
   }
 
   respondTo(fault: Fault): DirectResponse {

@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { AccessRecord } from "../access-record.ts";
-import type { Forward, Lease } from "../decision.ts";
+import type { DirectResponse, Forward, Lease } from "../decision.ts";
 import { type UpgradeContainer, type UpgradeRequestHead, acceptUpgrade, isHandshake, upgradeContainer } from "./handshake.ts";
 import { type Draining, lingeringClose } from "../connections/closing.ts";
 import type { NetConnection } from "../connections/connection.ts";
@@ -43,9 +43,9 @@ type AcceptWebSocketDeps = {
  * then frames pass unchanged. Every failure after the accept is a close with a code and a reason. Resolves when the client's connection is closed and the
  * lease released.
  */
-export function acceptWebSocket(parts: AcceptWebSocketDeps, exchange: WebSocketExchange): Promise<void> {
+export function acceptWebSocket(deps: AcceptWebSocketDeps, exchange: WebSocketExchange): Promise<void> {
   // In steps, so that each releases what only the previous one needed: there may be many silent WebSockets.
-  return releasing(exchange.lease, connectWaiting(parts, exchange).then(spliceConnected));
+  return releasing(exchange.lease, connectWaiting(deps, exchange).then(spliceConnected));
 }
 
 function releasing(lease: Lease, over: Promise<void>): Promise<void> {
@@ -63,7 +63,7 @@ async function connectWaiting(
 ): Promise<UpgradedPair | undefined> {
   const { request, client, forward, lease, user, draining, record } = exchange;
   if (!isHandshake(request)) {
-    const answer = forward.respondTo(handshakeFault());
+    const answer = withVersion(forward.respondTo(handshakeFault()));
     record.answered(answer.status);
     sendRawResponse(client, answer);
     return undefined;
@@ -125,7 +125,7 @@ function closing(connection: NetConnection): Promise<void> {
 type RefusedWebSocket = { request: UpgradeRequestHead; client: NetConnection; code: number; reason: string };
 
 /** Accepts a WebSocket and closes it with a code and a reason, which its client can show. Resolves when the connection is closed. */
-export function refuseWebSocket(parts: { clock: Clock; limits: { lingeringCloseMs: number } }, refused: RefusedWebSocket): Promise<void> {
+export function refuseWebSocket({ clock, limits }: { clock: Clock; limits: { lingeringCloseMs: number } }, refused: RefusedWebSocket): Promise<void> {
   const { request, client, code, reason } = refused;
   const closed = new Promise<void>((resolve) => {
     client.user = { onBytes: () => undefined, onEnd: () => undefined, onDrain: () => undefined, onClose: () => resolve() };
@@ -134,13 +134,18 @@ export function refuseWebSocket(parts: { clock: Clock; limits: { lingeringCloseM
   if (isHandshake(request)) {
     acceptUpgrade(request, client);
     client.sendOwn(closeFrame(code, closeReason(reason)));
-  } else sendRawResponse(client, containerErrorResponse(handshakeFault()));
+  } else sendRawResponse(client, withVersion(containerErrorResponse(handshakeFault())));
   // The client's close must be read.
   client.resume();
-  lingeringClose(client, parts.clock, parts.limits.lingeringCloseMs);
+  lingeringClose(client, clock, limits.lingeringCloseMs);
   return closed;
 }
 
 function handshakeFault(): Fault {
   return new Fault("REQUEST_INVALID", "The head is not a WebSocket handshake of version 13");
+}
+
+/** A client of another version may try this one (RFC 6455 §4.4). */
+function withVersion(answer: DirectResponse): DirectResponse {
+  return { ...answer, headers: [...answer.headers, ["Sec-WebSocket-Version", "13"]] };
 }

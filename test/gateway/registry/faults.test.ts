@@ -275,3 +275,16 @@ function begin({ base }: RegistryFixture, location: string, token: string, body:
   });
   return { answer, sent: (bytes: number) => new Promise<void>((resolve) => void sending.write(body.subarray(0, bytes), () => resolve())) };
 }
+
+t.test("an answer to a method that a path does not have lists those that it has", async (t) => {
+  const { base } = await openStand(t, await openRecorder(t));
+  const rows: [path: string, method: string, allowed: string][] = [
+    ["/token", "DELETE", "GET, POST"],
+    ["/v2/datagrok/a/manifests/1", "OPTIONS", "GET, HEAD, POST, PUT, PATCH, DELETE"],
+  ];
+  for (const [path, method, allowed] of rows) {
+    const answer = await fetch(base + path, { method });
+    t.equal(answer.status, 405, path);
+    t.equal(answer.headers.get("allow"), allowed, path);
+  }
+});

@@ -442,7 +442,9 @@ t.test("a head that is no complete handshake is a 400", async (t) => {
   const stand = await openStand(t);
   stand.set(ID, { kind: "coming" });
   const head = `GET ${WS_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: token\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`;
-  t.match(await exchange(stand.port, head), /^HTTP\/1\.1 400 [^]*Content-Type: application\/json\r\n/);
+  const answer = await exchange(stand.port, head);
+  t.match(answer, /^HTTP\/1\.1 400 [^]*Content-Type: application\/json\r\n/);
+  t.match(answer, /\r\nSec-WebSocket-Version: 13\r\n/);
 });
 
 t.test("a draining gateway closes WebSockets with 1012, waiting or not", async (t) => {

@@ -94,7 +94,7 @@ export function planClient(seed: number, nth: number): PlannedClient {
             bytes: pick(random, [0, 1]) === 0 ? random(sent + 1) : random(200),
             by: pick(random, ["reset", "destroy", "end"]),
           };
-  return {
+  const plan = {
     seed: random(1_000_000_000),
     requests,
     // A gateway that does not read cannot learn that its client is gone, unless by a reset.
@@ -106,6 +106,8 @@ export function planClient(seed: number, nth: number): PlannedClient {
     // A WebSocket has no half-open state.
     endsEarly: leave === undefined && !isSilent && requests.at(-1)?.frames === undefined && random(4) === 0,
   };
+  if (plan.endsEarly) for (const { answer } of requests) answer.pauses = true;
+  return plan;
 }
 
 function planRequest(random: DrawNumber, id: string, { isOrderly, isLast }: { isOrderly: boolean; isLast: boolean }): PlannedRequest {
@@ -165,13 +167,9 @@ function planAnswer(random: DrawNumber, isOrderly: boolean): PlannedAnswer {
           "silent",
         ] as const),
     rests: random(8) === 0,
-    ...seedOf(random),
+    pauses: false,
+    seed: random(1_000_000_000),
   };
-}
-
-function seedOf(random: DrawNumber): Pick<PlannedAnswer, "seed" | "pauses"> {
-  const seed = random(1_000_000_000);
-  return { seed, pauses: seed % 4 === 0 };
 }
 
 /** Everything that a client sends for one request, the frames of a WebSocket too. */
