@@ -29,7 +29,7 @@ type MoveTarget = {
   readonly drops: boolean;
   /** They go first. */
   readonly unsentBytes: number;
-  fail(error: Error): void;
+  refuse(error: Error): void;
 };
 
 /**
@@ -115,7 +115,7 @@ export class BodyMove {
           this.#state = "blocked";
           return moved;
         }
-        this.#to.fail(this.#libc.failure("splice"));
+        this.#to.refuse(this.#libc.failure("splice"));
         return moved + this.#discard();
       }
       this.#inPipe -= length;

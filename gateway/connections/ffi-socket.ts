@@ -187,6 +187,15 @@ export class FfiSocket {
     else if (this.#shut) this.closing = true;
   }
 
+  /** The kernel takes nothing more: see `AdoptOptions.readToEnd`. */
+  refuse(error: Error): void {
+    this.#unsent?.clear();
+    if (this.readToEnd) {
+      this.#refusal ??= error;
+      this.writable = true;
+    } else this.fail(error);
+  }
+
   fail(error: Error): void {
     this.closing = true;
     this.error ??= error;
@@ -242,12 +251,7 @@ export class FfiSocket {
       if (errno === EAGAIN) return 0;
       if (errno !== EINTR) break;
     }
-    const error = io.libc.failure("write");
-    this.#unsent?.clear();
-    if (this.readToEnd) {
-      this.#refusal ??= error;
-      this.writable = true;
-    } else this.fail(error);
+    this.refuse(io.libc.failure("write"));
     return -1;
   }
 }

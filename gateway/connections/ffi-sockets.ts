@@ -277,7 +277,7 @@ export class FfiSockets implements SocketLayer {
     if (wasOpen) receiver.flush(this.#io);
     const moved = move.step();
     const { state } = move;
-    if (wasOpen && receiver.closing) this.#addDirty(receiver);
+    if (wasOpen && (receiver.closing || receiver.drops)) this.#addDirty(receiver);
     if (state === "moved") this.#endMove(socket);
     if (moved > 0) this.#events.onMoved(socket.id, moved);
     if (socket.closing) return moved;
