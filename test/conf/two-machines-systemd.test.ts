@@ -124,7 +124,7 @@ t.test("systemd starts a killed leader again, as a standby of the other one or a
   await before.systemd.shell("systemctl kill --signal=SIGKILL berth-control");
   await eventually("both to be there", async () => {
     const statuses = await Promise.all(machines.map(({ machine }) => statusAt(machine, "/readyz")));
-    return statuses.toSorted().join() === "200,503";
+    return statuses.toSorted((lower, higher) => lower - higher).join() === "200,503";
   });
   t.equal((await (clients.get(before) as BerthClient).call("/users/current")).status, 200);
   t.same(await square(clients.get(other(before)) as BerthClient, id), SQUARED);
