@@ -5,7 +5,20 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { decodeText } from "../../lib/lines.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Call, DeployCall, Deployment, Driver, DriverEvent, Host, ImageSource, LogOptions, ResolvedImage, Spec, Usage } from "../driver.ts";
+import {
+  type Call,
+  type DeployCall,
+  type Deployment,
+  type Driver,
+  type DriverEvent,
+  type Host,
+  type ImageSource,
+  leavesRunning,
+  type LogOptions,
+  type ResolvedImage,
+  type Spec,
+  type Usage,
+} from "../driver.ts";
 import { reconnect } from "../events.ts";
 import { isServiceName } from "../labels.ts";
 import { awaitWork, lines, openSpawnerClient, RETRY_MS, servicePath, type SpawnerClient, type SpawnerEndpoint } from "./client.ts";
@@ -100,7 +113,7 @@ async function* logs(
 /** How long an undo is tried: as long as the spawner's own stop takes. */
 const UNDO_MS = 30_000;
 
-/** The spawner continues a deploy without clients, so an abort here is sent to the spawner too. */
+/** The spawner continues a deploy without clients, so an abort here is sent to the spawner too, unless the next control process is to go on with it. */
 async function deploy(client: SpawnerClient, clock: Clock, log: Log, spec: Spec, call: DeployCall): Promise<Deployment> {
   const { signal } = call;
   const doing = `Starting ${spec.service}`;
@@ -117,7 +130,7 @@ async function deploy(client: SpawnerClient, clock: Clock, log: Log, spec: Spec,
     if ("deployment" in line) return deploymentOff(line.deployment);
     throw new Fault("ENGINE_FAILED", `${doing}: ${client.name} answered with no deployment; is it a berth spawner?`);
   } catch (error) {
-    if (signal.aborted)
+    if (signal.aborted && !leavesRunning(call))
       await undo(client, clock, spec, id).catch((err: unknown) => log.warn({ service: spec.service, err }, "undo of an aborted start failed"));
     throw error;
   }
