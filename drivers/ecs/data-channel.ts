@@ -137,7 +137,7 @@ export async function openDataChannel(
       unacknowledged.delete((parseJson(payload) as { AcknowledgedMessageSequenceNumber?: number }).AcknowledgedMessageSequenceNumber ?? -1);
       notify();
     },
-    channel_closed: ({ payload }) => finish({ message: String((parseJson(payload) as { Output?: string }).Output ?? "") }),
+    channel_closed: ({ payload }) => finish({ message: (parseJson(payload) as { Output?: string }).Output ?? "" }),
     pause_publication: () => (state.isPaused = true),
     start_publication: () => {
       state.isPaused = false;

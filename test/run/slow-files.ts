@@ -4,7 +4,6 @@
  * The longest come first, so that none is left to run alone.
  */
 export const SLOW_FILES: readonly string[] = [
-  "test/drivers/ecs/exec.test.ts",
   "test/drivers/swarm/driver.test.ts",
   "test/packages/run.test.ts",
   "test/drivers/ecs/driver.test.ts",
@@ -126,6 +125,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/swarm-job.test.ts",
   "test/cli/import.test.ts",
   "test/drivers/ecs/deploy.test.ts",
+  "test/drivers/ecs/exec.test.ts",
   "test/processes/start.test.ts",
   "test/program/recovery/behind-its-back.test.ts",
   "test/program/recovery/clocks.test.ts",

@@ -65,7 +65,7 @@ export async function openExecSessions(t: Test) {
     sockets.close();
     server.closeAllConnections();
     server.close();
-    await Promise.all([...sessions.values()].map(({ agent }) => agent.gone()));
+    for (const { agent } of sessions.values()) await agent.gone();
   });
   return {
     troubles,
@@ -94,7 +94,7 @@ export type ExecSessions = Awaited<ReturnType<typeof openExecSessions>>;
 function opens(data: Buffer, token: string): boolean {
   try {
     const sent = JSON.parse(data.toString()) as Record<string, unknown>;
-    const has = (name: string, least = 1) => typeof sent[name] === "string" && (sent[name] as string).length >= least;
+    const has = (name: string, least = 1) => typeof sent[name] === "string" && sent[name].length >= least;
     return has("MessageSchemaVersion") && has("RequestId", 16) && has("ClientId") && has("ClientVersion") && sent["TokenValue"] === token;
   } catch {
     return false;
