@@ -455,6 +455,8 @@ const GATEWAY: readonly { name: string; availability: Availability; shows: strin
     shows: "A user stopped it.",
   },
   { name: "without a port", availability: { kind: "portless" }, shows: "exposes no port" },
+  // Nothing listens there.
+  { name: "not answering", availability: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] }, shows: "Container unreachable" },
   {
     name: "not found",
     availability: { kind: "portless" },

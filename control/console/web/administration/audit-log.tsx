@@ -143,7 +143,10 @@ function wireValue(name: (typeof FILTERS)[number], value: string): string {
 
 export const AUDIT_COLUMNS: readonly Column<AuditEntry>[] = [
   { name: "Time", cell: ({ time }) => <ExactTime at={time} /> },
-  { name: "User", cell: ({ login, via }) => (login === null ? <span class="quiet">{via ?? "unknown"}</span> : login) },
+  {
+    name: "User",
+    cell: ({ login, via }) => <div class="short-name">{login ?? <span class="quiet">{via ?? "unknown"}</span>}</div>,
+  },
   { name: "Action", cell: ({ action }) => ACTIONS[action as AuditAction] ?? action },
   { name: "Target", cell: ({ action, target }) => <AuditTarget action={action} target={target} /> },
   { name: "Response", cell: ({ status, address }) => <AuditStatus status={status} isOfClient={address !== null} /> },
