@@ -80,6 +80,8 @@ export type CommandVerb<O extends Options = Options> = {
   completes?: Completes;
   /** As in `Command`. */
   runsProgram?: true;
+  /** It may print until Ctrl-C, so it also ends when the reader of its output closes the pipe. Others go on to their end without output. */
+  endsWithReader?: true;
   /** A number is the exit code. */
   run(call: VerbCall<O>): Promise<number | void>;
 };
@@ -235,6 +237,27 @@ export const EXIT_CODES = {
 
 /** After Ctrl-C: not a failure, and no message. */
 export class Interrupted extends Error {}
+
+/** Tries each, whatever becomes of the others. Faults: only those that end the command; an expected one is returned. */
+export async function tryEach<Item, Result>(
+  items: readonly Item[],
+  attempt: (item: Item) => Promise<Result>,
+  signal: AbortSignal,
+): Promise<{ results: Result[]; faults: Fault[] }> {
+  const results: Result[] = [];
+  const faults: Fault[] = [];
+  for (const outcome of await Promise.allSettled(items.map(attempt))) {
+    if (outcome.status === "fulfilled") results.push(outcome.value);
+    else if (outcome.reason instanceof Fault && !signal.aborted) faults.push(outcome.reason);
+    else throw outcome.reason;
+  }
+  return { results, faults };
+}
+
+/** Ends the command if there are faults: with all their sentences, and the code of the first. */
+export function throwFaults([first, ...others]: readonly Fault[]): void {
+  if (first !== undefined) throw others.length === 0 ? first : new Fault(first.code, [first, ...others].map(({ message }) => message).join("\n"));
+}
 
 export function exitCodeOf(error: unknown): number {
   if (error instanceof Interrupted) return EXIT_CODES.interrupted.code;

@@ -15,17 +15,12 @@ import { createScreen, oneLine, type Screen } from "./terminal.ts";
 /** Runs a command line, and ends the process with its exit code. `script` is berth's own file; undefined in the single executable. */
 export async function main({ env: given, args, script }: { env: NodeJS.ProcessEnv; args: string[]; script: string | undefined }): Promise<void> {
   const env = asService(given, args);
-  // A reader such as `head` closes the pipe before the end.
-  for (const stream of [process.stdout, process.stderr])
-    stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-      process.exit(0);
-    });
+  const reader = watchReader();
   // The process that hands over to this one is not its parent: it ends before.
   const parent = env[HANDOVER_NAME] === undefined ? findParent() : undefined;
   try {
     const context = { env, args, script, parent, parseSettingsFile: await settingsFileParser(env), clock: systemClock() };
-    await exit((await runCommand(context, { screen: createScreen(process), interrupted })) ?? 0);
+    await exit((await runCommand(context, { screen: createScreen(process), interrupted, onReaderLeft: reader.onLeft })) ?? 0);
   } catch (error) {
     // An expected failure is one sentence; any other error is a bug, with its trace.
     if (error instanceof Fault) {
@@ -74,6 +69,26 @@ function interrupted(): AbortSignal {
   return pressed.signal;
 }
 
+/**
+ * A reader such as `head` closes the pipe before the end. What a command began is not left half done for that: its output is dropped, unless it registers an `act`.
+ */
+function watchReader(): { onLeft(act: () => void): void } {
+  let hasLeft = false;
+  let act = () => {};
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+      hasLeft = true;
+      act();
+    });
+  return {
+    onLeft: (given) => {
+      act = given;
+      if (hasLeft) act();
+    },
+  };
+}
+
 /** Ends the program once both streams have taken all that was written. A pipe holds 64 KiB; `process.exit` alone loses what is still in memory. */
 async function exit(code: number): Promise<never> {
   const flush = (stream: NodeJS.WriteStream) => new Promise<void>((done) => stream.write("", () => done()));
@@ -89,7 +104,7 @@ const isHelpFlag = (word: string) => word === "--help" || word === "-h";
  */
 export async function runCommand(
   context: CommandContext,
-  { screen, interrupted }: { screen: Screen; interrupted(): AbortSignal },
+  { screen, interrupted, onReaderLeft }: { screen: Screen; interrupted(): AbortSignal; onReaderLeft?(act: () => void): void },
 ): Promise<number | void> {
   const [first = context.env["BERTH_ROLE"] ?? "help", ...args] = context.args;
   if (isHelpFlag(first)) return screen.print(overview(COMMANDS, screen.width));
@@ -106,6 +121,7 @@ export async function runCommand(
   if ("verbs" in command) {
     const match = findVerb(name, command.verbs, args);
     const read = parseVerbArgs(name, match.name, match.verb, match.args);
+    if (match.verb.endsWithReader) onReaderLeft?.(() => process.exit(0));
     let signal: AbortSignal | undefined;
     const call = {
       context: { ...context, args },

@@ -1,6 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
-import { type CommandVerb, defineVerb, type Verbs } from "../command.ts";
+import { type CommandVerb, defineVerb, throwFaults, tryEach, type Verbs } from "../command.ts";
 import {
   type ContainerOnWire,
   findByName,
@@ -13,13 +13,14 @@ import { JSON_OPTION, selectServer, SERVER_OPTIONS } from "../server/server-comm
 import { openProgressLine } from "../terminal.ts";
 import { containerJson, imageJson } from "./list.ts";
 
-/** What the verbs can request. `restart` is a stop, if it runs, and then a start. */
-export const ACTIONS = {
-  run: { path: "run?awaitStart=false", reached: "started", done: "runs", doing: "starting", failed: "did not start" },
-  stop: { path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
+/** What the verbs can request. */
+const ACTIONS = {
+  run: { method: "GET", path: "run?awaitStart=false", reached: "started", done: "runs", doing: "starting", failed: "did not start" },
+  stop: { method: "GET", path: "stop?awaitStop=false", reached: "stopped", done: "has stopped", doing: "stopping", failed: "did not stop" },
+  restart: { method: "POST", path: "restart?awaitStart=false", reached: "started", done: "runs", doing: "restarting", failed: "did not start" },
 } as const;
 
-type StartStopAction = keyof typeof ACTIONS;
+type ContainerAction = keyof typeof ACTIONS;
 
 /** The result; of a failure its `cause` and the log tail. */
 type ActionOutcome = { container: ContainerOnWire; ok: boolean; ms: number; cause?: { code: string; message: string }; logs?: string };
@@ -29,26 +30,28 @@ const POLL_MS = 300;
 const MAX_WAIT_MS = 3_600_000;
 const LOG_LINES = 20;
 
-/**
- * Requests a start or a stop and, with `wait`, polls until it is done. Requests are short, because a proxy may end one that is open for minutes.
- * Faults: those of the calls; a start that fails is an outcome.
- */
-async function performAction(request: {
+type ActionRequest = {
   server: Pick<ServerClient, "call" | "text">;
   container: ContainerOnWire;
-  move: StartStopAction;
+  action: ContainerAction;
   wait: boolean;
   /** Gets each state in between. */
   onStatus(status: string): void;
   clock: Clock;
   signal: AbortSignal;
-}): Promise<ActionOutcome> {
+};
+
+/**
+ * Requests a start, a stop or both and, with `wait`, polls until it is done. Requests are short, because a proxy may end one that is open for minutes.
+ * Faults: those of the calls; a start that fails is an outcome.
+ */
+async function performAction(request: ActionRequest): Promise<ActionOutcome> {
   const { server, clock, signal, onStatus } = request;
-  const { path, reached, doing } = ACTIONS[request.move];
+  const { method, path, reached, doing } = ACTIONS[request.action];
   const begun = clock.monotonic();
   const spent = () => Math.round(clock.monotonic() - begun);
   const at = `/docker/containers/${request.container.id}`;
-  let container = await server.call<ContainerOnWire>("GET", `${at}/${path}`);
+  let container = await server.call<ContainerOnWire>(method, `${at}/${path}`);
   // Some servers only acknowledge the request.
   if (typeof container?.status !== "string") container = await server.call<ContainerOnWire>("GET", at);
   if (!request.wait) return { container, ok: true, ms: spent() };
@@ -58,7 +61,7 @@ async function performAction(request: {
     await clock.sleep(POLL_MS, signal);
     container = await server.call<ContainerOnWire>("GET", at);
   }
-  const left = request.move === "stop" ? replicasLeft(container).find(hasFailed) : undefined;
+  const left = request.action === "stop" ? replicasLeft(container).find(hasFailed) : undefined;
   if (container.status.startsWith(reached) && left === undefined) return { container, ok: true, ms: spent() };
   const cause = left === undefined ? (container.status === "error" ? await causeOf(server, at) : undefined) : replicaFailure(left);
   const instead = {
@@ -95,6 +98,26 @@ function progressOf(container: ContainerOnWire): string {
   return left.length === 0 ? container.status : `${container.status}, replica ${left.join(", ")} still stops`;
 }
 
+/**
+ * What became of a request. A server without `restart` stops the container, then starts it; berth's does both in one transaction, so that none is left stopped.
+ * Faults: only what ended the command, such as Ctrl-C. A refused call is an outcome.
+ */
+async function outcomeOf(request: ActionRequest): Promise<ActionOutcome> {
+  const { container, signal, clock } = request;
+  const begun = clock.monotonic();
+  const lacksRestart = (error: unknown) => request.action === "restart" && error instanceof Fault && error.status === 404;
+  const stopAndRun = async () => {
+    const stopped = container.status.startsWith("stopped") ? undefined : await performAction({ ...request, action: "stop", wait: true });
+    return stopped?.ok === false ? stopped : performAction({ ...request, action: "run" });
+  };
+  try {
+    return await performAction(request).catch((error: unknown) => (lacksRestart(error) ? stopAndRun() : Promise.reject(error as Error)));
+  } catch (error) {
+    if (signal.aborted || !(error instanceof Fault)) throw error;
+    return { container, ok: false, ms: Math.round(clock.monotonic() - begun), cause: { code: error.code, message: error.message } };
+  }
+}
+
 /** A server without a history has the reason only in the logs. */
 async function causeOf(server: Pick<ServerClient, "call">, at: string): Promise<{ code: string; message: string }> {
   const moves = await server.call<MoveOnWire[]>("GET", `${at}/history`).catch(() => []);
@@ -108,15 +131,15 @@ async function logTail(server: Pick<ServerClient, "text">, at: string, container
 }
 
 /** `berth run`, `berth stop` and `berth restart`. Faults: the cause of the first failure, after all were tried. */
-function actionVerb(to: StartStopAction, summary: string, { isRestart = false } = {}): CommandVerb {
-  const { done, failed, doing } = ACTIONS[to];
+function actionVerb(action: ContainerAction, summary: string): CommandVerb {
+  const { done, failed, doing } = ACTIONS[action];
   return defineVerb({
     words: "<container>...",
     summary,
     options: {
       ...SERVER_OPTIONS,
       ...JSON_OPTION,
-      "no-wait": { summary: isRestart ? "return when it has stopped and a start is requested" : "return immediately; do not wait" },
+      "no-wait": { summary: "return immediately; do not wait" },
     },
     completes: "containers",
     run: async ({ context, words, options, screen, signal }) => {
@@ -132,11 +155,9 @@ function actionVerb(to: StartStopAction, summary: string, { isRestart = false } 
       };
       const wait = !options["no-wait"];
       const outcomes: ActionOutcome[] = await Promise.all(
-        containers.map(async (container) => {
-          const request = { server, container, onStatus: (status: string) => showStatus(container.name, status), clock, signal };
-          const stopped =
-            isRestart && !container.status.startsWith("stopped") ? await performAction({ ...request, move: "stop", wait: true }) : undefined;
-          return stopped?.ok === false ? stopped : performAction({ ...request, move: to, wait });
+        containers.map((container) => {
+          const onStatus = (status: string) => showStatus(container.name, status);
+          return outcomeOf({ server, container, action, wait, onStatus, clock, signal });
         }),
       )
         .catch((error: unknown) => {
@@ -171,7 +192,7 @@ export const START: Verbs = { "": actionVerb("run", "start containers, and wait 
 export const STOP: Verbs = { "": actionVerb("stop", "stop containers, and wait until they have stopped") };
 
 /** `berth restart` */
-export const RESTART: Verbs = { "": actionVerb("run", "stop containers and start them again, and wait until they answer", { isRestart: true }) };
+export const RESTART: Verbs = { "": actionVerb("restart", "stop containers and start them again, and wait until they answer") };
 
 /** Polls until an image is ready or has failed. Faults: VALIDATION_TIMED_OUT. */
 export async function waitUntilValidated(
@@ -203,23 +224,22 @@ export const REVALIDATE: Verbs = {
     run: async ({ context, words, options, screen, signal }) => {
       const server = selectServer(context, options);
       const { clock } = context;
-      const images = [];
+      const images: ImageOnWire[] = [];
       for (const word of words) images.push(await findByName(server, "images", word));
       const progress = openProgressLine(screen, clock);
       const onStatus = ({ name, status }: ImageOnWire) => progress.update(`${name}: ${status}`);
-      const validated = await Promise.all(
-        images.map(async (image) => {
-          await server.call("GET", `/docker/images/${image.id}/revalidate`);
-          const now = await server.call<ImageOnWire>("GET", `/docker/images/${image.id}`);
-          return options["no-wait"] ? now : waitUntilValidated({ server, onStatus, clock, signal }, now);
-        }),
-      ).finally(progress.close);
+      const validate = async (image: ImageOnWire) => {
+        await server.call("GET", `/docker/images/${image.id}/revalidate`);
+        const now = await server.call<ImageOnWire>("GET", `/docker/images/${image.id}`);
+        return options["no-wait"] ? now : waitUntilValidated({ server, onStatus, clock, signal }, now);
+      };
+      const { results: validated, faults } = await tryEach(images, validate, signal).finally(progress.close);
       if (options.json) screen.json(validated.map(imageJson));
       else
         for (const { name, status, imageRef } of validated)
           if (status !== "error") screen.print(`${name} is ${status}${imageRef ? `: ${imageRef}` : ""}.`);
       const wrong = validated.filter(({ status }) => status === "error");
-      if (wrong.length > 0) throw new Fault("IMAGE_NOT_FOUND", wrong.map(unusableReason).join("\n"));
+      throwFaults([...faults, ...wrong.map((image) => new Fault("IMAGE_NOT_FOUND", unusableReason(image)))]);
     },
   }),
 };

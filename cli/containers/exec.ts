@@ -31,6 +31,7 @@ export const verbs: Verbs = {
     },
     completes: "containers",
     runsProgram: true,
+    endsWithReader: true,
     run: async ({ context, words: [word = "", ...command], options, screen, signal }) => {
       const isShell = command.length === 0;
       const isInteractive = options.interactive === true || isShell;

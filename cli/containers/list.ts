@@ -83,6 +83,7 @@ export function listVerb<K extends EntityKind>(kind: K): CommandVerb {
       status: { value: "<beginning>", summary: "the same as --filter status=<beginning>" },
     },
     completes: kind,
+    endsWithReader: true,
     run: async ({ context, words: [word], options, screen, signal }) => {
       if (options.watch && options.json) throw new Fault("SETTINGS_INVALID", "--watch prints text: leave --json and -o json or yaml out.");
       const filters = parseFilters(

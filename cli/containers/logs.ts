@@ -28,6 +28,7 @@ export const verbs: Verbs = {
       json: { summary: "print each line as a JSON document" },
     },
     completes: "containers",
+    endsWithReader: true,
     run: async ({ context, words: [word = ""], options, screen, signal }) => {
       const since = options.since === undefined ? undefined : parseSince(options.since, context.clock.now());
       if (since !== undefined && options.previous)

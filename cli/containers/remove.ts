@@ -1,5 +1,5 @@
 import { Fault } from "../../lib/fault.ts";
-import { defineVerb, type Verbs } from "../command.ts";
+import { defineVerb, throwFaults, tryEach, type Verbs } from "../command.ts";
 import { type ContainerOnWire, findByName } from "../server/server-client.ts";
 import { JSON_OPTION, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
 import { openProgressLine } from "../terminal.ts";
@@ -29,18 +29,16 @@ export const REMOVE: Verbs = {
           `${running.map(({ name, status }) => `${name} is ${status}`).join(", ")}: nothing was removed. Stop it with berth stop, or add --force.`,
         );
       const progress = openProgressLine(screen, context.clock);
-      try {
-        for (const { id } of containers) await server.call("DELETE", `/docker/containers/${id}`);
-        if (!options["no-wait"])
-          for (const container of containers) {
-            const onStatus = (status: string) => progress.update(`${container.name}: ${status}`);
-            await pollContainer({ server, container, until: () => false, onStatus, clock: context.clock, signal });
-          }
-      } finally {
-        progress.close();
-      }
-      if (options.json) return screen.json(containers.map(containerJson));
-      for (const { name } of containers) screen.print(`Removed ${name}.`);
+      const remove = async (container: ContainerOnWire) => {
+        await server.call("DELETE", `/docker/containers/${container.id}`);
+        const onStatus = (status: string) => progress.update(`${container.name}: ${status}`);
+        if (!options["no-wait"]) await pollContainer({ server, container, until: () => false, onStatus, clock: context.clock, signal });
+        return container;
+      };
+      const { results: removed, faults } = await tryEach(containers, remove, signal).finally(progress.close);
+      if (options.json) screen.json(removed.map(containerJson));
+      else for (const { name } of removed) screen.print(`Removed ${name}.`);
+      throwFaults(faults);
     },
   }),
 };

@@ -22,6 +22,7 @@ export const verbs: Verbs = {
     details: "CPU is in cores, on average over the last 10 seconds. A container has no figures until it was measured twice.",
     options: { ...SERVER_OPTIONS, ...JSON_OPTION, watch: { short: "w", summary: "print the table again when it changes, until Ctrl-C" } },
     completes: "containers",
+    endsWithReader: true,
     run: async ({ context, words: [word = ""], options, screen, signal }) => {
       if (options.watch && options.json) throw new Fault("SETTINGS_INVALID", "--watch prints text: leave --json and -o json or yaml out.");
       const server = selectServer(context, options);

@@ -14,6 +14,7 @@ export const verbs: Verbs = {
     words: "[<word>]",
     summary: "watch what containers do, running ones first, until Ctrl-C; without a terminal, or with --json, print it once",
     options: { ...SERVER_OPTIONS, ...JSON_OPTION, every: { value: "<seconds>", summary: `seconds between two tables (${DEFAULT_SECONDS})` } },
+    endsWithReader: true,
     run: async ({ context, words: [word], options, screen, signal }) => {
       const everyMs = parseSeconds(options.every) * 1_000;
       const { clock } = context;

@@ -65,7 +65,13 @@ t.test("a long error message reaches a slow reader whole", async (t) => {
   t.ok(Number(printed.find((line) => !line.startsWith("exit"))) > word.length);
 });
 
-t.test("a reader that closes the pipe early ends the command", async (t) => {
+t.test("a reader that closes the pipe early ends a command that prints without end", async (t) => {
+  const url = await openLongList(t);
+  const printed = await runPiped(["ps", "--watch", "--server", url, "--key", "x"], { stream: "stdout", reader: "head -c 10 >/dev/null" });
+  t.same(printed, ["exit 0"]);
+});
+
+t.test("a reader that closes the pipe early ends a list", async (t) => {
   const url = await openLongList(t);
   const printed = await runPiped(["containers", "--json", "--server", url, "--key", "x"], { stream: "stdout", reader: "head -c 10 >/dev/null" });
   t.same(printed, ["exit 0"]);

@@ -72,6 +72,21 @@ t.test("docker's and kubectl's verbs and formats", async (t) => {
   });
 });
 
+t.test("a container that may not be changed keeps no other from it, and what was done is printed", async (t) => {
+  const { type, berth, addPerson, publish, ready } = await openPublished(t);
+  const author = await addPerson("author");
+  t.equal((await publish("hers", packageOf("hers", ["one"]), { authorization: `Dev ${author.key}` })).status, 200);
+  await ready("hers-one");
+  const hers = ["--server", berth.api, "--key", author.key];
+  t.match(await type("run", "hers-one", ...hers), { code: 0 });
+  const restarted = await type("restart", "verbs-one", "hers-one", ...hers);
+  t.match(restarted, { code: 4, stdout: /^hers-one runs \(.* s\)\.\n$/, stderr: /^verbs-one did not start: / });
+  t.equal((await berth.container("hers-one")).status, "started");
+  t.match(await type("rm", "verbs-two", "hers-one", "--force", ...hers), { code: 4, stdout: "Removed hers-one.\n", stderr: /verbs-two|may/ });
+  const revalidated = await type("revalidate", "verbs-one", "hers-one", ...hers);
+  t.match(revalidated, { code: 4, stdout: /^hers-one is ready/ });
+});
+
 t.test("a list on a terminal follows what happens until Ctrl-C", async (t) => {
   const { env, type } = await openPublished(t);
   const session = openTerminal(t, ["ps", "--watch"], { env, columns: 100 });

@@ -67,13 +67,22 @@ t.test("a package is built, pushed and published by one command, and woken by a 
   t.match(stderr, /has not changed\.\nNote: .*For a new base image, add --rebuild\.\n/);
   t.equal(readFileSync(join(home, ".docker/config.json"), "utf8"), "{}", "who else one is signed in to stays");
 
+  const unread = writeAll(tempFolder(t), {
+    "package.json": JSON.stringify({ name: "unread", version: "1.0.0" }),
+    "dockerfiles/app/Dockerfile": `FROM ${onDemand}\n`,
+  });
+  const script = 'exec 3>&1; { "$@" 2>&1; echo "exit $?" >&3; } | true';
+  const readerLess = [process.execPath, join(import.meta.dirname, "../../../berth.ts"), "publish", unread, "--server", "mine", "--release"];
+  t.equal(execFileSync("sh", ["-c", script, "sh", ...readerLess], { env, encoding: "utf8" }), "exit 0\n");
+  t.match(await berth.container("unread-app"), { name: "unread-app" }, "a publish goes on to its end without a reader");
+
   const registry = async (...args: string[]) => {
     const { code, stdout, stderr } = await typeBerth(["registry", ...args, "--server", "mine", "--json"], { env });
     t.equal(code, 0, stderr);
     return JSON.parse(stdout) as unknown;
   };
   const tag = image?.image.split(":")[1];
-  t.same(await registry("ls"), ["datagrok/typed-app"]);
+  t.same(await registry("ls"), ["datagrok/typed-app", "datagrok/unread-app"]);
   t.match(await registry("tags", "datagrok/typed-app"), [{ tag, digest: /^sha256:/, platforms: [/^linux\//] }]);
   t.match(await registry("inspect", `datagrok/typed-app:${tag}`), { ports: ["15353/tcp"], variables: [/./, "DEFAULT_PORT", "TYPED"] });
   t.match(await registry("rm", `datagrok/typed-app:${tag}`), { removed: false, tags: [tag] });
