@@ -35,8 +35,8 @@ export type DeployParts = {
   begun?: {
     /** As `InFlightOperations.aborts` when the row was read. */
     aborts: number;
-    /** As `SpecSource.injectedEnv`; it rejects with what prevents the start. Undefined: not read yet. */
-    injectedEnv: Promise<Record<string, string>> | undefined;
+    /** As `environmentOf`; it rejects with what prevents the start. Undefined: not read yet. */
+    env: Promise<Record<string, string>> | undefined;
   };
 };
 
@@ -49,7 +49,7 @@ export type SpecSource = {
   environment: string;
   /** The variables that every container is given; its own map is added after them. Called at every start, maybe in a transaction. */
   injectedEnv(container: Container, image: Image): Promise<Record<string, string>> | Record<string, string>;
-  /** The container's own map as it is handed over; as it is written where this is left out. Faults: those that prevent its start. */
+  /** The container's own map as it is handed over; as it is written where this is left out. Called as `injectedEnv`. Faults: those that prevent its start. */
   renderEnv?: (container: Container) => Promise<Record<string, string>>;
   /** As `Labels.epoch`. */
   leaderEpoch?: number | undefined;
@@ -57,14 +57,16 @@ export type SpecSource = {
   filesFolder: string;
 };
 
-/** As `SpecSource.injectedEnv`, for a container of the size that it gets. */
-export async function injectedEnvOf(
+/** All variables of a container, of the size that it gets. Its own come first: a start that they prevent has made no token. */
+export async function environmentOf(
   { source, driver }: Pick<ContainerDeployDeps, "source" | "driver">,
   row: Container,
   image: Image,
 ): Promise<Record<string, string>> {
   const { cpu } = planReadiness(row.config, image, driver);
-  return source.injectedEnv({ ...row, config: { ...row.config, cpu } }, image);
+  const own = (await source.renderEnv?.(row)) ?? row.env;
+  const injected = await source.injectedEnv({ ...row, config: { ...row.config, cpu } }, image);
+  return { ...injected, ...own };
 }
 
 export type ContainerDeployDeps = {
@@ -134,11 +136,10 @@ export function createDeploy({
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {
       // First what may refuse, so that nothing is made for a container that cannot start.
       if (imagePolicy) await requireStart(imagePolicy, { row, image, author: owner?.authorId }, stop);
-      const own = (await source.renderEnv?.(row)) ?? row.env;
-      const injected = await (begun?.injectedEnv ?? injectedEnvOf({ source, driver }, row, image));
+      const env = await (begun?.env ?? environmentOf({ source, driver }, row, image));
       const plan = planReadiness(row.config, image, driver);
       const sized = { ...row, config: { ...row.config, cpu: plan.cpu } };
-      const spec = specOf(source, { row: sized, image, packageName: owner?.name, plan, env: { ...injected, ...own } });
+      const spec = specOf(source, { row: sized, image, packageName: owner?.name, plan, env });
       stop.throwIfAborted();
       const expected =
         plan.isWorker || plan.readiness.kind === "running" ? [] : expectedPorts(spec, { port: row.config.port, exposed: image.exposed });

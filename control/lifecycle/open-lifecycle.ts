@@ -14,7 +14,7 @@ import { type Changes, createChanges, currentView, publishAddressed, publishAgai
 import { createSuspectAddress } from "./check-container.ts";
 import { createMonotonicEpoch, idleInMs, type ReadSituation } from "./decide.ts";
 import { createDependencies } from "./dependencies.ts";
-import { createDeploy, injectedEnvOf, type SpecSource } from "./deploy.ts";
+import { createDeploy, environmentOf, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
 import { createContainerEngine, createInFlightOperations, createOutages } from "./engine.ts";
 import { type ContainerExplanation, explainContainer } from "./explain-container.ts";
@@ -206,7 +206,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       const most = shares.isWaiting(id) ? options.capacity?.replicas : undefined;
       return set && replicaStatusOf(set, { need: loads.last(id), isSupported: driver.replicas !== undefined, most });
     },
-    injectedEnv: options.imagePolicy ? undefined : (row: Container, image: Image) => injectedEnvOf({ source: options, driver }, row, image),
+    readEnv: options.imagePolicy ? undefined : (row: Container, image: Image) => environmentOf({ source: options, driver }, row, image),
     isServedByReplicas: (id: string) => {
       const set = replicas.of(id);
       return set !== undefined && servingReplicas(set.container, set).length > 0;

@@ -24,8 +24,8 @@ export type StartDeps = ConfirmDeps & {
   ends: EndCounts;
   dependencies: Dependencies;
   deploy: Deploy;
-  /** As `injectedEnvOf`. Undefined: something may refuse the start before, so the deploy calls it. */
-  injectedEnv?: ((row: Container, image: Image) => Promise<Record<string, string>>) | undefined;
+  /** As `environmentOf`. Undefined: something may refuse the start before, so the deploy calls it. */
+  readEnv?: ((row: Container, image: Image) => Promise<Record<string, string>>) | undefined;
   clock: Clock;
   epoch: () => number;
   limits: LifecycleLimits;
@@ -61,10 +61,10 @@ export async function beginStart(
     const moved = await moves.container(now, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } }, { isCurrent: true });
     if (!moved) return undefined;
     // In this transaction, which is durable once with the container's token.
-    const injectedEnv = deps.injectedEnv?.(moved, image);
+    const env = deps.readEnv?.(moved, image);
     // The deploy fails with it.
-    await injectedEnv?.catch(() => undefined);
-    return { moved, parts: { image, owner, wakes, begun: { aborts: inFlight.aborts(), injectedEnv } } };
+    await env?.catch(() => undefined);
+    return { moved, parts: { image, owner, wakes, begun: { aborts: inFlight.aborts(), env } } };
   });
 }
 

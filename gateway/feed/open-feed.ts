@@ -194,6 +194,9 @@ export function openFeed(deps: {
         return sendOpenExchanges(line);
       case "signedOut":
         return identity.clear();
+      case "revoked":
+        // For registry proxies: see followLeader.
+        return;
       case "beat":
         if (revision && line.revision !== undefined) revision.seen = line.revision;
     }
