@@ -25,7 +25,8 @@ const CHUNK_BYTES = 1_024;
 const WINDOW = 64;
 /** Messages that came before an earlier one, at most. */
 const MOST_EARLY = 256;
-const MAX_MESSAGE_BYTES = 1_048_576;
+/** The agent sends a kilobyte at a time. A container's user may be at the other end of its session. */
+const MAX_MESSAGE_BYTES = 65_536;
 const CONNECT_MS = 10_000;
 /** A message without an acknowledgement is sent again after this time, and then after twice as long. */
 const RESEND_MS = { first: 1_000, longest: 8_000 };
@@ -145,6 +146,8 @@ export async function openDataChannel(
     },
   };
   socket.on("message", (data: Buffer) => {
+    // Its pong may wait behind output that was not read.
+    state.isAnswered = true;
     const message = decodeMessage(data);
     if (message && !state.end) HANDLERS[message.type]?.(message);
   });

@@ -137,6 +137,7 @@ async function openLogLines({ host, port, uses, clock, log }: LogLinesDeps): Pro
   const backoff = createBackoff(BIND_RETRY.firstMs, BIND_RETRY.longestMs);
   let socket: UdpSocket | undefined;
   let isClosed = false;
+  let isWarned = false;
   let cancelRetry = () => {};
   const bind = async (): Promise<void> => {
     const binding = createSocket({ type: host.includes(":") ? "udp6" : "udp4" });
@@ -152,7 +153,10 @@ async function openLogLines({ host, port, uses, clock, log }: LogLinesDeps): Pro
       binding.close();
       if (!(cause instanceof Error && "code" in cause && cause.code === "EADDRINUSE")) throw cause;
       const retryInMs = backoff.next();
-      log.warn({ host, port, retryInMs }, "access logs of proxies not readable yet: another process has the UDP port");
+      // Once: another program may have it for ever.
+      const fields = { host, port, retryInMs, setting: "BERTH_CALLOUT_LOG_PORT" };
+      log[isWarned ? "debug" : "warn"](fields, "access logs of proxies not readable yet: another process has the UDP port");
+      isWarned = true;
       if (!isClosed) cancelRetry = clock.after(retryInMs, () => void bind().catch(onError));
       return;
     }

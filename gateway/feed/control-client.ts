@@ -31,8 +31,8 @@ export type ControlGroup = {
   canFailOver(): boolean;
   /** Moves the link to `leader` (`host:port`) if that is one of them, else to the next one. True: each was tried since the last connect. */
   moveOn(leader?: string): boolean;
-  /** The link is to a control process that leads, with or without an epoch. */
-  connected(hasEpoch: boolean): void;
+  /** The link is to a control process that leads, with this epoch, if it has one. */
+  connected(epoch: number | undefined): void;
   /** `why`: a clause. `isReported`: a control process reports why none leads, which counts more than a failed connection to another one. */
   disconnected(why: string, isReported?: boolean): void;
   /** Resolves when the link is to a leader. Faults: CONTROL_NO_LEADER after `ms`. An abort rejects with the signal's reason. */
@@ -42,7 +42,7 @@ export type ControlGroup = {
 /**
  * Where the API is. `admits`: the header line that authorizes a client's request there, if it needs one. `leader`: the same target, after it leads; it
  * rejects with CONTROL_NO_LEADER, or when the client leaves with its signal's reason. `lost`: the target that refused the last connection, or ended it.
- * `watchLeader`: calls `act` each time a control process leads that was connected, until the returned function is called.
+ * `watchLeader`: calls `act` each time another leader is connected, and not for another address of the same one, until the returned function is called.
  */
 export type ControlApi = {
   target: ForwardTarget;

@@ -31,7 +31,8 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
   let at = 0;
   let untried = links.length;
   let isConnected = false;
-  let hasEpoch = false;
+  /** Of the last leader. */
+  let epoch: number | undefined;
   let problem = "it was not reached yet";
   let reportedAt: number | undefined;
   let lookedUpAt: number | undefined;
@@ -67,7 +68,7 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
     current,
     size: () => links.length,
     // Two addresses of one name may be one machine.
-    canFailOver: () => waits || members.length > 1 || hasEpoch,
+    canFailOver: () => waits || members.length > 1 || epoch !== undefined,
     moveOn: (leader) => {
       untried--;
       const named = leader === undefined ? -1 : links.findIndex(({ name }) => name === leader);
@@ -80,12 +81,13 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
       }
       return isRound;
     },
-    connected: (withEpoch) => {
+    connected: (newEpoch) => {
       isConnected = true;
       reportedAt = undefined;
-      hasEpoch = withEpoch;
+      const isOther = newEpoch === undefined || newEpoch !== epoch;
+      epoch = newEpoch;
       untried = links.length;
-      for (const act of leaderWatchers) act(current().api.target);
+      if (isOther) for (const act of leaderWatchers) act(current().api.target);
       for (const proceed of waiting) proceed();
     },
     disconnected: (why, isReported = false) => {

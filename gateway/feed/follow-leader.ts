@@ -7,8 +7,8 @@ import { openFeedConnection } from "./feed-connection.ts";
 
 /** The epochs of the leaders that were connected. */
 export type LeaderEpochs = {
-  /** Whether this leader has an epoch. Faults: CONTROL_STANDBY if a later leader was connected before: this one was deposed, and may not know it yet. */
-  check(hello: Extract<FeedLine, { kind: "hello" }>): boolean;
+  /** This leader's, if it has one. Faults: CONTROL_STANDBY if a later leader was connected before: this one was deposed, and may not know it yet. */
+  check(hello: Extract<FeedLine, { kind: "hello" }>): number | undefined;
   /** For the path of the next feed: a standby answers it when it knows a later leader. */
   query(): Record<string, string>;
 };
@@ -17,14 +17,14 @@ export function createLeaderEpochs(link: Pick<ControlLink, "name">): LeaderEpoch
   let last = 0;
   return {
     check: ({ epoch }) => {
-      if (epoch === undefined) return false;
+      if (epoch === undefined) return undefined;
       if (epoch < last)
         throw new Fault(
           "CONTROL_STANDBY",
           `The control process at ${link.name} leads no longer: its epoch is ${epoch}, and another one had ${last}.`,
         );
       last = epoch;
-      return true;
+      return epoch;
     },
     query: () => (last === 0 ? {} : { epoch: String(last) }),
   };
@@ -47,11 +47,11 @@ export function followLeader({
 }): { close(): void } {
   if (link.group === undefined && onRevoked === undefined) return { close: () => undefined };
   const epochs = createLeaderEpochs(link);
-  let hasEpoch = false;
+  let epoch: number | undefined;
   const onLine = (line: FeedLine) => {
-    if (line.kind === "hello") hasEpoch = epochs.check(line);
+    if (line.kind === "hello") epoch = epochs.check(line);
     if (line.kind === "revoked") onRevoked?.(line.tokens);
-    if (line.kind === "all" && !line.more) link.group?.connected(hasEpoch);
+    if (line.kind === "all" && !line.more) link.group?.connected(epoch);
   };
   return openFeedConnection({
     link,

@@ -90,7 +90,7 @@ export function openFeed(deps: {
   /** The newest revision of control's store that arrived here. */
   let revision: { store: string; seen: number } | undefined;
   const epochs = createLeaderEpochs(link);
-  let hasEpoch = false;
+  let epoch: number | undefined;
   let otherVersion: string | undefined;
   let isAway = true;
   /** Ends requests to a control that became silent. */
@@ -155,7 +155,7 @@ export function openFeed(deps: {
     seq = upTo;
     containers.replace(incoming);
     incoming = [];
-    link.group?.connected(hasEpoch);
+    link.group?.connected(epoch);
     ready.resolve();
     reports.flushSoon();
   };
@@ -175,7 +175,7 @@ export function openFeed(deps: {
     switch (line.kind) {
       case "hello":
         checkVersion(line);
-        hasEpoch = epochs.check(line);
+        epoch = epochs.check(line);
         checkRevision(line);
         gateway = line.gateway;
         return reports.every(line.reportMs);

@@ -267,7 +267,7 @@ t.test("an API request whose client has left waits for no leader", async (t) => 
     return { client, target: Promise.resolve(link.api.leader?.(lost, client)) };
   };
   for (const isConnected of [false, true]) {
-    if (isConnected) link.group?.connected(true);
+    if (isConnected) link.group?.connected(1);
     const { client, target } = wait(isConnected ? link.api.target : undefined);
     // Its reason is the one of the request, not that none leads.
     const rejected = t.rejects(target, left);
@@ -276,6 +276,23 @@ t.test("an API request whose client has left waits for no leader", async (t) => 
     await rejected;
   }
   t.equal(clock.pending(), 0, "nothing of it is left");
+});
+
+t.test("the leader at another of its addresses is the same one, and calls that it has go on", async (t) => {
+  const links = [1, 2].map((port) => remoteControl({ host: "127.0.0.1", port, secured: undefined, token: () => "t" }));
+  const link = controlGroup(
+    links.map((one) => ({ name: undefined, linkTo: () => one })),
+    systemClock(),
+  );
+  const leaders: (number | string | undefined)[] = [];
+  link.api.watchLeader?.((leader) => void leaders.push("port" in leader ? leader.port : undefined));
+  link.group?.connected(7);
+  link.group?.disconnected("it is silent");
+  link.group?.moveOn();
+  link.group?.connected(7);
+  t.same(leaders, [1]);
+  link.group?.connected(8);
+  t.same(leaders, [1, 2]);
 });
 
 t.test("the pause before a request is repeated ends when its sender gives up", async (t) => {
