@@ -25,7 +25,7 @@ const CHUNK_BYTES = 1_024;
 const WINDOW = 64;
 /** Messages that came before an earlier one, at most. */
 const MOST_EARLY = 256;
-/** The agent sends a kilobyte at a time. A container's user may be at the other end of its session. */
+/** The agent sends a kilobyte at a time, and its session's other end may be a user of the container. */
 const MAX_MESSAGE_BYTES = 65_536;
 const CONNECT_MS = 10_000;
 /** A message without an acknowledgement is sent again after this time, and then after twice as long. */
