@@ -26,6 +26,7 @@ export type ApiLifecycle = Pick<
   | "depth"
   | "requestStart"
   | "requestStop"
+  | "requestRestart"
   | "requestValidation"
   | "remove"
   | "settled"

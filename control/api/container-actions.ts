@@ -4,7 +4,6 @@ import type { CallerReply } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
 import { mayManagePackage, requireManage } from "../identity/rights.ts";
 import type { Container } from "../model/entities.ts";
-import type { ContainerState } from "../model/states.ts";
 import { clientAbortSignal } from "./api-error.ts";
 import type { ApiCaller } from "./authorization.ts";
 import { createContainerToJson, findLiveContainer, type LiveContainer, parseUuid } from "./entities.ts";
@@ -114,12 +113,7 @@ export function containerActionRoutes(deps: RouteDeps): Route[] {
         response: CONTAINER,
       },
       handle: (request, reply) => {
-        // In one transaction: a crash between the two leaves it running.
-        const restart = (container: Container, caller: ApiCaller) =>
-          store.transaction(async () => {
-            if (isRunning(container.state)) await stop(container, caller);
-            await start(container, caller);
-          });
+        const restart = ({ id }: Container, caller: ApiCaller) => lifecycle.requestRestart(id, caller.userId, caller.ref);
         return change(request, reply, restart, request.query.awaitStart && requireStarted);
       },
     }),
@@ -145,11 +139,6 @@ export function containerActionRoutes(deps: RouteDeps): Route[] {
       },
     }),
   ];
-}
-
-/** Of one that is stopped, failed, or stopping, only the start is new. */
-function isRunning(state: ContainerState): boolean {
-  return state === "PENDING_START" || state === "STARTING" || state === "STARTED" || state === "CHECKING";
 }
 
 function requireNoError(container: Container): void {

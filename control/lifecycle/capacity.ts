@@ -5,17 +5,18 @@ import type { Container } from "../model/entities.ts";
 import { isAlwaysOn } from "../model/lifetime.ts";
 import type { HoldingContainer } from "../store/containers.ts";
 import type { Store } from "../store/open-store.ts";
-import { busyMs, warmMs } from "./decide.ts";
+import { busyMs, enteredOn, warmMs } from "./decide.ts";
 import type { Dependencies } from "./dependencies.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
+import { type ReplicaSets, withReplicasBusy } from "./replica-sets.ts";
 import type { ContainerUsage } from "./usage.ts";
 import { containerKey, type WorkQueue } from "./work-queue.ts";
 
 const RESOURCES = ["containers", "cpu", "memoryMb"] as const;
 type Resource = (typeof RESOURCES)[number];
 /** Cores, and MiB: what container.json reserves. Undefined: without a limit. */
-type Amounts = { readonly [of in Resource]?: number | undefined };
+type Amounts = { readonly [resource in Resource]?: number | undefined };
 
 /** Undefined: any number. */
 export type CapacityLimits = {
@@ -35,7 +36,9 @@ export type CapacityDeps = {
   queue: Pick<WorkQueue, "add">;
   dependencies: Pick<Dependencies, "dependentsOf">;
   usage: Pick<ContainerUsage, "open" | "sockets" | "lastActive" | "uncertainUntil">;
+  replicas: Pick<ReplicaSets, "of">;
   clock: Pick<Clock, "now">;
+  epoch(): number;
   capacity: CapacityLimits;
   capacityCounts: Pick<Metrics, "capacityRefusals" | "capacityStops">;
   limits: Pick<LifecycleLimits, "busyMs">;
@@ -53,7 +56,7 @@ const WORDS: Record<Resource, { unit: string; ofUser: string; ofAll: string }> =
 
 /**
  * Lets a user start a container, or refuses it. Where a limit is met, containers that are idle are stopped first: the user's own, or those of the users who hold
- * most. To be called in the transaction that requests the start. `userId`: undefined for a TCP connection. Faults: USER_CAPACITY_FULL, SERVER_CAPACITY_FULL.
+ * most. To be called in the transaction that requests the start. One that holds its share already is not refused: a restart calls it before the stop. `userId`: undefined for a TCP connection. Faults: USER_CAPACITY_FULL, SERVER_CAPACITY_FULL.
  */
 export async function admitStart(deps: CapacityDeps, row: Container, userId: string | undefined): Promise<void> {
   const { capacity, capacityCounts } = deps;
@@ -61,11 +64,12 @@ export async function admitStart(deps: CapacityDeps, row: Container, userId: str
   const isHeld = row.desiredInstances === 1 && row.state !== "ERROR";
   if (isHeld || (!isLimited(capacity.ofUser) && !isLimited(capacity.ofAll))) return;
   let held = (await deps.store.containers.holding()).filter(({ id, replicaOf }) => id !== row.id && replicaOf !== row.id);
-  const victims: HoldingContainer[] = [];
+  const victims = new Set<string>();
+  const search = { ...deps, starting: row, victims };
   const stopOneOf = async (candidates: readonly HoldingContainer[]): Promise<boolean> => {
-    const victim = await leastRecentlyUsed(deps, candidates);
+    const victim = await leastRecentlyUsed(search, candidates);
     if (victim === undefined) return false;
-    victims.push(victim);
+    victims.add(victim.id);
     held = held.filter(({ id, replicaOf }) => id !== victim.id && replicaOf !== victim.id);
     return true;
   };
@@ -78,11 +82,11 @@ export async function admitStart(deps: CapacityDeps, row: Container, userId: str
     }
   }
   for (let met = limitMet(capacity.ofAll, held, row); met !== undefined; met = limitMet(capacity.ofAll, held, row)) {
-    if (met.need <= met.limit && (await stopOneOf(await idleOfLargestHolder(deps, held, capacity.ofAll)))) continue;
+    if (met.need <= met.limit && (await stopOneOf(await idleOfLargestHolder(search, held, capacity.ofAll)))) continue;
     capacityCounts.capacityRefusals.at("server").add();
     throw serverFault(row, met);
   }
-  for (const { id } of victims) await stopForCapacity(deps, id);
+  for (const id of victims) await stopForCapacity(deps, id);
 }
 
 /** Whose share it counts to; undefined: berth itself runs it, or a TCP connection woke it. */
@@ -91,57 +95,67 @@ function holderOf({ requestedBy, requestedFor, replicaOf }: HoldingContainer): s
   return isOfBerth ? undefined : requestedBy;
 }
 
-function amountOf({ config }: Pick<Container, "config">, of: Resource): number {
-  return of === "containers" ? 1 : config[of];
+function amountOf({ config }: Pick<Container, "config">, resource: Resource): number {
+  return resource === "containers" ? 1 : config[resource];
 }
 
-function sumOf(rows: readonly Pick<Container, "config">[], of: Resource): number {
-  return rows.reduce((sum, row) => sum + amountOf(row, of), 0);
+function sumOf(rows: readonly Pick<Container, "config">[], resource: Resource): number {
+  return rows.reduce((sum, row) => sum + amountOf(row, resource), 0);
 }
 
-type MetLimit = { of: Resource; limit: number; need: number; held: number };
+type MetLimit = { resource: Resource; limit: number; need: number; held: number };
 
 /** Sums of cores are not exact. */
 const SLACK = 1e-6;
 
 /** The first limit that would be exceeded. */
 function limitMet(limits: Amounts, held: readonly HoldingContainer[], row: Container): MetLimit | undefined {
-  for (const of of RESOURCES) {
-    const limit = limits[of];
+  for (const resource of RESOURCES) {
+    const limit = limits[resource];
     if (limit === undefined) continue;
-    const met = { of, limit, need: amountOf(row, of), held: sumOf(held, of) };
+    const met = { resource, limit, need: amountOf(row, resource), held: sumOf(held, resource) };
     if (met.held + met.need > limit + SLACK) return met;
   }
   return undefined;
 }
 
+/** `victims`: the ids of those that are to be stopped for the one that is starting. */
+type VictimSearch = CapacityDeps & { starting: Container; victims: ReadonlySet<string> };
+
 /** Idle containers of the user who holds the largest share of a limited resource, and has some; what berth itself runs is one holder's. */
-async function idleOfLargestHolder(deps: CapacityDeps, held: readonly HoldingContainer[], limits: Amounts): Promise<HoldingContainer[]> {
-  const holders = new Map<string | undefined, HoldingContainer[]>();
-  for (const one of held) holders.set(holderOf(one), [...(holders.get(holderOf(one)) ?? []), one]);
-  const shareOf = (rows: readonly HoldingContainer[]) => Math.max(...RESOURCES.map((of) => sumOf(rows, of) / (limits[of] ?? Infinity)));
-  const largestFirst = [...holders.values()].toSorted((one, other) => shareOf(other) - shareOf(one));
-  for (const rows of largestFirst) if ((await leastRecentlyUsed(deps, rows)) !== undefined) return rows;
+async function idleOfLargestHolder(search: VictimSearch, held: readonly HoldingContainer[], limits: Amounts): Promise<HoldingContainer[]> {
+  const shareOf = (rows: readonly HoldingContainer[]) =>
+    Math.max(...RESOURCES.map((resource) => sumOf(rows, resource) / (limits[resource] ?? Infinity)));
+  const shares = [...Map.groupBy(held, holderOf).values()].map((rows) => ({ rows, share: shareOf(rows) }));
+  for (const { rows } of shares.toSorted((one, other) => other.share - one.share))
+    if ((await leastRecentlyUsed(search, rows)) !== undefined) return rows;
   return [];
 }
 
 /** Of those that are idle, and that a request starts again. */
-async function leastRecentlyUsed(deps: CapacityDeps, rows: readonly HoldingContainer[]): Promise<HoldingContainer | undefined> {
-  const { usage, clock, limits, dependencies } = deps;
+async function leastRecentlyUsed(search: VictimSearch, rows: readonly HoldingContainer[]): Promise<HoldingContainer | undefined> {
+  const { usage, clock, limits, dependencies, replicas, starting, victims } = search;
   const now = clock.now();
   if (usage.uncertainUntil() > now) return undefined;
-  const usedOn = ({ id, since, lastActive }: HoldingContainer) => Math.max(since, lastActive, usage.lastActive(id));
+  // What was in use before this process started is known once the gateways have reported.
+  const epoch = search.epoch();
+  const usedOn = (row: HoldingContainer) => Math.max(enteredOn(row, epoch), row.lastActive, usage.lastActive(row.id));
+  const isNeededBy = ({ packageId, config }: Container, { folder, ...row }: HoldingContainer) =>
+    packageId === row.packageId && config.dependsOn?.includes(folder) === true;
   const isIdle = (row: HoldingContainer) =>
     row.state === "STARTED" &&
     row.replicaOf === undefined &&
     !isAlwaysOn(row.config) &&
+    // Without a port it gets no requests: whether it works is not known, and no request starts it again.
+    row.addresses.length > 0 &&
     row.deployed?.worker === undefined &&
     usage.open(row.id) + usage.sockets(row.id) === 0 &&
     now - usedOn(row) >= SHORTEST_IDLE_MS &&
-    busyMs(row, now, limits) === 0 &&
-    warmMs(row, now) === 0;
+    busyMs(withReplicasBusy(row, replicas.of(row.id)), now, limits) === 0 &&
+    warmMs(row, now) === 0 &&
+    !isNeededBy(starting, row);
   for (const row of rows.filter(isIdle).toSorted((one, other) => usedOn(one) - usedOn(other)))
-    if ((await dependencies.dependentsOf(row)).length === 0) return row;
+    if ((await dependencies.dependentsOf(row, victims)).length === 0) return row;
   return undefined;
 }
 
@@ -152,21 +166,34 @@ async function stopForCapacity({ store, moves, queue, capacityCounts }: Capacity
   store.afterCommit(() => queue.add(containerKey(id)));
 }
 
-function describe({ of, limit, held, need }: MetLimit): string {
-  const number = (amount: number) => Math.round(amount * 100) / 100;
-  const unit = WORDS[of].unit;
-  return of === "containers" ? `${held} of ${limit} ${unit}` : `${number(held)} of ${number(limit)} ${unit}, and this one needs ${number(need)}`;
+const rounded = (amount: number) => Math.round(amount * 100) / 100;
+
+function describe({ resource, limit, held, need }: MetLimit): string {
+  const { unit } = WORDS[resource];
+  if (resource === "containers") return `${held} of ${limit} ${unit}`;
+  return `${rounded(held)} of ${rounded(limit)} ${unit}, and this one needs ${rounded(need)}`;
 }
 
-function userFault({ name }: Container, met: MetLimit, own: readonly HoldingContainer[]): Fault {
+/** Nothing that stops would make place for it. */
+function excessSentence({ name }: Container, { resource, limit, need }: MetLimit, setting: string): string {
+  const { unit } = WORDS[resource];
+  const amounts = `it needs ${rounded(need)} ${unit}, and ${setting} allows ${rounded(limit)}`;
+  return `${name} is not started: ${amounts}. Request less in its container.json, or ask an administrator for a higher limit.`;
+}
+
+function userFault(row: Container, met: MetLimit, own: readonly HoldingContainer[]): Fault {
+  const setting = WORDS[met.resource].ofUser;
+  if (met.need > met.limit) return new Fault("USER_CAPACITY_FULL", excessSentence(row, met, setting));
   const names = own.slice(0, 5).map((one) => one.name);
   const list =
     names.length === 0 ? "" : ` Stop one (${names.join(", ")}${own.length > names.length ? " and others" : ""}), or wait until one is idle.`;
-  const sentence = `${name} is not started: your containers hold ${describe(met)} (${WORDS[met.of].ofUser}).${list}`;
+  const sentence = `${row.name} is not started: your containers hold ${describe(met)} (${setting}).${list}`;
   return new Fault("USER_CAPACITY_FULL", sentence, { retryAfterMs: RETRY_AFTER_MS });
 }
 
-function serverFault({ name }: Container, met: MetLimit): Fault {
-  const sentence = `${name} is not started: the containers of this server hold ${describe(met)} (${WORDS[met.of].ofAll}), and none is idle. Try again later.`;
+function serverFault(row: Container, met: MetLimit): Fault {
+  const setting = WORDS[met.resource].ofAll;
+  if (met.need > met.limit) return new Fault("SERVER_CAPACITY_FULL", excessSentence(row, met, setting));
+  const sentence = `${row.name} is not started: the containers of this server hold ${describe(met)} (${setting}), and none is idle. Try again later.`;
   return new Fault("SERVER_CAPACITY_FULL", sentence, { retryAfterMs: RETRY_AFTER_MS });
 }

@@ -13,8 +13,8 @@ type DependencyRow = Pick<Container, "id" | "packageId" | "folder">;
 export type Dependencies = {
   /** In the order of its container.json. While some of them do not run, the next change of each causes another look at this container. */
   of(row: Container): Promise<readonly Dependency[]>;
-  /** The names of the containers that depend on it, and run or are about to. */
-  dependentsOf(row: DependencyRow): Promise<readonly string[]>;
+  /** The names of the containers that depend on it, and run or are about to. `except`: ids of those that are about to stop. */
+  dependentsOf(row: DependencyRow, except?: ReadonlySet<string>): Promise<readonly string[]>;
   /** True if there are such. The next change of each causes another look at this container. Call it in the transaction that decides by it. */
   awaitDependents(row: DependencyRow): Promise<boolean>;
   /** How long its present start has waited for them, in milliseconds; undefined: it did not. */
@@ -61,7 +61,7 @@ export function createDependencies({ store, now, lookAt }: DependenciesOptions):
       // Again: one of them may have changed before it was watched.
       return read();
     },
-    dependentsOf: async (row) => (await readDependents(row)).map(({ name }) => name),
+    dependentsOf: async (row, except) => (await readDependents(row)).flatMap(({ id, name }) => (except?.has(id) ? [] : [name])),
     awaitDependents: async (row) => {
       const dependents = await readDependents(row);
       for (const dependent of dependents) watch(dependent.id, row.id);

@@ -2,7 +2,7 @@ import type { SessionRef } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, StartReason, WarmUp } from "../model/entities.ts";
-import type { ContainerState } from "../model/states.ts";
+import { type ContainerState, isStarting } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
 import { recordContainerRemoval } from "../store/change-events.ts";
 import type { EndCounts, TcpPorts, WatchedAddresses } from "./addresses.ts";
@@ -25,6 +25,10 @@ export type LifecycleRequests = {
    * Faults: also USER_CAPACITY_FULL, SERVER_CAPACITY_FULL.
    */
   requestStart(id: string, userId: string | undefined, requestedFor?: StartReason, ref?: SessionRef): Promise<Container>;
+  /**
+   * A user's `restart`: a stop, where it runs, and a start. One that is to run anyway is not refused. Faults: those of `requestStart`.
+   */
+  requestRestart(id: string, userId: string, ref?: SessionRef): Promise<Container>;
   /** A user's `stop`. It cancels a start at once. */
   requestStop(id: string, userId: string): Promise<Container>;
   /**
@@ -119,6 +123,17 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     return start(row, userId, "request", ref);
   };
 
+  /** `row` was read in this transaction. */
+  const stop = async (row: Container, userId: string): Promise<Container> => {
+    const patch = { desiredInstances: 0, stopFor: "user" } as const;
+    const moved = await moves.container(row, "stopWished", patch, { byUser: userId });
+    if (moved) {
+      abort(containerKey(row.id), STOPPED_BY_USER);
+      return reconcile(moved);
+    }
+    return row.desiredInstances === 0 && row.stopFor === "user" ? row : reconcile((await moves.update(row.id, patch)) ?? row);
+  };
+
   const removeOne = async (row: Container): Promise<boolean> => {
     const { id } = row;
     const isRemoved = await store.containers.remove(id, clock.now());
@@ -144,17 +159,16 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         if (requestedFor === "run") await admitStart(deps, row, userId);
         return start(row, userId, requestedFor, ref);
       }),
-    requestStop: (id, userId) =>
+    // In one transaction: a crash between the two leaves it running.
+    requestRestart: (id, userId, ref) =>
       store.transaction(async () => {
         const row = await find(id);
-        const patch = { desiredInstances: 0, stopFor: "user" } as const;
-        const moved = await moves.container(row, "stopWished", patch, { byUser: userId });
-        if (moved) {
-          abort(containerKey(id), STOPPED_BY_USER);
-          return reconcile(moved);
-        }
-        return row.desiredInstances === 0 && row.stopFor === "user" ? row : reconcile((await moves.update(row.id, patch)) ?? row);
+        await admitStart(deps, row, userId);
+        // Of one that is stopped, failed, or stopping, only the start is new.
+        const isStopDue = isStarting(row.state) || row.state === "STARTED" || row.state === "CHECKING";
+        return start(isStopDue ? await stop(row, userId) : row, userId, "run", ref);
       }),
+    requestStop: (id, userId) => store.transaction(async () => stop(await find(id), userId)),
     wake: (id, userId, ref) =>
       store.transaction(async () => {
         const row = await find(id);

@@ -383,6 +383,7 @@ export function disableLifecycle(lifecycle: Lifecycle, fault: Fault): Lifecycle 
     ...lifecycle,
     disabled: fault,
     requestStart: refuse,
+    requestRestart: refuse,
     requestStop: refuse,
     wake: refuse,
     setBusy: refuse,

@@ -88,7 +88,7 @@ export function turnsOf(sets: Pick<ReplicaSets, "of">, row: Container, isSupport
 }
 
 /** A container is busy for as long as one of its replicas is. */
-export function withReplicasBusy(row: Container, set: ReplicaSet | undefined): Container {
+export function withReplicasBusy<Row extends Pick<Container, "busyUntil">>(row: Row, set: ReplicaSet | undefined): Row {
   if (set === undefined) return row;
   const busyUntil = Math.max(row.busyUntil, ...[...set.others.values()].map((one) => one.busyUntil));
   return busyUntil === row.busyUntil ? row : { ...row, busyUntil };

@@ -39,6 +39,7 @@ export type HoldingContainer = Pick<
   | "requestedFor"
   | "lastActive"
   | "deployed"
+  | "addresses"
   | "busyUntil"
   | "warmUp"
   | "replicaOf"
@@ -136,6 +137,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
       "requestedFor",
       "lastActive",
       "deployed",
+      "addresses",
       "busyUntil",
       "warmUp",
       "replicaOf",

@@ -31,4 +31,9 @@ t.test("the page's example: a user who holds a container is refused another, and
   t.match(await get("demo-one", ada.token), { status: 200 }, "what runs goes on");
   t.match(await get("demo-two", bob.token), { status: 200, text: "1" });
   t.match(await get("demo-two", ada.token), { status: 200 }, "another user has started it");
+  for (const name of ["demo-one", "demo-two"]) {
+    const { id } = await stand.container(name);
+    const restarted = await stand.call(`/docker/containers/${id}/restart?awaitStart=true`, { method: "POST" });
+    t.equal(restarted.status, 200, "an administrator restarts both");
+  }
 });
