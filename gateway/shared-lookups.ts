@@ -101,16 +101,17 @@ export function createJoinedLookups<T>(
 }
 
 export type FairQueueLimits = {
-  /** Turns at a time: in total, and of one owner. */
+  /** Turns at a time: in total, and of one owner; `ofOneAlone`: while no other owner waits, `ofOne` by default. */
   atOnce: number;
   ofOne: number;
+  ofOneAlone?: number;
   /** Requests that wait for a turn: in total, and of one owner; and for how long in milliseconds. */
   waiting: number;
   waitingOfOne: number;
   waitMs: number;
 };
 
-type FairQueue = {
+export type FairQueue = {
   /** Resolves to the function that ends the turn. Rejects with `full`, or with the signal's reason. */
   take(owner: string, signal: AbortSignal): Promise<() => void>;
 };
@@ -134,6 +135,11 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
     if (owner.running === 0 && owner.waiters.size === 0) owners.delete(name);
   };
 
+  const mayBegin = (owner: FairQueueOwner): boolean => {
+    const { atOnce, ofOne, ofOneAlone = ofOne } = limits;
+    return running < atOnce && owner.running < (waiting > owner.waiters.size ? ofOne : ofOneAlone);
+  };
+
   const begin = (name: string, owner: FairQueueOwner): (() => void) => {
     running++;
     owner.running++;
@@ -150,16 +156,19 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
     };
   };
 
-  const next = () => {
-    if (running >= limits.atOnce || waiting === 0) return;
+  const nextWaiter = (): FairQueueWaiter | undefined => {
+    if (running >= limits.atOnce || waiting === 0) return undefined;
     let chosen: FairQueueOwner | undefined;
     for (const owner of owners.values()) {
-      if (owner.waiters.size === 0 || owner.running >= (chosen?.running ?? limits.ofOne)) continue;
+      if (owner.waiters.size === 0 || owner.running >= (chosen?.running ?? Infinity) || !mayBegin(owner)) continue;
       chosen = owner;
       if (chosen.running === 0) break;
     }
     const [waiter] = chosen?.waiters ?? [];
-    waiter?.begin();
+    return waiter;
+  };
+  const next = () => {
+    for (let waiter = nextWaiter(); waiter !== undefined; waiter = nextWaiter()) waiter.begin();
   };
 
   /** False if no place is free, and no other owner has more waiters. */
@@ -179,7 +188,7 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
       const owner = owners.get(name) ?? { running: 0, waiters: new Set<FairQueueWaiter>() };
       owners.set(name, owner);
       // While a turn is free, only owners at their own limit wait.
-      if (running < limits.atOnce && owner.running < limits.ofOne) return Promise.resolve(begin(name, owner));
+      if (mayBegin(owner)) return Promise.resolve(begin(name, owner));
       if (!freePlace(owner)) {
         deleteIfIdle(name, owner);
         return Promise.reject(full());
@@ -194,6 +203,8 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
           leave();
           deleteIfIdle(name, owner);
           reject(reason);
+          // Another owner may wait alone now.
+          next();
         };
         const waiter: FairQueueWaiter = {
           begin: () => {
@@ -210,4 +221,63 @@ export function createFairQueue(limits: FairQueueLimits, full: () => Fault, cloc
       });
     },
   };
+}
+
+/** One turn that several owners want: the first that begins is the turn of all. */
+export class SharedTurn {
+  /** Resolves to the function that ends it. Rejects when the last turn that waits is refused, or with the signal's reason. */
+  readonly begun: Promise<() => void>;
+  readonly #queue: FairQueue;
+  readonly #signal: AbortSignal;
+  readonly #result = Promise.withResolvers<() => void>();
+  readonly #waiting = new Map<string, { users: number; left: AbortController }>();
+  #hasBegun = false;
+  #refusal: unknown;
+
+  constructor(queue: FairQueue, signal: AbortSignal) {
+    this.#queue = queue;
+    this.#signal = signal;
+    this.begun = this.#result.promise;
+  }
+
+  /** Waits for a turn of this owner too, until the function is called that it returns. */
+  join(owner: string): () => void {
+    if (this.#hasBegun) return () => undefined;
+    const waiting = this.#waiting.get(owner) ?? this.#take(owner);
+    waiting.users++;
+    return () => {
+      if (--waiting.users === 0) waiting.left.abort(NO_WAITERS);
+    };
+  }
+
+  #take(owner: string): { users: number; left: AbortController } {
+    const waiting = { users: 0, left: new AbortController() };
+    const forget = () => {
+      if (this.#waiting.get(owner) === waiting) this.#waiting.delete(owner);
+    };
+    // A user that joins after the last one of this owner has left needs another turn.
+    waiting.left.signal.addEventListener("abort", forget, { once: true });
+    this.#waiting.set(owner, waiting);
+    const begin = (end: () => void): void => {
+      if (this.#hasBegun || waiting.left.signal.aborted) {
+        end();
+        return this.#failIfLast(NO_WAITERS);
+      }
+      this.#hasBegun = true;
+      this.#result.resolve(end);
+      for (const { left } of this.#waiting.values()) left.abort(NO_WAITERS);
+    };
+    const fail = (error: unknown): void => {
+      forget();
+      if (!waiting.left.signal.aborted) this.#refusal = error;
+      this.#failIfLast(error);
+    };
+    this.#queue.take(owner, AbortSignal.any([this.#signal, waiting.left.signal])).then(begin, fail);
+    return waiting;
+  }
+
+  /** Users of an owner that was refused may still wait for the turn of another, which leaves. */
+  #failIfLast(error: unknown): void {
+    if (this.#waiting.size === 0) this.#result.reject(this.#refusal ?? error);
+  }
 }

@@ -1,6 +1,6 @@
 import t from "tap";
 import { Fault } from "../../lib/fault.ts";
-import { createFairQueue, createJoinedLookups, type FairQueueLimits } from "../../gateway/shared-lookups.ts";
+import { createFairQueue, createJoinedLookups, type FairQueueLimits, SharedTurn } from "../../gateway/shared-lookups.ts";
 import { createStillClock, turns } from "../fixtures/clock.ts";
 
 const NEVER = new AbortController().signal;
@@ -25,7 +25,7 @@ function openTurns(limits: Partial<FairQueueLimits> = {}) {
     ends.get(name)?.();
     await turns(1);
   };
-  return { clock, begun, refused, ask, end };
+  return { clock, fair, begun, refused, ask, end };
 }
 
 t.test("who asks for many turns waits behind each other owner's next one", async (t) => {
@@ -50,6 +50,65 @@ t.test("an owner that has all its turns leaves the others free", async (t) => {
   t.same(begun.at(-1), "b2", "a3 is not begun while two of a are under way");
   await end("a1");
   t.same(begun.at(-1), "a3");
+});
+
+t.test("an owner may have more turns while no other waits, which leaves turns for the next", async (t) => {
+  const { begun, ask, end } = openTurns({ atOnce: 5, ofOne: 2, ofOneAlone: 3 });
+  for (const name of ["a1", "a2", "a3", "a4"]) await ask("a", name);
+  t.same(begun, ["a1", "a2", "a3"]);
+  const left = new AbortController();
+  for (const name of ["b1", "b2", "b3"]) await ask("b", name, left.signal);
+  t.same(begun.slice(3), ["b1", "b2"]);
+  await end("a1");
+  t.same(begun.slice(5), [], "while another waits, the smaller limit counts");
+  left.abort();
+  await turns(1);
+  t.same(begun.slice(5), ["a4"]);
+});
+
+t.test("a turn that several owners want begins with the first that comes, and fails with the last", async (t) => {
+  const { clock, fair, begun, refused, ask, end } = openTurns({ atOnce: 2, ofOne: 1 });
+  const over = new AbortController();
+  const share = () => {
+    const turn = new SharedTurn(fair, over.signal);
+    let result = "waits";
+    turn.begun.then(
+      () => (result = "begun"),
+      (error: Error) => (result = error.message),
+    );
+    return { turn, result: () => result };
+  };
+  await ask("a", "a1");
+  const first = share();
+  const leaveA = first.turn.join("a");
+  await turns(2);
+  t.equal(first.result(), "waits");
+  const end1 = first.turn.join("b");
+  await turns(2);
+  t.equal(first.result(), "begun", "by the turn of b");
+  await ask("a", "a2");
+  await end("a1");
+  t.same(begun, ["a1", "a2"], "the turn of a for it waits no longer");
+  leaveA();
+  end1();
+
+  const second = share();
+  second.turn.join("a");
+  await clock.advance(500);
+  const leaveB = second.turn.join("b");
+  await clock.advance(500);
+  t.equal(second.result(), "waits", "a was refused, b waits");
+  leaveB();
+  await turns(2);
+  t.equal(second.result(), "full");
+
+  const third = share();
+  third.turn.join("a");
+  over.abort(new Error("over"));
+  await turns(2);
+  t.equal(third.result(), "over");
+  t.same(refused, []);
+  t.equal(clock.pending(), 0);
 });
 
 t.test("where the queue is full, an owner with few waiting takes the place of the one with most", async (t) => {

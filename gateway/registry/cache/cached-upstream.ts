@@ -9,7 +9,7 @@ import type { Metrics } from "../../../lib/metrics/open-metrics.ts";
 import { MANIFEST_TYPES, type RegistryClient, type RepositoryAccess } from "../../../lib/registry-client/registry-client.ts";
 import { challengeIn, type RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { redirectRules } from "../../../lib/registry-client/trusted-hosts.ts";
-import { createFairQueue, type FairQueueLimits } from "../../shared-lookups.ts";
+import { createFairQueue, type FairQueue, type FairQueueLimits, SharedTurn } from "../../shared-lookups.ts";
 import { isRedirect } from "../locations.ts";
 import { challengeUpstream } from "../upstream/challenge-upstream.ts";
 import type { RegistryAddress } from "../upstream/registry-address.ts";
@@ -48,8 +48,8 @@ const CONNECT_MS = 5_000;
 const HEAD_MS = 30_000;
 const SILENCE_MS = 30_000;
 const MAX_REPLY_BYTES = 4 * 1_048_576;
-/** Layers that are loaded at a time, of all clients and of one, and requests that wait for such a place. An engine loads three layers of an image at a time. */
-export const DOWNLOADS: FairQueueLimits = { atOnce: 16, ofOne: 8, waiting: 500, waitingOfOne: 200, waitMs: 60_000 };
+/** Layers that are loaded at a time, of all clients, of one, and of one while no other waits, which leaves places for the next; and requests that wait for such a place. An engine loads three layers of an image at a time. */
+export const DOWNLOADS = { atOnce: 16, ofOne: 8, ofOneAlone: 12, waiting: 500, waitingOfOne: 200, waitMs: 60_000 } satisfies FairQueueLimits;
 const MOST_HOPS = 3;
 /** Below this part of the pull limit berth warns. */
 const LOW_LIMIT = 0.1;
@@ -92,7 +92,8 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
   /** By digest, while a client waits for one or reads it. */
   const downloads = new Map<string, SharedDownload>();
   const transfers = new Set<Promise<void>>();
-  const places = createFairQueue(DOWNLOADS, () => away("too many layers are being loaded"), clock);
+  const tooMany = () => new Fault("REGISTRY_UNREACHABLE", `berth loads too many other layers of ${name} at the moment. Try again later.`);
+  const places = createFairQueue(DOWNLOADS, tooMany, clock);
   let limit: PullLimit | undefined;
 
   /** One request for all who need its result at this moment. It goes on when one of them leaves. */
@@ -235,64 +236,33 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
     }
   };
 
-  const beginDownload = (repository: string, digest: string, client: string): SharedDownload => {
-    const over = new AbortController();
-    const signal = AbortSignal.any([over.signal, closing.signal]);
-    let clients = 0;
-    let opened: BlobTransfer | undefined;
-    const forget = () => {
-      if (downloads.get(digest) === download) downloads.delete(digest);
-    };
-    const open = async (): Promise<BlobTransfer> => {
-      const leavePlace = await places.take(client, signal);
-      try {
+  const openDownload = (repository: string, digest: string): SharedDownload => {
+    const download = new SharedDownload({
+      places,
+      closing: closing.signal,
+      begin: async (signal, isUsed) => {
         const reply = await send("blob", () => openBlob("GET", repository, digest, signal));
         if (reply.status !== 200) reply.stream.destroy();
         requireSuccess(reply.status, repository, `layer ${digest}`);
-        const transfer = (opened = await receiveBlob({ reply, digest, store, signal, isUsed: () => clients > 0 }));
-        const release = async () => {
-          transfers.delete(end);
-          forget();
-          leavePlace();
-          await transfer.closeIfUnused();
-        };
-        const end = transfer.finished
+        return receiveBlob({ reply, digest, store, signal, isUsed });
+      },
+      onOver: () => {
+        if (downloads.get(digest) === download) downloads.delete(digest);
+      },
+      onTransfer: (finished, close) => {
+        const end = finished
           .catch((err: unknown) => {
-            if (!signal.aborted) log.warn({ err, upstream: name, digest }, "registry cache could not load a layer");
+            if (!download.signal.aborted) log.warn({ err, upstream: name, digest }, "registry cache could not load a layer");
           })
-          .then(release)
+          .then(() => {
+            transfers.delete(end);
+            return close();
+          })
           .catch((err: unknown) => log.warn({ err, upstream: name, digest }, "registry cache could not close a layer"));
         transfers.add(end);
-        return transfer;
-      } catch (error) {
-        over.abort(error);
-        leavePlace();
-        throw error;
-      }
-    };
-    const leave = () => {
-      if (--clients > 0) return;
-      if (!opened?.hasAllBytes()) {
-        // The next client must not get one that ends.
-        forget();
-        over.abort(new Error("no client waits for this layer any more"));
-      }
-      void opened?.closeIfUnused();
-    };
-    const download: SharedDownload = {
-      transfer: open(),
-      join: () => {
-        clients++;
-        let hasLeft = false;
-        return () => {
-          if (hasLeft) return;
-          hasLeft = true;
-          leave();
-        };
       },
-    };
+    });
     downloads.set(digest, download);
-    download.transfer.catch(forget);
     return download;
   };
 
@@ -330,10 +300,10 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
       const stored = await store.blob(digest);
       if (stored) return { kind: "stored", ...stored };
       signal.throwIfAborted();
-      const { transfer, join } = downloads.get(digest) ?? beginDownload(repository, digest, client);
-      const leave = join();
+      const download = downloads.get(digest) ?? openDownload(repository, digest);
+      const leave = download.join(client);
       try {
-        const { size, read } = await raceAbort(transfer, signal);
+        const { size, read } = await raceAbort(download.transfer, signal);
         return { kind: "arriving", size, read, leave };
       } catch (error) {
         leave();
@@ -388,8 +358,74 @@ function openDownloadHttp(clock: Clock): HttpClient {
   });
 }
 
-/** A download that several clients share. `join`: of one that waits for its head or reads it; returns the function by which it leaves. */
-type SharedDownload = { transfer: Promise<BlobTransfer>; join(): () => void };
+type SharedDownloadDeps = {
+  places: FairQueue;
+  closing: AbortSignal;
+  begin(signal: AbortSignal, isUsed: () => boolean): Promise<BlobTransfer>;
+  /** The next client must not get this download. */
+  onOver(): void;
+  /** It began. `close` is to be called when it has ended. */
+  onTransfer(finished: Promise<void>, close: () => Promise<void>): void;
+};
+
+/** A download that several clients share. Until it begins, each of them waits for a turn of its own, since the first may have many others before it. */
+class SharedDownload {
+  readonly transfer: Promise<BlobTransfer>;
+  readonly signal: AbortSignal;
+  readonly #deps: SharedDownloadDeps;
+  readonly #over = new AbortController();
+  readonly #turn: SharedTurn;
+  #clients = 0;
+  #begun: BlobTransfer | undefined;
+
+  constructor(deps: SharedDownloadDeps) {
+    this.#deps = deps;
+    this.signal = AbortSignal.any([this.#over.signal, deps.closing]);
+    this.#turn = new SharedTurn(deps.places, this.signal);
+    this.transfer = this.#begin();
+    this.transfer.catch(() => deps.onOver());
+  }
+
+  /** Of one that waits for its head or reads it. Returns the function by which it leaves. */
+  join(client: string): () => void {
+    this.#clients++;
+    const leaveTurn = this.#turn.join(client);
+    let hasLeft = false;
+    return () => {
+      if (hasLeft) return;
+      hasLeft = true;
+      leaveTurn();
+      this.#clients--;
+      if (this.#clients === 0) this.#endUnused();
+    };
+  }
+
+  async #begin(): Promise<BlobTransfer> {
+    const { begin, onOver, onTransfer } = this.#deps;
+    const endTurn = await this.#turn.begun;
+    try {
+      const transfer = (this.#begun = await begin(this.signal, () => this.#clients > 0));
+      onTransfer(transfer.finished, () => {
+        onOver();
+        endTurn();
+        return transfer.closeIfUnused();
+      });
+      return transfer;
+    } catch (error) {
+      this.#over.abort(error);
+      endTurn();
+      throw error;
+    }
+  }
+
+  #endUnused(): void {
+    if (this.#begun?.hasAllBytes() !== true) {
+      this.#deps.onOver();
+      this.#over.abort(new Error("no client waits for this layer any more"));
+    }
+    void this.#begun?.closeIfUnused();
+  }
+}
 
 /** A blob that arrives in the cache. */
 type BlobTransfer = {

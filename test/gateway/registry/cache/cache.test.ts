@@ -18,6 +18,8 @@ function linkOf(path: string): string {
   }
 }
 
+const { ofOneAlone: MOST } = DOWNLOADS;
+
 const blobRequests = ({ requests }: Hub) => requests.filter((request) => request.includes("/blobs/")).length;
 
 t.test("an image is loaded once, and then comes from the cache, also while its registry is away", async (t) => {
@@ -142,23 +144,23 @@ t.test("a layer that breaks off ends the responses of its clients, leaves no fil
 
 t.test("a layer whose only client leaves before it begins is given up, and so are those that wait for their turn", async (t) => {
   const hub = await openHub(t);
-  const layers = Array.from({ length: DOWNLOADS.ofOne }, (_, nth) => `layer ${nth}`);
+  const layers = Array.from({ length: MOST }, (_, nth) => `layer ${nth}`);
   await hub.push("library/app", "1", ...layers, "another layer");
   const { blob, metric, cacheConnections } = await openCached(t, hub);
   const release = Promise.withResolvers<void>();
   hub.holdHead = release.promise;
   const [left, leftFirst] = [new AbortController(), new AbortController()];
   const answers = layers.map((layer) => blob(digestOf(layer), { signal: left.signal }));
-  await eventually("the downloads", () => blobRequests(hub) === DOWNLOADS.ofOne);
+  await eventually("the downloads", () => blobRequests(hub) === MOST);
   const waiting = blob(digestOf("another layer"), { signal: leftFirst.signal });
-  await eventually("the client that waits", () => cacheConnections() === DOWNLOADS.ofOne + 1);
+  await eventually("the client that waits", () => cacheConnections() === MOST + 1);
   leftFirst.abort();
   await t.rejects(waiting);
-  await eventually("its end", () => cacheConnections() === DOWNLOADS.ofOne);
+  await eventually("its end", () => cacheConnections() === MOST);
   left.abort();
   for (const answer of answers) await t.rejects(answer);
-  await eventually("the end of the downloads", () => hub.left === DOWNLOADS.ofOne);
-  t.equal(blobRequests(hub), DOWNLOADS.ofOne, "the one that waited was not begun");
+  await eventually("the end of the downloads", () => hub.left === MOST);
+  t.equal(blobRequests(hub), MOST, "the one that waited was not begun");
   t.notOk(
     (await metric("berth_registry_cache_requests_total")).some((one) => one["result"] === "failed"),
     "a client that leaves is no failure",
@@ -188,7 +190,7 @@ t.test("a client that leaves before the layer begins does not end it for another
 
 t.test("clients share the downloads: one that loads many layers leaves places for the others", async (t) => {
   const hub = await openHub(t);
-  const layers = Array.from({ length: DOWNLOADS.atOnce + 2 }, (_, nth) => `layer ${nth}`);
+  const layers = Array.from({ length: MOST + 2 }, (_, nth) => `layer ${nth}`);
   const own = ["of bob", "of an address", "of another address"];
   await hub.push("library/app", "1", ...layers, ...own);
   for (const anonymousPull of [false, true]) {
@@ -198,7 +200,7 @@ t.test("clients share the downloads: one that loads many layers leaves places fo
     hub.requests.length = 0;
     const headers = { "x-forwarded-for": "10.0.0.1" };
     const flood = layers.map((layer) => blob(digestOf(layer), { headers }));
-    await eventually("as many as one client may load", () => blobRequests(hub) === DOWNLOADS.ofOne);
+    await eventually("as many as one client may load", () => blobRequests(hub) === MOST);
     const as = async (sub: string) => {
       const access = [{ type: "repository", name: "docker.io/library/app", actions: ["pull"] }];
       return { authorization: `Bearer ${await tokens.sign({ sub, access })}` };
@@ -206,9 +208,13 @@ t.test("clients share the downloads: one that loads many layers leaves places fo
     const other = anonymousPull ? { "x-forwarded-for": "10.0.0.2", "x-berth-cache-client": "address 10.0.0.1" } : await as("bob");
     const answer = await fetch(`${base}/v2/docker.io/library/app/blobs/${digestOf("of bob")}`, { headers: other });
     t.equal(answer.status, 200, "at once, though the first client waits");
-    t.equal(blobRequests(hub), DOWNLOADS.ofOne + 1);
+    t.equal(blobRequests(hub), MOST + 1);
+    const shared = await fetch(`${base}/v2/docker.io/library/app/blobs/${digestOf(layers[MOST] ?? "")}`, { headers: other });
+    t.equal(shared.status, 200, "also a layer for which the first client waits");
+    t.equal(blobRequests(hub), MOST + 2);
     release.resolve();
     t.equal(await answer.text(), "of bob");
+    t.equal(await shared.text(), layers[MOST]);
     for (const [nth, layer] of layers.entries()) t.equal(await (await flood[nth])?.text(), layer);
     hub.hold = undefined;
   }
