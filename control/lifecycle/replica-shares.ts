@@ -48,7 +48,8 @@ export function createReplicaShares(sets: Pick<ReplicaSets, "all">, most: number
       reserved += granted;
       return { granted, done: () => void (reserved -= granted) };
     },
-    isWaiting: (id) => waiting.has(id),
+    // One that needs no more does not ask again.
+    isWaiting: (id) => now() - (waiting.get(id)?.at ?? -Infinity) <= LONGEST_WAIT_MS,
   };
 }
 

@@ -139,8 +139,10 @@ async function replaceNext(
   if (next === undefined) return;
   const desired = all.filter((one) => one.desiredInstances === 1);
   const serving = desired.filter(isServing).length;
-  // The same definition has run: where one more cannot be started, the engine has no place for it.
-  const isWithoutSurge = due.every(({ isOld }) => !isOld) && serving >= needed && desired.every((one) => isServing(one) || one.state === "ERROR");
+  const others = desired.filter((one) => !isServing(one));
+  // Of a definition that has run, whatever failed: one more has no place. Of a newer one, only that says that it may be well.
+  const hasNoPlace = due.every(({ isOld }) => !isOld) || others.every(({ fault }) => fault?.code === "NO_CAPACITY");
+  const isWithoutSurge = hasNoPlace && serving >= needed && others.every(({ state }) => state === "ERROR");
   if (desired.length < wanted || !(isWithoutSurge || serving === desired.length)) return;
   const { row, isOld } = next;
   const patch = isOld ? redefinitionPatch(clock.now()) : restartPatch(clock.now());

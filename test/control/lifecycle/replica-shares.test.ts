@@ -47,6 +47,16 @@ t.test("one package alone may have all", async (t) => {
   t.notOk(shares.isWaiting(one.id), "it needs no more");
 });
 
+t.test("one that has asked for no more since then does not wait any more", async (t) => {
+  const { add, take, shares, pass } = openSets(1);
+  const one = add("one");
+  t.equal(take(one, 2), 1);
+  pass(10_000);
+  t.ok(shares.isWaiting(one.id));
+  pass(1);
+  t.notOk(shares.isWaiting(one.id));
+});
+
 t.test("what becomes free goes one by one to the package with the fewest", async (t) => {
   const { add, take, giveBack } = openSets(6);
   const [one, two, three] = [add("one"), add("two"), add("three")];

@@ -401,6 +401,44 @@ t.test("where one more is allowed, it serves before the first is replaced", asyn
   t.equal(fewest(), 1, "a replica served at each time");
 });
 
+/** An orchestrator that has place for so many instances. */
+function openFull(t: Test, places: number): Promise<LifecycleFixture> {
+  let running = (): number => 0;
+  const opened = openLifecycleFixture(t, {
+    driver: (driver) => ({
+      ...driver,
+      deploy: (spec, call) => (running() < places ? driver.deploy(spec, call) : Promise.reject(new Fault("NO_CAPACITY", "insufficient resources"))),
+    }),
+  });
+  void opened.then(({ world }) => (running = () => world.running().length));
+  return opened;
+}
+
+t.test("where the orchestrator has no place for one more, a new definition replaces without it", async (t) => {
+  const stand = await openFull(t, 1);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, max: 2 } } });
+  await stand.start(web.id);
+  await redefine(stand, web, 2);
+  await advanceUntil(stand, "it to be replaced", () => generationsOf(stand) === "2");
+  await serves(stand, web, [1]);
+  await advanceUntil(stand, "the further one to be given up", () => stand.lifecycle().replicasOf(web.id)?.wanted === 1);
+});
+
+t.test("where there is no place for a third, both are replaced, and one that does not start ends that", async (t) => {
+  const stand = await openFull(t, 2);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 2, max: 3 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2]);
+  await redefine(stand, web, 2);
+  await advanceUntil(stand, "both to be replaced", () => generationsOf(stand) === "2,2");
+  await advanceUntil(stand, "the third to be given up", () => stand.lifecycle().replicasOf(web.id)?.wanted === 2);
+  stand.world.apps.set(stand.image(web.imageId).ref, crashing);
+  await redefine(stand, web, 3);
+  await advanceUntil(stand, "one to be lost", () => generationsOf(stand) === "2");
+  await pass(stand, 120, () => turns());
+  t.equal(generationsOf(stand), "2", "one goes on serving");
+});
+
 t.test("a new definition that does not start replaces one replica at most, and a corrected one all", async (t) => {
   const stand = await openLifecycleFixture(t);
   const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 3, max: 3 } } });
