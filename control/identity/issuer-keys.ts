@@ -32,8 +32,11 @@ const RETRY = { firstMs: 1_000, longestMs: 60_000 };
 const MOST_ISSUERS = 500;
 
 /**
- * Loads and caches keys. jose's own set chooses the key of a token, and not `lib/jwks/key-set.ts`: issuers of others sign by several algorithms, which their keys name,
- * while tokens of berth have one, and keys that outlast their publication. Both refresh by `openRefreshingValue`. It requests no other address than the issuer's own, and follows no redirects: the answers are of others. */
+ * Loads and caches keys. It requests no other address than the issuer's own, and follows no redirects: the answers are of others.
+ *
+ * jose's own set chooses the key of a token, and not `lib/jwks/key-set.ts`: issuers of others sign by several algorithms, which their keys name, while tokens of
+ * berth have one, and keys that outlast their publication. Both refresh by `openRefreshingValue`.
+ */
 export function createIssuerKeys({ clock, httpIssuers = false }: { clock: Clock; httpIssuers?: boolean | undefined }): IssuerKeys {
   const sets = new BoundedMap<string, RefreshingValue<JWTVerifyGetKey>>(MOST_ISSUERS);
   const client = openHttpClient({

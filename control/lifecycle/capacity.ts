@@ -56,7 +56,8 @@ const WORDS: Record<Resource, { unit: string; ofUser: string; ofAll: string }> =
 
 /**
  * Lets a user start a container, or refuses it. Where a limit is met, containers that are idle are stopped first: the user's own, or those of the users who hold
- * most. To be called in the transaction that requests the start. One that holds its share already is not refused: a restart calls it before the stop. `userId`: undefined for a TCP connection. Faults: USER_CAPACITY_FULL, SERVER_CAPACITY_FULL.
+ * most. To be called in the transaction that requests the start. One that holds its share already is not refused: a restart calls it before the stop. `userId`:
+ * undefined for a TCP connection. Faults: USER_CAPACITY_FULL, SERVER_CAPACITY_FULL.
  */
 export async function admitStart(deps: CapacityDeps, row: Container, userId: string | undefined): Promise<void> {
   const { capacity, capacityCounts } = deps;

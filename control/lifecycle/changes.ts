@@ -141,6 +141,9 @@ function stopReasonOf(row: ContainerToView): string {
   if (stopFor === "user") return "A user stopped the container";
   if (isExpiredStop(row)) return `The container has run for ${minutes(config.maxMinutes)}, its max_minutes: connect again`;
   if (desiredInstances === 1) return "The container is replaced by a newer version: connect again";
+  const idleMs = row.since - Math.max(row.runningSince ?? 0, row.lastActive);
+  // Its own time has not passed: a limit of capacity was met.
+  if (idleMs < (config.shutdownTimeoutMinutes ?? Infinity) * 60_000) return "The container was idle, and another one needs its place: connect again";
   return `The container had no traffic for ${minutes(config.shutdownTimeoutMinutes)}: connect again`;
 }
 

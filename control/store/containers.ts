@@ -53,6 +53,7 @@ export type ContainerToView = Pick<
   | "state"
   | "since"
   | "runningSince"
+  | "lastActive"
   | "config"
   | "desiredInstances"
   | "stopFor"
@@ -97,6 +98,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     "state",
     "since",
     "runningSince",
+    "lastActive",
     "config",
     "desiredInstances",
     "stopFor",

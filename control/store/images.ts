@@ -15,6 +15,9 @@ export type PackageImage = Pick<Image, "id" | "folder" | "files" | "state">;
 /** By what an image is found in a registry. */
 export type ImageInRegistry = Pick<Image, "id" | "name" | "version" | "ref" | "digest" | "resolvedId" | "state" | "mutable">;
 
+/** What counts for the limits of an author's images, without the texts. */
+export type AuthoredImage = Pick<Image, "id" | "packageId" | "ref" | "digest">;
+
 export type Images = ReturnType<typeof createImages>;
 
 export function createImages(queries: Queries, history: Pick<History, "append" | "appendToImages">) {
@@ -27,6 +30,12 @@ export function createImages(queries: Queries, history: Pick<History, "append" |
   const ofRepository = inRegistry.list((query, values: { repository: string }) =>
     query
       .where(dialect.contains(sql.ref("ref"), sql`${values.repository}`))
+      .where("state", "<>", "DELETED")
+      .orderBy("id"),
+  );
+  const ofAuthor = table.pick("id", "packageId", "ref", "digest").list((query, values: { authorId: string }) =>
+    query
+      .where(sql<boolean>`package_id in (select id from packages where author_id = ${values.authorId})`)
       .where("state", "<>", "DELETED")
       .orderBy("id"),
   );
@@ -103,6 +112,8 @@ export function createImages(queries: Queries, history: Pick<History, "append" |
     inUse: () => inUse({}),
     /** Those of them whose reference has this text in it, which others may have too. */
     ofRepository: (repository: string) => ofRepository({ repository }),
+    /** Of all packages of an author, without what is deleted. */
+    ofAuthor: (authorId: string) => ofAuthor({ authorId }),
     /** Those that cannot be run as they are, and are not deleted. */
     unready: () => unready({}),
     /** Those of which something may become by itself; of thousands, few. */

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Driver } from "../../../drivers/driver.ts";
 import type { Clock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { claimImage, imageOfRef } from "../../identity/rights.ts";
 import { ownedAddresses } from "../../lifecycle/addresses.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
@@ -191,7 +192,8 @@ async function recordContainer(deps: ImportDeps, { container, adoptable }: Plann
   const { store, environment, now, importer } = deps;
   const { id, name, friendlyName, imageId, config, env, status, service } = container;
   const image = await store.images.find(imageId);
-  if (image === undefined) return;
+  if (image === undefined)
+    throw new Fault("IMAGE_ENTITY_NOT_FOUND", `The image ${imageId} of the container ${name} was removed during the import. Repeat the import.`);
   // Once for each image, which may have thousands of containers.
   const isFirst = !served.has(imageId) && (await store.containers.ofImages([imageId])).every(({ folder }) => folder !== image.folder);
   served.add(imageId);

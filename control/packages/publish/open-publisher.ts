@@ -9,9 +9,10 @@ import { Fault } from "../../../lib/fault.ts";
 import { mayStillManage } from "../../identity/rights.ts";
 import type { ImagePolicy } from "../../lifecycle/image-policy.ts";
 import type { Lifecycle } from "../../lifecycle/open-lifecycle.ts";
-import type { Container, Image, Package, User } from "../../model/entities.ts";
+import type { Container, Package, User } from "../../model/entities.ts";
 import type { PackageVersion } from "../../model/records.ts";
 import { unscoped } from "../../model/names.ts";
+import type { AuthoredImage } from "../../store/images.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Credentials } from "../credentials/open-credentials.ts";
 import { findReferenced, unresolvedTemplates } from "../credentials/references.ts";
@@ -23,7 +24,6 @@ import { openPackageFiles } from "./package-files.ts";
 import { receiveUpload, unpackZip, type ZipLimits } from "./receive-upload.ts";
 import { createRecorder, inSlices } from "./create-recorder.ts";
 import { createPackageLocks } from "./package-locks.ts";
-import { imagesOfAuthor } from "./push-quota.ts";
 import { earlierVersion } from "./earlier-version.ts";
 import { containerJsonOf, requireReplicas } from "./require-replicas.ts";
 import { type Recorded, type RecordedPackage, refuseForeignAuthor } from "./record-package.ts";
@@ -271,9 +271,9 @@ export async function openPublisher(parts: {
 }
 
 /** Of the author's other packages, without what was removed. */
-async function imagesOfOtherPackages(store: Store, authorId: string, butOfPackage: string): Promise<Image[]> {
+async function imagesOfOtherPackages(store: Store, authorId: string, butOfPackage: string): Promise<AuthoredImage[]> {
   const own = (await store.packages.byName(butOfPackage))?.id;
-  return (await imagesOfAuthor(store, authorId)).filter(({ packageId }) => packageId !== own);
+  return (await store.images.ofAuthor(authorId)).filter(({ packageId }) => packageId !== own);
 }
 
 function tcpWarnings(definitions: readonly Definition[]): string[] {

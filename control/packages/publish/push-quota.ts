@@ -1,15 +1,8 @@
 import type { PushCheckRequest } from "../../../gateway/contract.ts";
 import { imageOfRef, imageOfRepository, repositoryOwner } from "../../identity/rights.ts";
 import type { ImagePolicy } from "../../lifecycle/image-policy.ts";
-import type { Image } from "../../model/entities.ts";
 import { nameKey } from "../../model/names.ts";
 import type { Store } from "../../store/open-store.ts";
-
-/** The images of an author's packages, without what was removed. */
-export async function imagesOfAuthor(store: Pick<Store, "images">, authorId: string): Promise<Image[]> {
-  const where = [{ columns: ["package_id"], holds: "authoredBy", value: authorId }] as const;
-  return (await store.images.some(await store.images.ids({ where }))).filter(({ state }) => state !== "DELETED");
-}
 
 type PushQuotaDeps = {
   store: Pick<Store, "images" | "packages" | "repositories" | "groups" | "users">;
@@ -28,7 +21,7 @@ export async function requirePush({ store, imagePolicy }: PushQuotaDeps, push: P
   if (author === undefined) return;
   const packageId = owner?.packageName === undefined ? undefined : (await store.packages.byName(owner.packageName))?.id;
   const key = nameKey(image ?? repository);
-  const others = (await imagesOfAuthor(store, author)).filter(({ ref }) => nameKey(imageOfRef(ref) ?? "") !== key);
+  const others = (await store.images.ofAuthor(author)).filter(({ ref }) => nameKey(imageOfRef(ref) ?? "") !== key);
   await imagePolicy.requirePush(
     {
       ref: `${repository}${reference.includes(":") ? "@" : ":"}${reference}`,

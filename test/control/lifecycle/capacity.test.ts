@@ -55,11 +55,19 @@ t.test("a user's containers have a limit, and another user's start is not refuse
 
 t.test("where the user has an idle container, that is stopped for the new one", async (t) => {
   const { fixture, containerId, wake, metrics } = await openLimited(t, { ofUser: { memoryMb: 512 } }, ["one", "two", "three"]);
+  const lifecycle = fixture.lifecycle();
+  const reasons = new Set<string>();
+  const unwatch = lifecycle.watch((change) => {
+    const { stopReason } = "container" in change ? lifecycle.viewOf(change.container) : {};
+    if (stopReason !== undefined) reasons.add(stopReason);
+  });
+  t.teardown(unwatch);
   await wake("one", USER);
   await pass(fixture, MINUTE_MS);
   await wake("two", USER);
   await wake("three", USER);
   await fixture.reaches(containerId("one"), "SYSTEM_STOPPED");
+  t.same([...reasons], ["The container was idle, and another one needs its place: connect again"]);
   t.equal(fixture.row(containerId("two")).state, "STARTED", "it was used just now");
   const { why } = await fixture.lifecycle().explain(containerId("one"), new AbortController().signal);
   t.match(why, /It was idle, and was stopped because the limits of BERTH_CAPACITY_… had no place for another container\. The next request wakes it/);

@@ -47,7 +47,7 @@ t.test("one package alone may have all", async (t) => {
   t.notOk(shares.isWaiting(one.id), "it needs no more");
 });
 
-t.test("one that has asked for no more since then does not wait any more", async (t) => {
+t.test("one that has not requested more since then does not wait any more", async (t) => {
   const { add, take, shares, pass } = openSets(1);
   const one = add("one");
   t.equal(take(one, 2), 1);

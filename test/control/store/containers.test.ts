@@ -65,6 +65,10 @@ for (const kind of storeKinds(t)) {
       [image.id],
     );
     t.equal((await store.images.inUse()).length, 2);
+    const authored = await store.images.ofAuthor(USER);
+    t.equal(authored.length, 2, "not the deleted one");
+    for (const one of authored) t.same(Object.keys(one).toSorted(), ["digest", "id", "packageId", "ref"], "without its texts");
+    t.same(await store.images.ofAuthor("44444444-4444-4444-8444-444444444444"), []);
   });
 
   t.test(`${kind.name}: tombstones stay for a year after their services are gone, and until then in any case`, async (t) => {

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import t, { type Test } from "tap";
-import { openImporter } from "../../../../control/packages/import/open-importer.ts";
+import { createImportRecorder, openImporter } from "../../../../control/packages/import/open-importer.ts";
+import { readContainer } from "../../../../control/packages/import/plan-import.ts";
 import { openStore } from "../../../../control/store/open-store.ts";
 import type { Driver } from "../../../../drivers/driver.ts";
 import { Fault } from "../../../../lib/fault.ts";
@@ -63,6 +64,16 @@ t.test("while a thousand containers are imported, others read and write, and tim
   const folders = (await store.containers.all()).map(({ folder }) => folder);
   t.equal(new Set(folders).size, MANY, "each is apart");
   t.equal(folders.filter((folder) => folder === IMAGE.id).length, 1, "one is the image's own");
+});
+
+t.test("a container whose image was removed meanwhile is a fault, and not passed over", async (t) => {
+  const { store } = await openFixture(t);
+  const { container } = createImportRecorder({ store, environment: "test", now: 1, importer: { id: USER, login: "ada" } });
+  const imported = readContainer({ ...CONTAINERS[0], dockerfile: { id: IMAGE.id } });
+  await t.rejects(container({ container: imported, fate: "import", why: "", adoptable: undefined }), {
+    code: "IMAGE_ENTITY_NOT_FOUND",
+    message: /removed during the import/,
+  });
 });
 
 t.test("an import that ends early is repeated for the rest", async (t) => {
