@@ -2,9 +2,9 @@ import { connect, type ClientHttp2Session } from "node:http2";
 import { connect as connectPlainly, type Socket } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
 import { MAX_PLACED } from "../connections/socket-layer.ts";
-import { createHttp1, type Http1, type RequestReader } from "../http1/message-reader.ts";
+import { createHttp1, type Http1 } from "../http1/message-reader.ts";
 import { type GatewayLimits, MAX_HEAD_BYTES } from "../limits.ts";
-import { ContainerStream } from "./container-stream.ts";
+import { ContainerStream, type StreamSession } from "./container-stream.ts";
 import type { InMemoryConnection } from "./in-memory-connection.ts";
 
 type H2cAddress = { host: string; port: number };
@@ -47,17 +47,16 @@ export function openContainerSessions(deps: ContainerSessionsDeps): ContainerSes
   const readRequests = () => (http1 ??= createHttp1(OWN_REQUESTS)).requests();
   const byAddress = new WeakMap<H2cAddress, ContainerSession>();
   const open = new Set<ContainerSession>();
+  const sessionTo = (address: H2cAddress): ContainerSession => {
+    const session = byAddress.get(address);
+    if (session?.isShareable === true) return session;
+    const opened = new ContainerSession(address, deps, () => void open.delete(opened));
+    open.add(opened);
+    byAddress.set(address, opened);
+    return opened;
+  };
   return {
-    connect: (address) => {
-      let session = byAddress.get(address);
-      if (session === undefined || !session.isShareable) {
-        const opened = new ContainerSession(address, { ...deps, readRequests }, () => void open.delete(opened));
-        open.add(opened);
-        byAddress.set(address, opened);
-        session = opened;
-      }
-      return session.connect();
-    },
+    connect: (address) => new ContainerStream({ requests: readRequests(), session: () => sessionTo(address) }).connection,
     close: () => {
       for (const session of open) session.destroy();
     },
@@ -66,33 +65,33 @@ export function openContainerSessions(deps: ContainerSessionsDeps): ContainerSes
 
 /** Servers of gRPC close a connection that gets PINGs more often while they send nothing. */
 const PING_EVERY_MS = 300_000;
-/** So many checks in a row without a byte, and a request that is given up without a response is a sign of a dead path too. */
+/** A request that is given up without a response is a sign of a dead path too, if it waited for so many checks without a byte. */
 const SILENT_CHECKS = 2;
 
-type ContainerSessionDeps = ContainerSessionsDeps & { readRequests(): RequestReader };
-
 /** One HTTP/2 connection to a container. It closes with the last connection that uses it. */
-class ContainerSession {
-  readonly #session: ClientHttp2Session;
+class ContainerSession implements StreamSession {
+  readonly http2: ClientHttp2Session;
   readonly #socket: Socket;
-  readonly #deps: ContainerSessionDeps;
+  readonly #deps: ContainerSessionsDeps;
   readonly #streams = new Set<ContainerStream>();
   #connected = false;
   /** Open streams go on; new ones get another session. */
-  #retired = false;
+  #isLeft = false;
   /** Bytes that the container has sent, other than answers to PINGs. */
   #received = 0;
+  checks = 0;
+  /** In a row. */
   #silentChecks = 0;
   #pingedAt = Number.NEGATIVE_INFINITY;
   #awaitsPong = false;
   #cancelCheck: (() => void) | undefined;
 
-  constructor({ host, port }: H2cAddress, deps: ContainerSessionDeps, onClose: () => void) {
+  constructor({ host, port }: H2cAddress, deps: ContainerSessionsDeps, onClose: () => void) {
     this.#deps = deps;
     const socket = connectPlainly({ host, port, noDelay: true, keepAlive: true, keepAliveInitialDelay: deps.limits.probeAfterMs });
     const session = connect("http://container.invalid", { ...SESSION_OPTIONS, createConnection: () => socket });
     this.#socket = socket;
-    this.#session = session;
+    this.http2 = session;
     session.once("connect", () => {
       session.setLocalWindowSize(MAX_SHARING * 65_536);
       this.#connected = true;
@@ -101,7 +100,7 @@ class ContainerSession {
     });
     session.on("error", (error) => this.#abandon(error));
     // Streams that the container has accepted go on; nothing new is sent there.
-    session.once("goaway", () => this.#leaveIdle());
+    session.once("goaway", () => this.#leave());
     session.once("close", () => {
       this.#cancelCheck?.();
       this.#abandon(undefined);
@@ -109,34 +108,34 @@ class ContainerSession {
     });
   }
 
+  get isLeaving(): boolean {
+    return this.#isLeft || this.http2.closed || this.http2.destroyed;
+  }
+
   /** Another connection may use it. */
   get isShareable(): boolean {
-    const { closed, destroyed, remoteSettings } = this.#session;
-    if (this.#retired || closed || destroyed) return false;
+    if (this.isLeaving) return false;
+    const { remoteSettings } = this.http2;
     // A stream beyond the container's own limit would wait for the end of another. Its settings come with its first bytes.
     return this.#streams.size < Math.min(MAX_SHARING, this.#connected ? (remoteSettings.maxConcurrentStreams ?? MAX_SHARING) : MAX_SHARING);
   }
 
-  connect(): InMemoryConnection {
-    const stream = new ContainerStream(this.#session, {
-      requests: this.#deps.readRequests(),
-      onClose: (closed) => {
-        this.#streams.delete(closed);
-        if (closed.isUnanswered && this.#silentChecks >= SILENT_CHECKS) this.#retire();
-        if (this.#streams.size > 0) return;
-        // A close waits for a connect, which may take minutes where no one answers.
-        if (this.#connected) this.#session.close();
-        else this.#session.destroy();
-      },
-    });
+  add(stream: ContainerStream): void {
     this.#streams.add(stream);
-    const { connection } = stream;
-    if (this.#connected) process.nextTick(() => connection.emit("connect"));
-    return connection;
+    if (this.#connected) process.nextTick(() => stream.connection.emit("connect"));
+  }
+
+  remove(stream: ContainerStream): void {
+    this.#streams.delete(stream);
+    if (stream.isUnanswered && Math.min(this.#silentChecks, this.checks - stream.checksBefore) >= SILENT_CHECKS) this.#leave();
+    if (this.#streams.size > 0) return;
+    // A close waits for a connect, which may take minutes where no one answers.
+    if (this.#connected) this.http2.close();
+    else this.http2.destroy();
   }
 
   destroy(): void {
-    this.#session.destroy();
+    this.http2.destroy();
   }
 
   #checkSoon(): void {
@@ -146,13 +145,14 @@ class ContainerSession {
 
   /**
    * The path to a container may die without a reset, and the kernel notices only after a quarter of an hour. So a silent session is probed by a PING, and
-   * retired if no answer comes: a container that is only busy still answers its open streams there, and accepts another connection.
+   * left if no answer comes: a container that is only busy still answers its open streams there, and accepts another connection.
    */
   #check(): void {
-    if (this.#retired || this.#session.destroyed) return;
+    if (this.#isLeft || this.http2.destroyed) return;
+    this.checks++;
     const received = this.#socket.bytesRead;
     const isSilent = received === this.#received;
-    if (isSilent && this.#awaitsPong) return this.#retire();
+    if (isSilent && this.#awaitsPong) return this.#leave();
     this.#silentChecks = isSilent ? this.#silentChecks + 1 : 0;
     this.#received = received;
     this.#awaitsPong = false;
@@ -164,7 +164,7 @@ class ContainerSession {
     const now = this.#deps.clock.monotonic();
     if (now - this.#pingedAt < PING_EVERY_MS) return;
     this.#pingedAt = now;
-    this.#awaitsPong = this.#session.ping(() => {
+    this.#awaitsPong = this.http2.ping(() => {
       this.#awaitsPong = false;
       this.#received = this.#socket.bytesRead;
     });
@@ -176,16 +176,12 @@ class ContainerSession {
     return false;
   }
 
-  #retire(): void {
-    this.#retired = true;
-    this.#leaveIdle();
+  #leave(): void {
+    this.#isLeft = true;
+    for (const stream of this.#streams) if (stream.idle) stream.connection.destroy();
   }
 
   #abandon(error: Error | undefined): void {
     for (const { connection } of this.#streams) connection.destroy(error);
-  }
-
-  #leaveIdle(): void {
-    for (const { connection, idle } of this.#streams) if (idle) connection.destroy();
   }
 }

@@ -11,15 +11,31 @@ import { StreamWriter } from "./stream-writer.ts";
 const NOT_FORWARDED = { remove: ["host", "transfer-encoding"], add: [] };
 const NO_WEBSOCKET = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n";
 
+/** An HTTP/2 connection to a container, in which streams begin. */
+export type StreamSession = {
+  readonly http2: ClientHttp2Session;
+  /** No stream may begin in it any more. */
+  readonly isLeaving: boolean;
+  /** How often its silence was measured. */
+  readonly checks: number;
+  /** Reports `connect` and the end of the session to the stream's connection. */
+  add(stream: ContainerStream): void;
+  remove(stream: ContainerStream): void;
+};
+
+/** `session`: the container's current one. */
+type ContainerStreamDeps = { requests: RequestReader; session(): StreamSession };
+
 /**
  * A connection to a container that speaks HTTP/2, as the engine sees it: one HTTP/1.1 exchange after another, each of which is a stream of a session that
- * many connections share.
+ * many connections share. It leaves a session that ends between two exchanges.
  */
 export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   readonly connection: InMemoryConnection;
-  readonly #session: ClientHttp2Session;
-  readonly #requests: RequestReader;
-  readonly #onClose: (connection: ContainerStream) => void;
+  /** Of the request. */
+  checksBefore = 0;
+  readonly #deps: ContainerStreamDeps;
+  #session: StreamSession | undefined;
   readonly #writer = new StreamWriter();
   #state: "head" | "length" | "chunked" = "head";
   #left = 0;
@@ -32,16 +48,28 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   #response: "head" | "none" | "length" | "chunked" = "head";
   #trailers: string[] | undefined;
 
-  constructor(session: ClientHttp2Session, { requests, onClose }: { requests: RequestReader; onClose: (connection: ContainerStream) => void }) {
-    this.#session = session;
-    this.#requests = requests;
-    this.#onClose = onClose;
+  constructor(deps: ContainerStreamDeps) {
+    this.#deps = deps;
     this.connection = new InMemoryConnection(this);
+    this.#enter();
   }
 
   /** Between two exchanges. */
   get idle(): boolean {
     return this.#stream === undefined && this.#state === "head";
+  }
+
+  /** Another session has the next exchange. */
+  leave(): void {
+    this.#session?.remove(this);
+    this.#session = undefined;
+  }
+
+  #enter(): StreamSession {
+    const session = this.#deps.session();
+    this.#session = session;
+    session.add(this);
+    return session;
   }
 
   /** A request was sent, and nothing of its response came. */
@@ -78,20 +106,21 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   onClose(): void {
-    this.#requests.close();
+    this.#deps.requests.close();
     this.#writer.settle();
     this.#open?.close(constants.NGHTTP2_CANCEL);
-    this.#onClose(this);
+    this.leave();
   }
 
   #read(bytes: Buffer): void {
     for (let at = 0; at < bytes.length;) {
       if (this.#state !== "head") at = this.#passBody(bytes, at);
       else {
-        at = this.#requests.readHead(bytes, at, bytes.length);
+        const { requests } = this.#deps;
+        at = requests.readHead(bytes, at, bytes.length);
         if (at === -1) return;
-        this.#begin(this.#requests.head);
-        this.#requests.dropHead();
+        this.#begin(requests.head);
+        requests.dropHead();
       }
     }
   }
@@ -104,7 +133,10 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     if (head.websocket) return void this.connection.deliver(NO_WEBSOCKET);
     const fields = [":method", method, ":path", target, ":scheme", "http", ":authority", head.header("host") ?? "", "te", "trailers"];
     for (const [name, value] of head.lines(NOT_FORWARDED)) fields.push(name.toLowerCase(), value);
-    const stream = this.#session.request(fields, { endStream: bodyKind === "none", waitForTrailers: bodyKind === "chunked" });
+    if (this.#session?.isLeaving === true) this.leave();
+    const session = this.#session ?? this.#enter();
+    this.checksBefore = session.checks;
+    const stream = session.http2.request(fields, { endStream: bodyKind === "none", waitForTrailers: bodyKind === "chunked" });
     this.#stream = this.#open = stream;
     this.#response = "head";
     this.#trailers = this.#requestTrailers = undefined;
@@ -134,6 +166,16 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     this.#state = "head";
     this.#chunked = undefined;
     this.#writer.end();
+    this.#leaveIfIdle();
+  }
+
+  #leaveIfIdle(): void {
+    if (!this.idle || this.#session?.isLeaving !== true) return;
+    this.leave();
+    // The engine has read the response. If it has begun the next exchange, that one is in another session.
+    setImmediate(() => {
+      if (this.idle && this.#session === undefined && this.connection.readableLength === 0) this.connection.destroy();
+    });
   }
 
   #passInterim(received: readonly string[]): void {
@@ -151,11 +193,14 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   #endResponse(stream: ClientHttp2Stream): void {
+    // After a body with a length, the next request may have begun already.
+    if (this.#stream !== stream) return;
     // A reset ends a stream too.
     if (this.#response === "head" || (stream.rstCode !== constants.NGHTTP2_NO_ERROR && stream.rstCode !== undefined)) return;
     const { connection } = this;
     this.#stream = undefined;
     if (this.#response === "chunked") connection.deliver(chunkedEnd(this.#trailers?.every(isFieldValue) === true ? this.#trailers : undefined));
+    this.#leaveIfIdle();
   }
 
   #streamClosed(stream: ClientHttp2Stream): void {

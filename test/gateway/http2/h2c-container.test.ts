@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
+import { openContainerSessions } from "../../../gateway/http2/container-sessions.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
@@ -251,6 +253,67 @@ t.test("after a GOAWAY of a container, the next request goes over a new session"
   t.equal(counts.sessions, 20);
 });
 
+t.test("after a GOAWAY, a connection whose response ended goes on in another session, while the other streams end in theirs", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const held: ServerHttp2Stream[] = [];
+  const { address, counts } = await openH2cContainer(t, (stream, headers) => {
+    stream.respond();
+    if (headers[":path"] === "/held") return void held.push(stream.on("error", () => undefined));
+    stream.end("a");
+  });
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  const open = [request(session, { ":path": `${PATH}/held` }), request(session, { ":path": `${PATH}/held` })];
+  await eventually("both streams", () => held.length === 2);
+  // Its response comes after the GOAWAY, and ends long before the session does.
+  held[0]?.session?.close();
+  held[0]?.end("first");
+  t.equal((await open[0])?.body, "first");
+  for (let round = 0; round < 3; round++) t.equal((await request(session, { ":method": "POST", ":path": PATH }, "x")).status, 200);
+  t.equal(counts.sessions, 2);
+  held[1]?.end("second");
+  t.equal((await open[1])?.body, "second");
+});
+
+t.test("a request that is given up early says nothing about its session, and one that waited in silence does", async (t) => {
+  const waiting: ServerHttp2Stream[] = [];
+  const { address, counts, server } = await openH2cContainer(t, (stream, headers) => {
+    if (headers[":path"] === "/never") return void waiting.push(stream);
+    stream.respond();
+    stream.write("watched");
+  });
+  const pinged = new Promise<void>((resolve) => void server.once("session", (session) => session.once("ping", () => resolve())));
+  const clock = createStillClock();
+  const sessions = openContainerSessions({ limits: { probeAfterMs: 60_000, silentSessionMs: 100 }, clock });
+  t.teardown(() => sessions.close());
+  const send = (path: string) => {
+    const connection = sessions.connect(address).on("error", () => undefined);
+    connection.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+    return connection;
+  };
+  const watch = () => once(send("/watch"), "data");
+  const check = async (times: number) => {
+    for (let time = 0; time < times; time++) await clock.advance(100);
+  };
+  await watch();
+  await check(2);
+  await pinged;
+  // Its response comes after that to the PING, which is the only one for five minutes.
+  await watch();
+  await check(4);
+  const early = send("/never");
+  await eventually("the request", () => waiting.length === 1);
+  early.destroy();
+  await watch();
+  t.equal(counts.sessions, 1);
+  const late = send("/never");
+  await eventually("the request", () => waiting.length === 2);
+  await check(4);
+  late.destroy();
+  await watch();
+  t.equal(counts.sessions, 2);
+});
+
 t.test("a container that takes few streams at once gets more connections instead of requests that wait", async (t) => {
   const stand = await openHttp2Stand(t);
   const held: ServerHttp2Stream[] = [];
@@ -315,6 +378,10 @@ t.test("a session whose path has died without a reset gets no new request, and i
   slow?.end("and over");
   t.equal((await response).body, "begun,and over");
   lost.close();
+  // Dead for good: no connection that was used there may lead to it again.
+  first?.[0].unpipe();
+  first?.[1].unpipe();
+  for (let round = 0; round < 5; round++) t.equal((await request(session, { ":method": "POST", ":path": PATH }, "x")).body, "fast");
 });
 
 t.test("a container of HTTP/2 gets whatever head a client may send", async (t) => {
