@@ -107,6 +107,7 @@ class EdgeSession implements Ticking {
   #idleSince: number;
   #used = false;
   readonly #resets: FrameBudget;
+  readonly #refusals: FrameBudget;
   readonly #controlFrames: FrameBudget;
   #isBroken = false;
   /** Bytes of a response were sent since the last PING. */
@@ -122,6 +123,7 @@ class EdgeSession implements Ticking {
     this.#address = plainAddress(socket.remoteAddress);
     this.#idleSince = deps.ticker.now;
     this.#resets = new FrameBudget(deps.ticker);
+    this.#refusals = new FrameBudget(deps.ticker);
     this.#controlFrames = new FrameBudget(deps.ticker);
     // A client that ends its direction has left.
     socket.allowHalfOpen = false;
@@ -167,7 +169,9 @@ class EdgeSession implements Ticking {
     if (admission === undefined) {
       stream.on("error", () => undefined);
       stream.close(NGHTTP2_REFUSED_STREAM);
-      return this.#take(this.#resets);
+      // Others may have the places, and a client may repeat a refused request at once (RFC 9113 §8.7): its open streams go on.
+      if (!this.#refusals.take()) this.close();
+      return;
     }
     counts.http2Streams.at().add();
     this.#streams++;

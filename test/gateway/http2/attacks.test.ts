@@ -1,3 +1,4 @@
+import type { ServerResponse } from "node:http";
 import t, { type Test } from "tap";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -242,16 +243,27 @@ t.test("a client that never takes its answer loses its stream and its connection
   t.equal(await client.ended(), 0);
 });
 
-t.test("a client whose streams are refused because it has too many connections is disconnected after some hundred", async (t) => {
-  const metrics = openMetrics();
-  const stand = await openHttp2Stand(t, { metrics, limits: { connectionsPerAddress: 1 } });
-  const client = await openRawClient(t, stand);
-  const resets = () => client.frames.filter(({ type }) => type === TYPE.reset).length;
-  // Slowly, since nghttp2 has a limit of its own for streams that it refuses.
-  for (let sent = 0; sent < 1_000 && !client.socket.destroyed && !client.socket.readableEnded; sent += 20) {
-    await client.send(...Array.from({ length: 20 }, (_, at) => openStream(2 * (sent + at) + 1)));
-    await eventually("the refusals", () => client.socket.destroyed || client.socket.readableEnded || resets() >= sent + 20);
-  }
-  t.equal(await client.ended(), ENHANCE_YOUR_CALM);
-  t.equal(metrics.http2Broken.at("flood").value, 1);
-});
+t.test(
+  "a client whose streams are refused because it has too many connections gets a GOAWAY after some hundred, and its open responses",
+  async (t) => {
+    const metrics = openMetrics();
+    const stand = await openHttp2Stand(t, { metrics, limits: { connectionsPerAddress: 2 } });
+    const held: ServerResponse[] = [];
+    const { address } = await openContainer(t, (_message, response) => void held.push(response));
+    stand.set(ID, { kind: "awake", address });
+    const client = await openRawClient(t, stand);
+    const resets = () => client.frames.filter(({ type }) => type === TYPE.reset).length;
+    const isLeft = () => client.frames.some(({ type }) => type === TYPE.goaway);
+    await client.send(openStream(1));
+    await eventually("the request", () => held.length === 1);
+    // Slowly, since nghttp2 has a limit of its own for streams that it refuses.
+    for (let sent = 1; sent < 1_000 && !isLeft(); sent += 20) {
+      await client.send(...Array.from({ length: 20 }, (_, at) => openStream(2 * (sent + at) + 1)));
+      await eventually("the refusals", () => isLeft() || resets() >= sent + 19);
+    }
+    held[0]?.end("late");
+    t.equal(await client.ended(), 0);
+    t.equal(client.frames.find(({ type, stream }) => type === TYPE.data && stream === 1)?.payload.toString(), "late");
+    t.equal(metrics.http2Broken.at("flood").value, 0);
+  },
+);
