@@ -115,6 +115,14 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
       throw error;
     }
   };
+  /** After a pause of its user's tokens, the rights are read again: a revocation may have come meanwhile. */
+  const afterPause = async <T extends RegistryCaller | undefined>(read: () => Promise<T>): Promise<T> => {
+    const caller = await read();
+    const pauseMs = caller === undefined ? 0 : identity.revokedTokens.pauseMs(caller.login);
+    if (pauseMs === 0) return caller;
+    await clock.sleep(pauseMs);
+    return read();
+  };
   const createToken = async (request: FastifyRequest, { service, scope = [] }: TokenQuery, caller: RegistryCaller | undefined) => {
     if (service !== undefined && settings.reservedAudiences?.includes(service))
       throw new Fault("REQUEST_INVALID", `${JSON.stringify(service)} is not a registry.`);
@@ -154,7 +162,7 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
         response: TOKEN,
         error: TOKEN_ERROR,
       },
-      handle: async (request) => (await createToken(request, request.query, await callerOf(request))).token,
+      handle: async (request) => (await createToken(request, request.query, await afterPause(() => callerOf(request)))).token,
     }),
     route({
       method: "POST",
@@ -178,7 +186,7 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
         if (grant_type !== "password")
           throw new Fault("GRANT_TYPE_UNSUPPORTED", "Only grant_type=password is supported, without refresh tokens. Log out, and log in again.");
         if (password === undefined) throw new Fault("REQUEST_INVALID", "The password is missing: send a developer key.");
-        const caller = await callerOfKey(request, password);
+        const caller = await afterPause(() => callerOfKey(request, password));
         // The registry passes the form on without reading it.
         const service = [request.body.service, request.query.service].find(Boolean) ?? "";
         const { token, access } = await createToken(request, { ...request.body, service }, caller);

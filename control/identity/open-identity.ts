@@ -35,7 +35,7 @@ export type ControlIdentity = {
   isOfTool(token: string, at?: "edge" | "console"): Promise<boolean>;
   /** The container that was given this token, where one was. */
   containerOf(token: string): Promise<string | undefined>;
-  revokedTokens: Pick<TokenRevocations, "all">;
+  revokedTokens: Pick<TokenRevocations, "all" | "pauseMs">;
   users: UserAccounts;
   sessions: UserSessions;
   /** CI jobs that publish without a stored key. */

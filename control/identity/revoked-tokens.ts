@@ -8,6 +8,8 @@ export type TokenRevocations = {
   /** From now on, no token of this user that was issued until now counts. */
   add(login: string): void;
   all(): Promise<RevokedTokens[]>;
+  /** How long no token of this user can count: times in tokens are whole seconds, and those of the revocation's own second do not count. */
+  pauseMs(login: string): number;
 };
 
 /** With more, no token of any user that was issued until now counts: clients request the next one by themselves. */
@@ -37,6 +39,10 @@ export function createTokenRevocations({ store, clock }: { store: Pick<Store, "u
   };
 
   return {
+    pauseMs: (login) => {
+      const until = Math.max(revoked.get(login) ?? 0, everyone ?? 0);
+      return until === seconds(clock.now()) ? (until + 1) * 1_000 - clock.now() : 0;
+    },
     add: (login) => put(login, seconds(clock.now())),
     all: async () => {
       await (loaded ??= load().catch((error: unknown) => {

@@ -1,6 +1,7 @@
 import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, errors, type JSONWebKeySet, jwtVerify } from "jose";
 import { createServer, request } from "node:http";
 import t, { type Test } from "tap";
+import { createRevokedGrants } from "../../../gateway/registry/verify-token.ts";
 import type { ApiSettings } from "../../../control/api/api-deps.ts";
 import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
 import { listen } from "../../fixtures/server.ts";
@@ -53,6 +54,18 @@ t.test("a developer key buys a token that the published keys verify", async (t) 
     t.same(payload["access"], [{ type: "repository", name: "datagrok/chem-app", actions: ["pull", "push"] }]);
     t.same([payload.exp, payload.nbf], [(payload.iat ?? 0) + 1_800, payload.iat]);
   }
+});
+
+t.test("a token that is requested at once after a revocation counts", async (t) => {
+  const stand = await openPublished(t);
+  await stand.identity.users.block("anna", stand.admin);
+  await stand.identity.users.unblock("anna");
+  const { json } = await ask(stand, basic(stand.anna.key), "repository:datagrok/chem-app:pull");
+  const revoked = createRevokedGrants();
+  revoked.replace(await stand.identity.revokedTokens.all());
+  const issuedAt = decodeJwt(json["token"] as string).iat ?? 0;
+  t.notOk(revoked.has({ subject: "anna", access: undefined, issuedAt }));
+  t.ok(revoked.has({ subject: "anna", access: undefined, issuedAt: issuedAt - 1 }));
 });
 
 t.test("keys are public, cacheable for a minute, and hold no private part", async (t) => {

@@ -35,6 +35,18 @@ t.test("the tokens of a user who is blocked or removed, or who loses rights, are
   t.same(await restarted.revokedTokens.all(), []);
 });
 
+t.test("no token is issued in the second of a revocation, in which it would not count", async (t) => {
+  const clock = createStillClock(NOW * 1_000 + 200);
+  const revocations = createTokenRevocations({ store: { users: { blockedSince: async () => [] } as never }, clock });
+  revocations.add("anna");
+  t.same([revocations.pauseMs("anna"), revocations.pauseMs("max")], [800, 0]);
+  await clock.advance(800);
+  t.equal(revocations.pauseMs("anna"), 0);
+  const revoked = createRevokedGrants();
+  revoked.replace(await revocations.all());
+  t.notOk(revoked.has({ subject: "anna", access: undefined, issuedAt: NOW + 1 }));
+});
+
 t.test("of very many users, the tokens of all are revoked", async (t) => {
   const clock = createStillClock(NOW * 1_000);
   const revocations = createTokenRevocations({ store: { users: { blockedSince: async () => [] } as never }, clock });
