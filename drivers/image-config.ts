@@ -131,7 +131,6 @@ function digestIn(descriptor: { digest?: unknown } | null | undefined): string |
   return typeof digest === "string" && DIGEST.test(digest) ? digest : undefined;
 }
 
-/** Undefined for a manifest of schema 1, which has no sizes. */
 /** The registry and the repository of a full name, without tag and digest. */
 export function placeOf(reference: string): Pick<RemoteImage, "host" | "repository"> {
   const slash = reference.indexOf("/");

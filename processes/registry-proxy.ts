@@ -86,6 +86,7 @@ export async function runRegistryProxy(options: {
             // A control plane of an earlier version checks at publish alone.
             if (!(error instanceof Fault) || error.code !== "ROUTE_NOT_FOUND") throw error;
           }),
+        answerMs: configuredLimits(settings).apiTimeoutMs,
         clock,
         log,
       })

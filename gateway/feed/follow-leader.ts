@@ -58,7 +58,9 @@ export function followLeader({
     path: () => `${LEADER_FEED}&${new URLSearchParams(epochs.query()).toString()}`,
     onLine,
     onLost: () => undefined,
-    awayMessage: "control is away: it is connected again when it answers",
+    awayMessage: onRevoked
+      ? "control is away: tokens that it revokes count until it answers"
+      : "control is away: the leader is unknown until it answers",
     onRefused: (fault) => log.error({ fault: fault.code, control: link.name }, fault.message),
     clock,
     log,

@@ -180,8 +180,8 @@ function forwardRequest(
   const check = pushes ? deps.pushCheck : undefined;
   const lines = [
     ...(upstream.clientLines?.(clientOf(deps, request, login)) ?? []),
-    ...(check && pushes
-      ? check.lines({ repository: path.repository, reference: path.reference, ...(login === undefined ? {} : { by: login }) })
+    ...(pushes
+      ? (check?.lines({ repository: path.repository, reference: path.reference, ...(login === undefined ? {} : { by: login }) }) ?? [])
       : []),
   ];
 

@@ -24,7 +24,7 @@ export async function openPrivateRegistry(
     response.once("close", () => left.abort(new Error("the client left")));
     answer(request, response, left.signal).catch((error: unknown) => {
       if (response.headersSent || left.signal.aborted) return void response.destroy();
-      if (!(error instanceof Fault)) log.error({ err: error }, `${name} failed`);
+      if (!(error instanceof Fault)) log.error({ err: error, server: name }, "private registry failed");
       const { status, headers, body } = error instanceof Fault ? registryAnswer(error) : internalAnswer(error);
       response.writeHead(status, headers.flat()).end(request.method === "HEAD" ? undefined : body);
     });

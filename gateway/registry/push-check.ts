@@ -1,14 +1,14 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from "node:http";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
-import { parseReply } from "../../lib/http-client.ts";
+import { MOST_REPLY_VALUES, openHttpClient, parseReply } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
 import { layerBytes } from "../../lib/registry-client/registry-client.ts";
 import type { PushCheckRequest } from "../contract.ts";
 import type { ForwardTarget, HeaderLine } from "../decision.ts";
 import { upstreamOrigin } from "./locations.ts";
 import { openPrivateRegistry } from "./private-registry.ts";
-import { openRegistryHttp, type Upstream } from "./upstream/upstream.ts";
+import { CONNECT_MS, registryHttpFault, type Upstream } from "./upstream/upstream.ts";
 
 /** Names to the check whose push it is, and of what. The proxy alone sets it. */
 export const PUSH_HEADER = "x-berth-push";
@@ -31,12 +31,21 @@ const MAX_MANIFEST_BYTES = 4 * 1_048_576;
 export async function openPushCheck(deps: {
   upstream: Upstream;
   check(push: PushCheckRequest, signal: AbortSignal): Promise<void>;
+  /** How long the registry may take to store a manifest: it looks for each layer, and some scan the image. */
+  answerMs: number;
   clock: Clock;
   log: Log;
 }): Promise<PushCheck> {
-  const { upstream, check, clock, log } = deps;
+  const { upstream, check, answerMs, clock, log } = deps;
   const socketPath = "socketPath" in upstream.target ? upstream.target.socketPath : undefined;
-  const http = openRegistryHttp({ clock, socketPath });
+  const http = openHttpClient({
+    clock,
+    maxBytes: MAX_MANIFEST_BYTES,
+    timeoutMs: answerMs,
+    connectTimeoutMs: CONNECT_MS,
+    ...(socketPath === undefined ? {} : { socketPath }),
+    toFault: registryHttpFault,
+  });
   const origin = upstreamOrigin({ upstream });
 
   const answer = async (request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> => {
@@ -46,7 +55,7 @@ export async function openPushCheck(deps: {
     const reply = await http.request({ method: "PUT", url: origin + (request.url ?? ""), headers: sentOn(request.headers), body, signal });
     response.writeHead(reply.status, sentOn(reply.headers)).end(reply.body);
   };
-  const server = await openPrivateRegistry("the check of pushes", answer, log);
+  const server = await openPrivateRegistry("push check", answer, log);
   return {
     target: { socketPath: server.socketPath },
     lines: (push) => [[PUSH_HEADER, encodeURIComponent(JSON.stringify(push).toWellFormed())]],
@@ -68,9 +77,31 @@ async function readManifest(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
-/** 0 for an index, whose images were pushed before, and for what is no manifest, which the registry refuses. */
+/** 0 for an index, whose images were pushed before. Faults: PUSH_REFUSED for a manifest that others may read in another way. */
 function imageBytes(body: Buffer): number {
-  return layerBytes((parseReply(body.toString("utf8")) as { layers?: unknown } | null | undefined) ?? {}) ?? 0;
+  const manifest = parseReply(body.toString("utf8"));
+  if (!isObject(manifest))
+    throw new Fault("PUSH_REFUSED", `The manifest is not a JSON object, or has more than ${MOST_REPLY_VALUES} values: push a smaller one`);
+  requireKeys(manifest, ["layers", "config"]);
+  const { layers, config } = manifest;
+  for (const part of Array.isArray(layers) ? [config, ...(layers as unknown[])] : [config]) if (isObject(part)) requireKeys(part, ["size"]);
+  return layerBytes(manifest) ?? 0;
+}
+
+/** Programs in Go take keys without regard to case, also with U+017F for an s, and the last one counts. */
+function requireKeys(object: Record<string, unknown>, keys: readonly string[]): void {
+  for (const key of Object.keys(object)) {
+    const folded = key.toUpperCase().toLowerCase();
+    if (folded !== key && keys.includes(folded))
+      throw new Fault(
+        "PUSH_REFUSED",
+        `The manifest has the key ${JSON.stringify(key)}, which some programs read as "${folded}": write it in lower case`,
+      );
+  }
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** About this connection, or set anew for the next one. */

@@ -14,7 +14,8 @@ type AccessEntry = { type: string; name: string; actions: readonly string[] };
 export type TokenGrant = {
   subject: string;
   access: readonly AccessEntry[] | undefined;
-  /** Seconds of the epoch; 0 if the token does not say. */ issuedAt: number;
+  /** Seconds of the epoch; 0 if the token does not say. */
+  issuedAt: number;
 };
 
 /** Faults: TOKEN_INVALID; those of the keys and the issuer if they are neither cached nor available. */

@@ -7,14 +7,6 @@ export const IMAGE_TYPES = ["application/vnd.oci.image.manifest.v1+json", "appli
 export const MANIFEST_TYPES: string = [...INDEX_TYPES, ...IMAGE_TYPES].join(", ");
 
 export type RegistryAction = "pull" | "push" | "delete";
-/** The compressed layers of an image by its manifest, which any user who may push writes. Undefined for an index. */
-export function layerBytes({ layers }: { layers?: unknown }): number | undefined {
-  if (!Array.isArray(layers)) return undefined;
-  return (layers as ({ size?: unknown } | null)[]).reduce(
-    (sum, layer) => sum + (Number.isSafeInteger(layer?.size) ? Math.max(0, Number(layer?.size)) : 0),
-    0,
-  );
-}
 
 /** A repository and the actions on it; undefined for `/v2/` (no actions) and `_catalog` (`pull`; a token then needs `registry:catalog:*`). */
 export type RepositoryAccess = { repository: string | undefined; actions: readonly RegistryAction[] };
@@ -135,4 +127,13 @@ function addressOfNext(link: string): string | undefined {
     open = link.indexOf("<", end);
   }
   return undefined;
+}
+
+/** The compressed layers of an image by its manifest, which any user who may push writes. Undefined for an index, and for schema 1, which has no sizes. */
+export function layerBytes({ layers }: { layers?: unknown }): number | undefined {
+  if (!Array.isArray(layers)) return undefined;
+  return (layers as ({ size?: unknown } | null)[]).reduce(
+    (sum, layer) => sum + (Number.isSafeInteger(layer?.size) ? Math.max(0, Number(layer?.size)) : 0),
+    0,
+  );
 }

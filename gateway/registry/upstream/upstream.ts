@@ -57,7 +57,7 @@ export function upstreamClient(upstream: Upstream, http: Pick<HttpClient, "reque
   return createRegistryClient({ root: `${scheme}://${upstream.host}${upstream.basePath}`, http, credentials: upstream });
 }
 
-const CONNECT_MS = 5_000;
+export const CONNECT_MS = 5_000;
 const SILENCE_MS = 15_000;
 /** Callers have shorter limits of their own. */
 const ANSWER_MS = 120_000;
@@ -74,11 +74,11 @@ export function openRegistryHttp({ clock, socketPath }: { clock: Clock; socketPa
     idleTimeoutMs: SILENCE_MS,
     connections: CONNECTIONS,
     ...(socketPath === undefined ? {} : { socketPath }),
-    toFault,
+    toFault: registryHttpFault,
   });
 }
 
-function toFault({ kind, url, why, cause }: HttpFailure): Fault {
+export function registryHttpFault({ kind, url, why, cause }: HttpFailure): Fault {
   const sentence =
     kind === "oversized" ? `The response of ${url.host} is larger than ${MAX_BYTES} bytes.` : `${url.host} cannot be reached (${why}).`;
   return new Fault("REGISTRY_UNREACHABLE", sentence, { cause });

@@ -374,3 +374,18 @@ t.test("what a process had begun to load before it died counts, and goes after a
   const later = await openCached(t, hub, { folder, maxBytes: 2_500_000, clock: { ...systemClock(), now: () => Date.now() + 2 * 3_600_000 } });
   await eventually("it to go", async () => !existsSync(draft) && (await bytesOf(later.metric)) === 1_000_000);
 });
+
+t.test("a layer beyond those that may wait is refused as berth's own limit", async (t) => {
+  const hub = await openHub(t);
+  await hub.push("library/app", "1", "layer one");
+  const { blob } = await openCached(t, hub);
+  const [release, left] = [Promise.withResolvers<void>(), new AbortController()];
+  hub.holdHead = release.promise;
+  const flood = Array.from({ length: MOST + DOWNLOADS.waitingOfOne + 1 }, (_, nth) => blob(digestOf(`layer ${nth}`), { signal: left.signal }));
+  const refused = await Promise.race(flood);
+  t.equal(refused.status, 502);
+  t.match(await refused.json(), { errors: [{ message: /^berth loads too many other layers of docker\.io/i }] });
+  left.abort();
+  await Promise.allSettled(flood);
+  release.resolve();
+});
