@@ -1,4 +1,5 @@
 import type { SessionRef } from "../../gateway/contract.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, StartReason, WarmUp } from "../model/entities.ts";
@@ -72,6 +73,10 @@ export type DesiredStateDeps = CapacityDeps & {
 /** A gateway sent a wake so soon after the start before it knew of it. */
 const FRESH_MS = 100;
 
+/** A client that polls would cost a transaction, with a look at all that runs, for each request. */
+const REFUSAL_MS = 1_000;
+const MOST_REFUSALS = 10_000;
+
 /** In these states the container runs, so that it may report. */
 const RUNNING: readonly ContainerState[] = ["STARTING", "STARTED", "CHECKING", "PENDING_SYSTEM_STOP", "PENDING_USER_STOP"];
 
@@ -118,6 +123,23 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     return row.desiredInstances === 1 ? row : reconcile((await moves.update(row.id, patch)) ?? row);
   };
 
+  /** By container and user; `until` is monotonic. */
+  const refusals = new BoundedMap<string, { fault: Fault; until: number }>(MOST_REFUSALS);
+  /** `request` is not made while a refusal of the same one is new. */
+  const refuseFor = async (id: string, userId: string | undefined, request: () => Promise<Container>): Promise<Container> => {
+    const key = `${id} ${userId ?? ""}`;
+    const refusal = refusals.get(key);
+    if (refusal !== undefined && clock.monotonic() < refusal.until) {
+      deps.capacityCounts.capacityRefusals.at(refusal.fault.code === "USER_CAPACITY_FULL" ? "user" : "server").add();
+      throw refusal.fault;
+    }
+    refusals.delete(key);
+    return request().catch((error: unknown) => {
+      const isRefusal = error instanceof Fault && (error.code === "USER_CAPACITY_FULL" || error.code === "SERVER_CAPACITY_FULL");
+      if (isRefusal) refusals.set(key, { fault: error, until: clock.monotonic() + REFUSAL_MS });
+      throw error;
+    });
+  };
   const startAdmitted = async (row: Container, userId: string | undefined, ref: SessionRef | undefined): Promise<Container> => {
     await admitStart(deps, row, userId);
     return start(row, userId, "request", ref);
@@ -126,6 +148,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
   /** `row` was read in this transaction. */
   const stop = async (row: Container, userId: string): Promise<Container> => {
     const patch = { desiredInstances: 0, stopFor: "user" } as const;
+    store.afterCommit(() => refusals.clear());
     const moved = await moves.container(row, "stopWished", patch, { byUser: userId });
     if (moved) {
       abort(containerKey(row.id), STOPPED_BY_USER);
@@ -145,6 +168,7 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         deps.draining.delete(id);
         suspectedOn.delete(id);
         deps.ends.forget(id);
+        refusals.clear();
       });
       abort(containerKey(id), STOPPED_BY_USER);
     }
@@ -169,8 +193,8 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         return start(isStopDue ? await stop(row, userId) : row, userId, "run", ref);
       }),
     requestStop: (id, userId) => store.transaction(async () => stop(await find(id), userId)),
-    wake: (id, userId, ref) =>
-      store.transaction(async () => {
+    wake: (id, userId, ref) => {
+      const request = async () => {
         const row = await find(id);
         if (row.replicaOf !== undefined) return row.state === "STARTED" || row.state === "CHECKING" ? verify(row, userId) : row;
         const { availability } = currentView(deps, row);
@@ -182,7 +206,9 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
         if (!availability.wakeable || waitMs > 0)
           throw Fault.from({ ...availability.fault, ...(availability.wakeable ? { retryAfterMs: waitMs } : {}) });
         return startAdmitted(row, userId, ref);
-      }),
+      };
+      return refuseFor(id, userId, () => store.transaction(request));
+    },
     setBusy: (id, ms) =>
       store.transaction(async () => {
         const row = await find(id);

@@ -139,6 +139,27 @@ t.test("a container that has failed holds nothing, and its next start is checked
   await t.rejects(fixture.lifecycle().wake(containerId("one"), USER), { code: "USER_CAPACITY_FULL" });
 });
 
+t.test("a refusal counts for a second, so that a client that polls costs no transaction for each request, or until a user stops one", async (t) => {
+  const { fixture, containerId, wake, metrics } = await openLimited(t, { ofUser: { containers: 1 } }, ["one", "two"]);
+  await wake("one", USER);
+  const { containers } = fixture.store();
+  const { holding } = containers;
+  let reads = 0;
+  containers.holding = () => {
+    reads++;
+    return holding();
+  };
+  const refuse = () => t.rejects(fixture.lifecycle().wake(containerId("two"), USER), { code: "USER_CAPACITY_FULL" });
+  for (let request = 0; request < 10; request++) await refuse();
+  t.equal(reads, 1);
+  t.equal(metrics.capacityRefusals.at("user").value, 10);
+  await pass(fixture, 1_000);
+  await refuse();
+  t.equal(reads, 2);
+  await fixture.stop(containerId("one"));
+  await wake("two", USER);
+});
+
 t.test("nor does the server claim that it waits for an idle one", async (t) => {
   const { fixture, containerId } = await openLimited(t, { ofAll: { cpu: 0.25 } }, ["one"]);
   const refused = { code: "SERVER_CAPACITY_FULL", retryAfterMs: undefined, message: /it needs 0\.5 cores, and BERTH_CAPACITY_CPU allows 0\.25\./ };
