@@ -30,7 +30,7 @@ function withoutAccidents(text: string): string {
     .replaceAll(/the berth on the data folder \S+: /g, "http://127.0.0.1:8080: ")
     .replaceAll(/\b10(\.\d+){3}\b/g, "10.0.0.2")
     .replaceAll(" One request is open.", "")
-    .replaceAll(/ For [\d.]+ (ms|s|min|seconds?|minutes?)\.$/gm, "")
+    .replaceAll(/ (For|In this state for) [\d.]+ (ms|s|min|seconds?|minutes?)\.$/gm, "")
     .replaceAll(`${environment}-`, "berth-")
     .replaceAll(base, "node:26")
     .replaceAll(/\b(berth-[a-z-]+)-[0-9a-f]{8}\b/g, "$1-…")
