@@ -55,6 +55,14 @@ const TOPOLOGY_SPREAD = {
 /**
  * Every setting, once. A row is its type, its parser and its line in docs/reference/settings.md; keys are those of berth.yaml.
  */
+/** Limits of what containers reserve, by the names of their settings. */
+function reservedTogether<Cpu extends string, Memory extends string>(cpu: Cpu, memoryMb: Memory) {
+  return {
+    cpu: optional(cpu, quantity(0.01, 1_000_000, "cores"), "The cores that they reserve together; if unset, any"),
+    memoryMb: optional(memoryMb, quantity(1, 1_000_000_000, "MB"), "The memory that they reserve together; if unset, any"),
+  };
+}
+
 export const SETTINGS = {
   // Where it listens
   host: setting("BERTH_HOST", host(), "127.0.0.1", "Address that all listeners bind to; 0.0.0.0 for all interfaces"),
@@ -581,8 +589,7 @@ export const SETTINGS = {
         wholeNumber(1, 1_000_000),
         "How many containers that one user has started may run at once; if unset, any number",
       ),
-      cpu: optional("BERTH_CAPACITY_USER_CPU", quantity(0.01, 1_000_000, "cores"), "The cores that they reserve together; if unset, any"),
-      memoryMb: optional("BERTH_CAPACITY_USER_MEMORY_MB", quantity(1, 1_000_000_000, "MB"), "The memory that they reserve together; if unset, any"),
+      ...reservedTogether("BERTH_CAPACITY_USER_CPU", "BERTH_CAPACITY_USER_MEMORY_MB"),
     },
     ofAll: {
       containers: optional(
@@ -590,8 +597,7 @@ export const SETTINGS = {
         wholeNumber(1, 1_000_000),
         "How many containers and further replicas may run at once, of all users; if unset, any number",
       ),
-      cpu: optional("BERTH_CAPACITY_CPU", quantity(0.01, 1_000_000, "cores"), "The cores that they reserve together; if unset, any"),
-      memoryMb: optional("BERTH_CAPACITY_MEMORY_MB", quantity(1, 1_000_000_000, "MB"), "The memory that they reserve together; if unset, any"),
+      ...reservedTogether("BERTH_CAPACITY_CPU", "BERTH_CAPACITY_MEMORY_MB"),
     },
     replicas: optional(
       "BERTH_CAPACITY_REPLICAS",

@@ -67,8 +67,7 @@ export async function admitStart(deps: CapacityDeps, row: Container, userId: str
   let held = (await deps.store.containers.holding()).filter(({ id, replicaOf }) => id !== row.id && replicaOf !== row.id);
   const victims = new Set<string>();
   const search = { ...deps, starting: row, victims };
-  const stopOneOf = async (candidates: readonly HoldingContainer[]): Promise<boolean> => {
-    const victim = await leastRecentlyUsed(search, candidates);
+  const makePlace = (victim: HoldingContainer | undefined): boolean => {
     if (victim === undefined) return false;
     victims.add(victim.id);
     held = held.filter(({ id, replicaOf }) => id !== victim.id && replicaOf !== victim.id);
@@ -77,13 +76,13 @@ export async function admitStart(deps: CapacityDeps, row: Container, userId: str
   if (userId !== undefined) {
     const own = () => held.filter((one) => holderOf(one) === userId);
     for (let met = limitMet(capacity.ofUser, own(), row); met !== undefined; met = limitMet(capacity.ofUser, own(), row)) {
-      if (met.need <= met.limit && (await stopOneOf(own()))) continue;
+      if (met.need <= met.limit && makePlace(await leastRecentlyUsed(search, own()))) continue;
       capacityCounts.capacityRefusals.at("user").add();
       throw userFault(row, met, own());
     }
   }
   for (let met = limitMet(capacity.ofAll, held, row); met !== undefined; met = limitMet(capacity.ofAll, held, row)) {
-    if (met.need <= met.limit && (await stopOneOf(await idleOfLargestHolder(search, held, capacity.ofAll)))) continue;
+    if (met.need <= met.limit && makePlace(await idleOfLargestHolder(search, held, capacity.ofAll))) continue;
     capacityCounts.capacityRefusals.at("server").add();
     throw serverFault(row, met);
   }
@@ -123,14 +122,16 @@ function limitMet(limits: Amounts, held: readonly HoldingContainer[], row: Conta
 /** `victims`: the ids of those that are to be stopped for the one that is starting. */
 type VictimSearch = CapacityDeps & { starting: Container; victims: ReadonlySet<string> };
 
-/** Idle containers of the user who holds the largest share of a limited resource, and has some; what berth itself runs is one holder's. */
-async function idleOfLargestHolder(search: VictimSearch, held: readonly HoldingContainer[], limits: Amounts): Promise<HoldingContainer[]> {
+/** An idle container of the user who holds the largest share of a limited resource, and has one; what berth itself runs is one holder's. */
+async function idleOfLargestHolder(search: VictimSearch, held: readonly HoldingContainer[], limits: Amounts): Promise<HoldingContainer | undefined> {
   const shareOf = (rows: readonly HoldingContainer[]) =>
     Math.max(...RESOURCES.map((resource) => sumOf(rows, resource) / (limits[resource] ?? Infinity)));
   const shares = [...Map.groupBy(held, holderOf).values()].map((rows) => ({ rows, share: shareOf(rows) }));
-  for (const { rows } of shares.toSorted((one, other) => other.share - one.share))
-    if ((await leastRecentlyUsed(search, rows)) !== undefined) return rows;
-  return [];
+  for (const { rows } of shares.toSorted((one, other) => other.share - one.share)) {
+    const idle = await leastRecentlyUsed(search, rows);
+    if (idle !== undefined) return idle;
+  }
+  return undefined;
 }
 
 /** Of those that are idle, and that a request starts again. */

@@ -15,6 +15,8 @@ const AGENT_RETRY_MS = 1_000;
 const END_MS = 8_000;
 /** What is written before the script has begun: an error, at most a few lines. */
 const MOST_BEFORE_START = 65_536;
+/** Of a line that `pipeScript` writes: base64 of 24,576 bytes at most, where an image's base64 breaks no lines. */
+const MOST_LINE = 65_536;
 /** Of input, in one frame: a multiple of 3, so that base64 has no padding before its end. */
 const FRAME_BYTES = 48_000;
 /** A terminal takes lines of at most 4,095 bytes. */
@@ -215,6 +217,11 @@ function createPipeSession(place: ExecPlaceInTask, rest: Buffer): ExecSession {
         }
       }
       if (exit.code !== undefined && ended.size === 2) return;
+      // Any program in the container may write to the terminal, without an end of line.
+      if (held.length > MOST_LINE)
+        throw advisedFault("EXEC_UNAVAILABLE", "The command wrote to its terminal past its pipes", {
+          todo: "Run it with a terminal: berth exec -t.",
+        });
       const { value: bytes } = (await channel.output.next()) as IteratorResult<Buffer, undefined>;
       if (!bytes) return;
       held += bytes.toString("latin1");

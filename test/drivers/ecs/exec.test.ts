@@ -159,6 +159,13 @@ t.test("shells in tasks of ECS", async (t) => {
     messages.push(bare.message, few.message);
   });
 
+  await t.test("what a command writes to its terminal past its pipes, without an end of line, fills no memory", async (t) => {
+    const session = await open(driver, service, ["sh", "-c", "head -c 300000 /dev/zero | tr '\\0' 1 > /dev/tty; sleep 60"]);
+    const fault = await rejectsWith(t, "EXEC_UNAVAILABLE", readAll(session));
+    t.match(fault.message, /past its pipes/);
+    await session.close();
+  });
+
   await t.test("a connection that breaks ends the output, no exit code is invented, and the command is ended", async (t) => {
     for (const terminal of [undefined, TERMINAL]) {
       const session = await open(driver, service, STAYS, terminal);
