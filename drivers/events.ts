@@ -52,7 +52,10 @@ export function reasonOf(error: unknown): string {
 type EventIterator = AsyncIterator<DriverEvent>;
 type Arrival = { source: EventIterator; event: IteratorResult<DriverEvent> } | { error: unknown };
 
-/** Merges the events of several drivers. At most one event of each waits. An error of one driver ends the stream. */
+/**
+ * Merges the events of several drivers. "disconnected" lasts until all that sent it are connected again. At most one event of each waits. An error of one
+ * driver ends the stream.
+ */
 export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call): AsyncGenerator<DriverEvent> {
   const done = new AbortController();
   const own = AbortSignal.any([signal, done.signal]);
@@ -68,6 +71,7 @@ export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call)
     wake();
   };
   const sources = drivers.map((driver) => driver.events({ signal: own })[Symbol.asyncIterator]());
+  const disconnected = new Set<EventIterator>();
   const pending = new Map(sources.map((source) => [source, request(source)]));
   try {
     while (pending.size > 0) {
@@ -80,7 +84,11 @@ export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call)
       const { source, event } = arrival;
       pending.delete(source);
       if (event.done) continue;
-      yield event.value;
+      const { kind } = event.value;
+      const wasConnected = disconnected.size === 0;
+      if (kind === "disconnected") disconnected.add(source);
+      else if (kind === "connected") disconnected.delete(source);
+      if (kind === "changed" || (kind === "disconnected" ? wasConnected : disconnected.size === 0)) yield event.value;
       pending.set(source, request(source));
     }
   } finally {

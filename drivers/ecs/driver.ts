@@ -81,6 +81,8 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
   return {
     name: "ecs",
     replicas: {},
+    // After a task's end, the address of its network interface may be another task's.
+    watchedAddresses: true,
     resolve: (image, call) => resolve(site, image, call),
     deploy: async (spec, call) => {
       call.signal.throwIfAborted();

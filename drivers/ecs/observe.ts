@@ -185,24 +185,39 @@ async function pages(
   return all;
 }
 
+/** A poll without a result for this time counts as lost: it may be repeated for minutes, and meanwhile a task's address may be given to another. */
+const LATE_MS = 20_000;
+/** What the rate limit of calls adds to that for each service, several times over. */
+const LATE_PER_SERVICE_MS = 25;
+
 /**
  * ECS sends no events without a queue of EventBridge, so this polls, less often the longer nothing changes. An instance is a task, by its id; its end is
  * visible at the next poll.
  */
 export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<DriverEvent> {
-  const { first, longest } = site.polling.events;
-  const delays = createBackoff(first, longest);
+  const { events: pauses, retry } = site.polling;
+  const delays = createBackoff(pauses.first, pauses.longest);
+  const retries = createBackoff(retry.first, retry.longest);
   let before: Map<string, ServiceState> | undefined;
   // Each loss and each return is logged once, whatever the number of attempts.
   let lost = false;
   while (!signal.aborted) {
+    const poll = readStates(site, signal);
+    // It outlives a reader that stops while it is late.
+    poll.catch(() => {});
     try {
-      const now = await readStates(site, signal);
+      if (!lost && (await isLate(site.clock, poll, LATE_MS + LATE_PER_SERVICE_MS * (before?.size ?? 0)))) {
+        lost = true;
+        site.log.warn({}, "ECS does not answer, addresses unknown");
+        yield { kind: "disconnected" };
+      }
+      const now = await poll;
       const changed = before ? changesOf(before, now) : [];
       if (lost) site.log.info({}, "ECS reachable again");
       if (lost || !before) yield { kind: "connected" };
       lost = false;
       before = now;
+      retries.reset();
       if (changed.length > 0) delays.reset();
       for (const { service, container, ended } of changed) {
         for (const instance of ended) yield { kind: "changed", service, container, ended: { instance } };
@@ -211,9 +226,22 @@ export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<D
     } catch (error) {
       if (signal.aborted) return;
       site.log[lost ? "debug" : "warn"]({ reason: reasonOf(error) }, "ECS unreachable, polling again");
+      if (!lost) yield { kind: "disconnected" };
       lost = true;
     }
-    await site.clock.sleep(delays.next(), signal).catch(() => {});
+    // Requests wait for the next result, so it is not put off.
+    await site.clock.sleep((lost ? retries : delays).next(), signal).catch(() => {});
+  }
+}
+
+/** True if it has not settled within `ms`. Rejects as it does. */
+async function isLate(clock: EcsSite["clock"], poll: Promise<unknown>, ms: number): Promise<boolean> {
+  const late = Promise.withResolvers<true>();
+  const cancel = clock.after(ms, () => late.resolve(true));
+  try {
+    return await Promise.race([poll.then(() => false), late.promise]);
+  } finally {
+    cancel();
   }
 }
 

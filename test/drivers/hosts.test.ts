@@ -104,6 +104,30 @@ t.test("on hosts that share one orchestrator each starts its own way, and nothin
   t.equal(cvm.callCount("destroy part"), 0, "at the second call it is the one that runs");
 });
 
+t.test("a loss lasts until both hosts are connected again", async (t) => {
+  const { cvm, datagrok, driver } = stand(t);
+  const kinds: string[] = [];
+  const over = new AbortController();
+  const listening = (async () => {
+    for await (const event of driver().events({ signal: over.signal })) kinds.push(event.kind === "changed" ? event.service : event.kind);
+  })();
+  const reported = (...expected: string[]) => eventually(expected.join(), () => kinds.join() === expected.join());
+  await reported("connected", "connected");
+  kinds.length = 0;
+  cvm.tell({ kind: "disconnected" });
+  datagrok.tell({ kind: "disconnected" });
+  await reported("disconnected");
+  datagrok.tell({ kind: "connected" });
+  datagrok.tell({ kind: "changed", service: "after", container: "c" });
+  await reported("disconnected", "after");
+  cvm.tell({ kind: "connected" });
+  await reported("disconnected", "after", "connected");
+  datagrok.tell({ kind: "connected" });
+  await reported("disconnected", "after", "connected", "connected");
+  over.abort();
+  await listening;
+});
+
 t.test("the events of both are reported, until the listener ends or one fails", async (t) => {
   const { cvm, datagrok, driver } = stand(t);
   const events: DriverEvent[] = [];

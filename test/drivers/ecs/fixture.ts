@@ -107,7 +107,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
     images: "whole" as "whole" | "shell" | "bare",
     sessions,
     ecs: layer,
-    answers: (() => undefined) as (request: EcsRequest) => EcsResponse | undefined,
+    answers: (() => undefined) as (request: EcsRequest) => EcsResponse | undefined | Promise<EcsResponse | undefined>,
     /** True where a call is done, but its answer is lost. */
     loses: (() => false) as (request: EcsRequest) => boolean,
     fates,
@@ -197,7 +197,7 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
 
   const answerTo = async (question: EcsRequest, headers: IncomingHttpHeaders): Promise<EcsResponse> => {
     const { api, action, body } = question;
-    const first = stand.answers(question);
+    const first = await stand.answers(question);
     if (first) return first;
     const wrong = models[api](action, "input", body);
     if (wrong.length > 0) return failure("InvalidParameterException", wrong.join("; "));

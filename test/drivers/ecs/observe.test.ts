@@ -1,7 +1,8 @@
 import { CreateServiceCommand, ECSClient, RegisterTaskDefinitionCommand } from "@aws-sdk/client-ecs";
 import t from "tap";
 import { batchCalls, createRateLimit } from "../../../drivers/ecs/aws.ts";
-import type { DriverEvent } from "../../../drivers/driver.ts";
+import type { Driver, DriverEvent } from "../../../drivers/driver.ts";
+import { clockFrom, systemClock } from "../../../lib/clock.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { call, labelsFor, namer, specOf, text } from "../conformance.ts";
 import { denied } from "./answer.ts";
@@ -44,6 +45,20 @@ async function make(stand: EcsFixture, service: string, tags: { key: string; val
   } finally {
     client.destroy();
   }
+}
+
+/** The driver's events until `end`. */
+function listen(driver: Driver) {
+  const caller = new AbortController();
+  const events: DriverEvent[] = [];
+  const listening = (async () => {
+    for await (const event of driver.events({ signal: caller.signal })) events.push(event);
+  })();
+  const end = async () => {
+    caller.abort();
+    await listening;
+  };
+  return { events, end };
 }
 
 const CALLER = { key: "caller", value: "grok_spawner" };
@@ -120,25 +135,40 @@ t.test("looks", async (t) => {
     t.equal(stand.services.get(service)?.status, "ACTIVE");
   });
 
-  await t.test("events that are lost for a while come back, and say that all must be looked at", async () => {
-    const caller = new AbortController();
-    const events: DriverEvent[] = [];
-    const listening = (async () => {
-      for await (const event of driver.events({ signal: caller.signal })) events.push(event);
-    })();
-    const connected = () => events.filter(({ kind }) => kind === "connected").length;
-    await eventually("connected", () => connected() === 1);
+  await t.test("events that are lost for a while are reported as lost, come back, and say that all must be looked at", async (t) => {
+    t.equal(driver.watchedAddresses, true, "AWS gives the address of an ended task to others");
+    const { events, end } = listen(driver);
+    const kinds = () => events.filter(({ kind }) => kind !== "changed").map(({ kind }) => kind);
+    await eventually("connected", () => kinds().length === 1);
     stand.answers = ({ action }) => (action === "ListServices" ? denied("ecs:ListServices") : undefined);
     const from = stand.requests.length;
     await eventually("it tried again and again", () => stand.requests.slice(from).filter(({ action }) => action === "ListServices").length > 3);
+    t.strictSame(kinds(), ["connected", "disconnected"], "once, whatever the number of attempts");
     const service = name("unheard");
     await make(stand, service, ours(service));
     stand.answers = () => undefined;
-    await eventually("connected again", () => connected() === 2);
+    await eventually("connected again", () => kinds().length === 3);
+    t.equal(kinds().at(-1), "connected");
     await driver.destroy(service, call());
     await eventually("its end is reported", () => events.some((event) => event.kind === "changed" && event.service === service));
-    caller.abort();
-    await listening;
+    await end();
+  });
+
+  await t.test("a poll that AWS does not answer is reported long before the client gives it up", async (t) => {
+    const system = systemClock();
+    // The time after which a poll counts as unanswered; calls themselves wait for longer.
+    const hasty = clockFrom({ ...system, after: (ms, task) => system.after(ms > 10_000 && ms < 40_000 ? 500 : ms, task) });
+    const { events, end } = listen(stand.open({ clock: hasty }));
+    await eventually("connected", () => events.length === 1);
+    const { promise: silence, resolve: speak } = Promise.withResolvers<undefined>();
+    stand.answers = ({ action }) => (action === "ListServices" ? silence : undefined);
+    await eventually("disconnected", () => events.length === 2);
+    t.strictSame(events.at(-1), { kind: "disconnected" });
+    stand.answers = () => undefined;
+    speak(undefined);
+    await eventually("connected by the answer to that poll", () => events.length === 3);
+    t.strictSame(events.at(-1), { kind: "connected" });
+    await end();
   });
 
   await t.test("the logs of a dead one can be read, and following them ends", async (t) => {
