@@ -6,6 +6,7 @@ import { spawn } from "node:child_process";
 import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { cacheCompiledCode } from "../cli/compile-cache.ts";
 import { countTap, failedFilesIn, failuresIn, type TestCount } from "./run/count.ts";
 import { openEngine, type TestEngine } from "./run/engine.ts";
 import { endLeftovers } from "./run/leftovers.ts";
@@ -69,9 +70,12 @@ function run(program: string, args: string[], env: NodeJS.ProcessEnv, hear?: (pi
 async function tests(engine: TestEngine): Promise<TestCount> {
   // The bare variables: what a developer has set for berth itself must not change what is tested.
   const bare = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BERTH|GROK|TAP)_/.test(name)));
-  const env = { ...bare, ...(sockets === undefined ? {} : { BERTH_SOCKETS: sockets }), DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
+  const onSockets = sockets === undefined ? {} : { BERTH_SOCKETS: sockets };
+  // Most files load half of berth, and so do the processes that they start: each would compile it anew.
+  const env = { ...bare, ...cacheCompiledCode(root), ...onSockets, DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
   const tap = join(root, "node_modules/.bin/tap");
-  const args = [`--node-arg=--import=${join(root, "test/run/mark.ts")}`];
+  // Required, not imported: before what tap imports into each process.
+  const args = [`--node-arg=--require=${join(root, "test/run/prepare-process.ts")}`];
   const leftovers = endLeftovers(folder);
   using _ = { [Symbol.dispose]: () => leftovers.close() };
   // A person gets tap's own display, and the plain text goes to a file; a machine gets the plain text.

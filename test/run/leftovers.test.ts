@@ -8,7 +8,7 @@ import { endLeftovers } from "./leftovers.ts";
 
 import { eventually } from "../fixtures/eventually.ts";
 
-const MARK = join(import.meta.dirname, "mark.ts");
+const MARK = join(import.meta.dirname, "prepare-process.ts");
 /** A test file that starts something in a session of its own, prints its number, and goes on until it is killed. */
 const FILE = `
   const { spawn } = await import("node:child_process");
@@ -21,7 +21,7 @@ t.test("what a killed test file started is ended, what another one runs is left 
   const folder = tempFolder(t);
   const start = async () => {
     const env = { PATH: process.env["PATH"], TEST_RUN_FOLDER: folder };
-    const file = spawn(process.execPath, [`--import=${MARK}`, "--input-type=module", "-e", FILE], { env, stdio: ["ignore", "pipe", "inherit"] });
+    const file = spawn(process.execPath, [`--require=${MARK}`, "--input-type=module", "-e", FILE], { env, stdio: ["ignore", "pipe", "inherit"] });
     const [line] = (await once(file.stdout, "data")) as [Buffer];
     const child = Number(String(line));
     t.teardown(() => {

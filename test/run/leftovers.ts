@@ -6,7 +6,7 @@ const LOOK_EVERY_MS = 3_000;
 
 /**
  * Ends what test files leave behind when they are killed, by a time limit or by a crash: a later file would meet its load and its sockets. `folder` is the
- * one that test/run/mark.ts puts into PATH. `close` ends the rest at once.
+ * one that test/run/prepare-process.ts puts into PATH. `close` ends the rest at once.
  */
 export function endLeftovers(folder: string): { close(): void } {
   const seenSince = new Map<number, number>();
