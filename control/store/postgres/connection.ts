@@ -1,8 +1,9 @@
-import type { PoolClient, QueryResult } from "pg";
+import type { PoolClient } from "pg";
 import { Fault } from "../../../lib/fault.ts";
 import type { DatabaseConnection, DatabaseStatement, Fence } from "../database.ts";
 import { isConnectionLost, postgresFault } from "./fault.ts";
 import { type PostgresPool, release, STATEMENT_MS } from "./pool.ts";
+import type { StatementResult } from "./statement-batch.ts";
 
 /** Any number that other programs in the same database are unlikely to lock. */
 export const WRITE_LOCK = 1_650_814_568;
@@ -26,16 +27,16 @@ const WAIT_FOR_DISK = `set_config('synchronous_commit', CASE current_setting('sy
  * transaction of the whole database, as with SQLite, whichever process has it: what a transaction reads stays as it is until it ends, and no
  * transaction has to be repeated. Each statement after the lock sees what was committed before.
  */
-const BEGIN = [
-  "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-  `SELECT set_config('statement_timeout', '${STATEMENT_MS}', true), set_config('lock_timeout', '${STATEMENT_MS}', true),
-    set_config('idle_in_transaction_session_timeout', '${STATEMENT_MS}', true),
-    ${WAIT_FOR_DISK}`,
-  `SELECT pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id, ${SERVER_RUN} AS run`,
-];
+const BEGIN = text("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+/** The server evaluates the columns in this order, so the lock is awaited no longer than its time-out. */
+const LOCK = text(`SELECT set_config('statement_timeout', '${STATEMENT_MS}', true), set_config('lock_timeout', '${STATEMENT_MS}', true),
+    set_config('idle_in_transaction_session_timeout', '${STATEMENT_MS}', true), ${WAIT_FOR_DISK},
+    pg_advisory_xact_lock(${WRITE_LOCK}), pg_current_xact_id()::text AS id, ${SERVER_RUN} AS run`);
+const COMMIT = text("COMMIT");
+const ROLLBACK = text("ROLLBACK");
 
 /** Sent together with COMMIT: that does not wait for the disk, nor for a synchronous standby. Every later commit that waits also waits for this one. */
-const DEFER = "SET LOCAL synchronous_commit TO off";
+const DEFER = text("SET LOCAL synchronous_commit TO off");
 
 /** Writes to the server's log only, so it takes neither lock nor fence. Its commit flushes what was committed before. */
 const FLUSH = { sql: `SELECT ${WAIT_FOR_DISK}, pg_logical_emit_message(true, 'berth', '')`, parameters: [] };
@@ -57,7 +58,7 @@ type PostgresTransaction = {
   failure: unknown;
   isBroken: boolean;
   /** The results of `first`, as soon as BEGIN has succeeded. Undefined until the first statement. */
-  begun: Promise<QueryResult[]> | undefined;
+  begun: Promise<StatementResult[]> | undefined;
   /** Reads that are sent together with BEGIN. */
   first: DatabaseStatement[];
   isBeginSent: boolean;
@@ -77,39 +78,43 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     release(client, true);
     pool.interrupted();
   };
+  const rollBack = async (client: PoolClient) => {
+    try {
+      await pool.queryOn(client, ROLLBACK);
+      release(client);
+    } catch {
+      // The server rolls back what it loses the connection of.
+      discard(client);
+    }
+  };
   const fail = (transaction: PostgresTransaction, error: unknown): never => {
     transaction.isBroken ||= isConnectionLost(error);
     transaction.failure ??= postgresFault(error, pool.name);
     throw transaction.failure;
   };
   /** Once for a transaction, on another connection where the first breaks: until here, nothing is written. */
-  const begin = (transaction: PostgresTransaction): Promise<QueryResult[]> => {
+  const begin = (transaction: PostgresTransaction): Promise<StatementResult[]> => {
     transaction.begun ??= sendBegin(transaction).catch((error: unknown) => fail(transaction, error));
     transaction.begun.catch(() => undefined);
     return transaction.begun;
   };
-  const sendBegin = async (transaction: PostgresTransaction): Promise<QueryResult[]> => {
+  const sendBegin = async (transaction: PostgresTransaction): Promise<StatementResult[]> => {
     const { fence } = transaction;
-    let results: QueryResult<{ id?: string; run?: string | null }>[] = [];
-    let firstResults: QueryResult[] = [];
+    const opening = [BEGIN, LOCK, ...(fence ? [text(fence.statement)] : [])];
+    let results: StatementResult[] = [];
     transaction.client = await pool.take(async (one) => {
       transaction.isBeginSent = true;
-      const begun = pool.queryAllOn(one, fence === undefined ? BEGIN : [...BEGIN, fence.statement]);
-      const reads = Promise.all(transaction.first.map((statement) => pool.queryOn(one, statement)));
-      const [begunResults, readResults] = await Promise.all([begun, reads]);
-      results = begunResults;
-      firstResults = readResults;
+      results = await Promise.all([...opening, ...transaction.first].map((statement) => pool.queryOn(one, statement)));
     });
-    // As the statements of BEGIN.
-    const [{ id, run } = {}] = results[2]?.rows ?? [];
-    fence?.check(results.at(-1)?.rows ?? []);
+    const { id, run } = (results[1]?.rows[0] ?? {}) as { id?: string; run?: string | null };
+    fence?.check(results[2]?.rows ?? []);
     transaction.id = String(id);
     transaction.run = run ?? (await beginRun(transaction.client));
-    return firstResults;
+    return results.slice(opening.length);
   };
   /** The first transaction since the server crashed. */
   const beginRun = async (client: PoolClient): Promise<string> => String(((await pool.queryOn(client, BEGIN_RUN)).rows[0] as { id?: string }).id);
-  const query = async (statement: DatabaseStatement, isWrite: boolean): Promise<QueryResult> => {
+  const query = async (statement: DatabaseStatement, isWrite: boolean): Promise<StatementResult> => {
     const transaction = open;
     if (!transaction) throw new Error("a statement outside a transaction");
     if (transaction.failure !== undefined) throw transaction.failure;
@@ -145,10 +150,11 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     });
   const part = (sql: string) => {
     const transaction = open;
-    transaction?.client?.query(sql).catch((error: unknown) => {
-      transaction.isBroken ||= isConnectionLost(error);
-      transaction.failure ??= postgresFault(error, pool.name);
-    });
+    if (transaction?.client)
+      pool
+        .queryOn(transaction.client, text(sql))
+        .catch((error: unknown) => fail(transaction, error))
+        .catch(() => undefined);
   };
 
   return {
@@ -170,7 +176,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       undo: async () => {
         const transaction = open;
         if (!transaction?.client || transaction.isBroken) throw transaction?.failure;
-        await transaction.client.query("ROLLBACK TO SAVEPOINT part");
+        await pool.queryOn(transaction.client, text("ROLLBACK TO SAVEPOINT part"));
         transaction.failure = undefined;
         part("RELEASE SAVEPOINT part");
       },
@@ -190,19 +196,25 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       const { client, hasWritten } = transaction;
       // A pooler may hide that the server crashed: then nothing would show that such a commit may be undone.
       const isDeferred = mayDefer && hasWritten && client !== undefined && pool.isDirect(client);
+      if (isDeferred) pool.queryOn(client, DEFER).catch(() => undefined);
       try {
-        if (isDeferred) client.query(DEFER).catch(() => undefined);
-        // Without a write there is nothing to flush. After a statement that failed, the server rolls back instead.
-        const result = await client?.query(hasWritten ? "COMMIT" : "ROLLBACK");
+        // Without a write there is nothing to flush. After a statement that failed, the server rolls back instead, or does not run it.
+        const result = client && (await pool.queryOn(client, hasWritten ? COMMIT : ROLLBACK));
         if (client) release(client);
-        if (hasWritten && result?.command !== "COMMIT") throw transaction.failure ?? new Error("PostgreSQL rolled back a transaction");
-        if (isDeferred) deferred++;
+        if (hasWritten && result?.command !== "COMMIT") transaction.failure ??= new Error("PostgreSQL rolled back a transaction");
+        else if (isDeferred) deferred++;
         else if (hasWritten) flushed = deferred;
       } catch (error) {
-        if (error === transaction.failure || !client) throw error;
-        discard(client);
-        if (!isConnectionLost(error) || !(await isCommitted(transaction))) throw postgresFault(error, pool.name);
+        if (!client) throw error;
+        if (isConnectionLost(error)) {
+          discard(client);
+          if (!(await isCommitted(transaction))) throw postgresFault(error, pool.name);
+        } else {
+          transaction.failure ??= postgresFault(error, pool.name);
+          await rollBack(client);
+        }
       }
+      if (transaction.failure !== undefined) throw transaction.failure;
       committed();
     },
     rollback: async () => {
@@ -211,14 +223,12 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
       await transaction?.begun?.catch(() => undefined);
       const client = transaction?.client;
       if (!client) return;
-      if (transaction.isBroken) return discard(client);
-      try {
-        await client.query("ROLLBACK");
-        release(client);
-      } catch {
-        // The server rolls back what it loses the connection of.
-        discard(client);
-      }
+      if (transaction.isBroken) discard(client);
+      else await rollBack(client);
     },
   };
+}
+
+function text(sql: string): DatabaseStatement {
+  return { sql, parameters: [] };
 }

@@ -6,6 +6,7 @@ import type { DatabaseStatement } from "../database.ts";
 import type { PostgresAddress } from "./address.ts";
 import { isConnectionLost, postgresFault } from "./fault.ts";
 import { createPreparedStatements, type PreparedStatements } from "./prepared.ts";
+import type { StatementResult } from "./statement-batch.ts";
 
 /** How long a connection may take to be made, and a call to get one, in milliseconds. */
 const CONNECT_MS = 5_000;
@@ -28,10 +29,9 @@ export type PostgresPool = {
   use<R>(work: (client: PoolClient) => Promise<R>): Promise<R>;
   /** A connection until `release`; `work` runs on it first, again on another one where it breaks. */
   take(work: (client: PoolClient) => Promise<unknown>): Promise<PoolClient>;
-  query(statement: DatabaseStatement): Promise<QueryResult>;
-  /** On a connection of this pool. */
+  query(statement: DatabaseStatement): Promise<StatementResult>;
+  /** On a connection of this pool, in a transaction. */
   queryOn: PreparedStatements["query"];
-  queryAllOn: PreparedStatements["queryAll"];
   isDirect: PreparedStatements["isDirect"];
   /** Calls `listener` when a connection has broken, and when the server is back. */
   watchInterruptions(listener: () => void): void;
@@ -59,7 +59,7 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
         NUMBERS.has(oid) ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
     },
   });
-  const statements = createPreparedStatements();
+  const statements = createPreparedStatements(pg);
   const listeners = new Set<() => void>();
   const interrupted = () => {
     for (const listener of listeners) listener();
@@ -139,9 +139,8 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
     name,
     use,
     take,
-    query: (statement) => use((client) => statements.query(client, statement)),
+    query: (statement) => use((client) => statements.queryAlone(client, statement)),
     queryOn: statements.query,
-    queryAllOn: statements.queryAll,
     isDirect: statements.isDirect,
     watchInterruptions: (listener) => void listeners.add(listener),
     interrupted,

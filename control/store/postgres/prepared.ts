@@ -1,6 +1,8 @@
-import type { PoolClient, QueryResult } from "pg";
+import type pg from "pg";
+import type { PoolClient } from "pg";
 import type { DatabaseStatement } from "../database.ts";
 import { isDirectConnection } from "./pooler.ts";
+import { createStatementBatches, type StatementResult } from "./statement-batch.ts";
 
 /** A text that is used so often is prepared: parsing and planning takes about as long as running it. */
 const USES = 3;
@@ -15,13 +17,15 @@ export type PreparedStatements = {
   connected(client: PoolClient): void;
   /** It is known that no pooler is in between. */
   isDirect(client: PoolClient): boolean;
-  query(client: PoolClient, statement: DatabaseStatement): Promise<QueryResult>;
-  /** Statements without parameters, sent together; the first begins a transaction. Where one fails, the server refuses those after it. */
-  queryAll(client: PoolClient, statements: readonly string[]): Promise<QueryResult[]>;
+  /** The only one of its turn on this connection. It is committed when it resolves. */
+  queryAlone(client: PoolClient, statement: DatabaseStatement): Promise<StatementResult>;
+  /** In a transaction: together with the others of this turn of the event loop, as `SendStatement`. */
+  query(client: PoolClient, statement: DatabaseStatement): Promise<StatementResult>;
 };
 
 /** Behind a pooler nothing is prepared: the statement may be missing on the next connection that it lends. */
-export function createPreparedStatements(): PreparedStatements {
+export function createPreparedStatements(driver: Pick<typeof pg, "Query">): PreparedStatements {
+  const send = createStatementBatches(driver);
   const direct = new WeakSet<PoolClient>();
   const names = new Map<string, string>();
   const uses = new Map<string, number>();
@@ -38,10 +42,9 @@ export function createPreparedStatements(): PreparedStatements {
     return fresh;
   };
 
-  const query = (client: PoolClient, { sql, parameters }: DatabaseStatement) => {
+  const query = async (client: PoolClient, { sql, parameters }: DatabaseStatement, isAlone: boolean) => {
     const name = direct.has(client) ? nameOf(sql) : undefined;
-    const values = storableValues(parameters);
-    return client.query(name === undefined ? { text: sql, values } : { name, text: sql, values });
+    return send(client, { name, sql, values: storableValues(parameters).map(encodeValue) }, isAlone);
   };
   return {
     connected: (client) => {
@@ -52,15 +55,19 @@ export function createPreparedStatements(): PreparedStatements {
       );
     },
     isDirect: (client) => direct.has(client),
-    query,
-    queryAll: async (client, [begin = "", ...others]) => {
-      if (!direct.has(client)) return (await client.query([begin, ...others].join(";"))) as unknown as QueryResult[];
-      return Promise.all([client.query(begin), ...others.map((sql) => query(client, { sql, parameters: [] }))]);
-    },
+    queryAlone: (client, statement) => query(client, statement, true),
+    query: (client, statement) => query(client, statement, false),
   };
 }
 
 /** NUL, which PostgreSQL has no text for, becomes the replacement character; so do halves of surrogate pairs. */
 export function storableValues(values: readonly unknown[]): unknown[] {
   return values.map((value) => (typeof value === "string" ? value.replaceAll("\0", "\u{FFFD}") : value));
+}
+
+/** As the server reads a parameter. */
+function encodeValue(value: unknown): string | Buffer | null {
+  if (value === null || value === undefined) return null;
+  if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+  return String(value);
 }

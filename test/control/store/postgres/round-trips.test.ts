@@ -22,23 +22,35 @@ const ROUND_TRIPS = 7;
 const DURABLE_COMMITS = 2;
 const COMMITS = 3;
 
-/** Counts how often a statement is sent while no other waits for its result; and commits, of which those that are deferred do not wait for the disk. */
+/** What `SendStatement` sends. */
+type SentBatch = { statements: readonly { sql: string }[]; handleReadyForQuery(): void; handleError(error: unknown, connection: unknown): void };
+
+/** Counts how often something is sent while no other waits for its result; and commits, of which those that are deferred do not wait for the disk. */
 function countStatements() {
   const counts = { roundTrips: 0, commits: 0, durable: 0 };
   let waiting = 0;
   const original = Client.prototype.query as (...args: unknown[]) => unknown;
   const counted = function (this: unknown, ...args: unknown[]): unknown {
-    const result = original.apply(this, args);
-    if (!(result instanceof Promise)) return result;
+    const batch = args[0] as SentBatch;
+    if (!Array.isArray(batch.statements)) throw new Error("a statement that is not in a batch");
     if (waiting++ === 0) counts.roundTrips++;
-    if (args[0] === "COMMIT") {
-      counts.commits++;
-      counts.durable++;
+    for (const { sql } of batch.statements) {
+      if (sql === "COMMIT") {
+        counts.commits++;
+        counts.durable++;
+      }
+      if (sql === "SET LOCAL synchronous_commit TO off") counts.durable--;
     }
-    if (args[0] === "SET LOCAL synchronous_commit TO off") counts.durable--;
-    const end = () => void waiting--;
-    result.then(end, end);
-    return result;
+    const { handleReadyForQuery, handleError } = batch;
+    batch.handleReadyForQuery = () => {
+      waiting--;
+      handleReadyForQuery.call(batch);
+    };
+    batch.handleError = (...failure) => {
+      waiting--;
+      handleError.apply(batch, failure);
+    };
+    return original.apply(this, args);
   };
   Client.prototype.query = counted as Client["query"];
   return { counts: () => ({ ...counts }), isIdle: () => waiting === 0 };
