@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../../../lib/clock.ts";
@@ -87,12 +87,25 @@ function start(t: Test, program: string, args: readonly string[], logFile: strin
   return { requireAlive };
 }
 
-/** A Docker engine with the page's `daemon.json`. It runs no container, and so has no network. */
+/** Of the engine that the tests share. */
+const OTHERS_BRIDGE = "/sys/class/net/docker0";
+
+/** A bridge for one engine, by its name. */
+function addBridge(t: Test): string {
+  const name = `mirror${process.pid}`;
+  const ip = (...args: string[]) => void execFileSync("ip", args, { env: ENV, stdio: ["ignore", "ignore", "inherit"] });
+  ip("link", "add", name, "type", "bridge");
+  t.teardown(() => ip("link", "delete", name));
+  ip("address", "add", "10.213.0.1/24", "dev", name);
+  return name;
+}
+
+/** A Docker engine with the page's `daemon.json`. With `bridge: "none"` it would remove `docker0`, another engine's. */
 async function openMirroredEngine(t: Test, mirror: string, more: Record<string, unknown> = {}) {
   const folder = tempFolder(t);
   const config = join(folder, "daemon.json");
   const page = JSON.parse(configured("json", 0, mirror)) as Record<string, unknown>;
-  writeFileSync(config, JSON.stringify({ ...page, bridge: "none", iptables: false, ip6tables: false, ...more }));
+  writeFileSync(config, JSON.stringify({ ...page, bridge: addBridge(t), iptables: false, ip6tables: false, ...more }));
   const host = `unix://${join(folder, "docker.sock")}`;
   const folders = ["data", "exec"].map((name) => `--${name}-root=${join(folder, name)}`);
   const args = [`--config-file=${config}`, `--host=${host}`, ...folders, `--pidfile=${join(folder, "pid")}`];
@@ -111,6 +124,7 @@ async function openMirroredEngine(t: Test, mirror: string, more: Record<string, 
 
 for (const [store, more] of Object.entries({ "its own store": {}, "the store of containerd": { features: { "containerd-snapshotter": true } } }))
   t.test(`docker pulls through the mirror of its daemon.json, with ${store}`, async (t) => {
+    const before = existsSync(OTHERS_BRIDGE);
     const mirror = await openMirror(t);
     const docker = await openMirroredEngine(t, `127.0.0.1:${mirror.port}`, more);
     await pullThrice(t, mirror, {
@@ -119,6 +133,7 @@ for (const [store, more] of Object.entries({ "its own store": {}, "the store of 
         (await docker("image", "inspect", "--format", "{{index .RepoDigests 0}}", "nginx:1.27")).output.trim().replace("nginx@", ""),
       remove: async () => void t.match(await docker("image", "rm", "-f", "nginx:1.27"), { code: 0 }),
     });
+    t.equal(existsSync(OTHERS_BRIDGE), before, "the other engine here still has its bridge");
   });
 
 t.test("containerd pulls through the mirror of its hosts.toml", async (t) => {
