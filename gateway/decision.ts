@@ -100,7 +100,7 @@ export type Lease = {
   /** The target refused the connection, and no byte was sent. Resolves to a target to try once more, or rejects with the `Fault`. */
   replaceTarget(target: ForwardTarget, client?: WaitingLeaseClient): Promise<ForwardTarget>;
   /**
-   * The connection to `lost` ended before a response, and repeating the request changes nothing. Resolves to the target to send it to once more, or rejects
+   * The connection to `lost` ended before a response, and repeating the request changes nothing. Resolves to the target to send it to next, or rejects
    * with the `Fault`. Absent: the failure is the response.
    */
   targetAfterLoss?(lost: ForwardTarget, client?: WaitingLeaseClient): Promise<ForwardTarget>;

@@ -19,6 +19,9 @@ export class TargetRemoved extends ConnectionRefused {}
 /** How often the target of one exchange may be removed before a byte was sent. Each time the exchange waits for the next target. */
 export const MAX_REMOVALS = 10;
 
+/** How many targets of one exchange may be lost or refuse, where the lease names the next one (`targetAfterLoss`). */
+export const MAX_FAILOVERS = 3;
+
 /** `socket` is connected, paused, and was not read: a socket, or a stream in memory to a container of HTTP/2. */
 export type DialResult = { socket: Duplex; target: ForwardTarget; connectMs: number };
 
@@ -48,7 +51,7 @@ type DialOptions = {
 /** With `tls`, the connect ends with the handshake. */
 type ConnectOptions = NetConnectOpts & { tls?: TlsPeer | undefined };
 
-type TargetLease = Pick<Lease, "target" | "replaceTarget" | "onTargetGone">;
+type TargetLease = Pick<Lease, "target" | "replaceTarget" | "targetAfterLoss" | "onTargetGone">;
 
 /** A paused socket, whose events report the result. Unless it is paused, it would begin to read with the connect. */
 function connect(options: ConnectOptions): Socket {
@@ -72,18 +75,20 @@ export function openSecured({ keepAliveInitialDelay, ...options }: ConnectOption
 }
 
 /**
- * Connects to the target of a lease. A target that refuses is replaced once; a target that is removed before a byte was sent, up to `MAX_REMOVALS` times.
+ * Connects to the target of a lease. A target that refuses is replaced once, or up to `MAX_FAILOVERS` times where another server can take its place; a
+ * target that is removed before a byte was sent, up to `MAX_REMOVALS` times.
  * Faults: CONTAINER_UNREACHABLE, DESCRIPTORS_EXHAUSTED, and those of the lease.
  */
 export async function dialLease(lease: TargetLease, options: DialOptions): Promise<DialResult> {
   const { signal } = options;
+  const mostRefusals = lease.targetAfterLoss === undefined ? 1 : MAX_FAILOVERS;
   let target = options.target ?? (await raceAbort(Promise.resolve(lease.target({ signal })), signal));
   for (let refusals = 0, removals = 0; ;) {
     try {
       return await dial(lease, target, options);
     } catch (error) {
       if (!(error instanceof ConnectionRefused)) throw error;
-      const isLast = error instanceof TargetRemoved ? ++removals > MAX_REMOVALS : ++refusals > 1;
+      const isLast = error instanceof TargetRemoved ? ++removals > MAX_REMOVALS : ++refusals > mostRefusals;
       if (isLast) throw unreachable(error);
     }
     target = await raceAbort(lease.replaceTarget(target, { signal }), signal);

@@ -1,5 +1,5 @@
 import type { AccessRecord } from "../access-record.ts";
-import { dialLease, type DialResult } from "../connections/dial.ts";
+import { dialLease, type DialResult, MAX_FAILOVERS } from "../connections/dial.ts";
 import type { ForwardTarget, InterceptingForward, Lease, LeaseHolder } from "../decision.ts";
 import type { RequestHead } from "../http1/message-reader.ts";
 import { ByteQueue } from "./request-input.ts";
@@ -34,7 +34,7 @@ export class ContainerSide {
   #queue: ByteQueue | undefined;
   #bodySent = false;
   #dialled = false;
-  #failedOver = false;
+  #failovers = 0;
   #headDeadline = NEVER;
 
   constructor(user: ContainerSideUser, client: ExchangeClient) {
@@ -69,9 +69,9 @@ export class ContainerSide {
     return !this.#dialled && this.#container?.mayBeStale === true;
   }
 
-  /** The lease names a target after a loss; the request was not sent to one yet. */
+  /** The lease names a target after a loss, and the request was not lost too often: it may be what ends its targets. */
   get mayFailOver(): boolean {
-    return !this.#failedOver && this.#lease?.targetAfterLoss !== undefined;
+    return this.#failovers < MAX_FAILOVERS && this.#lease?.targetAfterLoss !== undefined;
   }
 
   countBody(bytes: number): void {
@@ -111,7 +111,7 @@ export class ContainerSide {
   relocate(): void {
     const target = this.#target;
     const held = target === undefined ? undefined : this.#lease?.targetAfterLoss?.(target, this.#client);
-    this.#failedOver = true;
+    this.#failovers++;
     this.#dialled = false;
     if (held !== undefined) this.#hold(held).catch((error: unknown) => this.#user.fail(error));
   }

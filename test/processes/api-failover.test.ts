@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { text } from "node:stream/consumers";
+import { Client } from "pg";
 import t from "tap";
 import { openControlCluster } from "../fixtures/control-cluster.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -68,6 +69,31 @@ t.test("after kill -9 of the leader, a call that changes nothing is sent to the 
   t.match(await removed, { status: 404 }, "repeating a deletion changes nothing");
   t.match(await created, { status: 503, body: UNCLEAR });
   t.match(await createUser("mary"), { status: 200 }, "it had not been carried out");
+});
+
+t.test("a call that changes nothing outlives three leaders", async (t) => {
+  const lock = new Client(postgres.url);
+  await lock.connect();
+  t.teardown(() => lock.end());
+  await cluster.leader();
+  await lock.query("BEGIN; LOCK TABLE audit IN ACCESS EXCLUSIVE MODE");
+  const waiting = async () => {
+    const [row] = await server.query(
+      "SELECT count(DISTINCT pid)::int AS n FROM pg_locks WHERE NOT granted AND relation = 'audit'::regclass",
+      postgres.url,
+    );
+    return row?.["n"];
+  };
+  const read = call("/admin/audit");
+  for (const ends of [1, 2, 3]) {
+    await eventually("the leader to read", async () => (await waiting()) === ends);
+    const leader = await cluster.leader();
+    await leader.stop("SIGKILL");
+    leader.start();
+  }
+  await eventually("the fourth leader to read", async () => (await waiting()) === 4);
+  await lock.query("COMMIT");
+  t.match(await read, { status: 200 });
 });
 
 t.test("calls to a leader that stands still, or whose machine is lost, end as soon as another one leads", async (t) => {

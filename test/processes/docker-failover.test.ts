@@ -19,7 +19,7 @@ const LAYER_BYTES = 2 * 1_048_576;
 
 const storage = join(tempFolder(t), "images");
 mkdirSync(storage);
-const { machines, leader } = await openServePair(t, { BERTH_REGISTRY_STORAGE: `file://${storage}` });
+const { machines, leader } = await openServePair(t, { BERTH_REGISTRY_STORAGE: `file://${storage}`, BERTH_ACCESS_LOG: "stdout" });
 const config = tempFolder(t);
 const env = { DOCKER_CONFIG: config, DOCKER_HOST: openEngine().host };
 const docker = (args: string[], input = "") => run("docker", args, { env, input });
@@ -49,7 +49,8 @@ t.test("docker login, a push and a pull go on through kill -9 of the leader", as
   const logins = Promise.all(machines.map(login));
   t.equal(await ended, 0, output);
   t.match(output, /1: digest: sha256:/);
-  for (const answer of await logins) t.match(answer, { code: 0, output: /Login Succeeded/ });
+  for (const answer of await logins)
+    t.match(answer, { code: 0, output: /Login Succeeded/ }, { outputs: machines.map(({ berth }) => berth.output()) });
 
   await docker(["image", "rm", "-f", first]);
   const pulled = await docker(["pull", second]);
