@@ -224,6 +224,9 @@ export function leavesRunning({ signal }: Call): boolean {
   return signal.aborted && signal.reason instanceof ControlEnds;
 }
 
+/** `owner`: the service's labels must name this store and this container. */
+export type DestroyCall = Call & { owner?: Pick<Labels, "store" | "container"> | undefined };
+
 export type DeployCall = Call & {
   /** Called at least every few seconds while an image is pulled; `done` and `total` are bytes, 0 if unknown. */
   onPull?: (progress: { done: number; total: number }) => void;
@@ -280,8 +283,11 @@ export type Driver = {
    */
   pause?(service: string, call: Call): Promise<boolean>;
 
-  /** Stops and removes the service, paused or not: it ends within the grace time of its spec, or is killed then. Succeeds if it does not exist. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
-  destroy(service: string, call: Call): Promise<void>;
+  /**
+   * Stops and removes the service, paused or not: it ends within the grace time of its spec, or is killed then. Succeeds if it does not exist.
+   * Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, SPEC_REFUSED if the service is not the `owner`'s, which is then left as it is.
+   */
+  destroy(service: string, call: DestroyCall): Promise<void>;
 
   /** Undefined if the service does not exist. */
   inspect(service: string, call: Call): Promise<Observed | undefined>;

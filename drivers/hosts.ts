@@ -35,7 +35,7 @@ export function hostsDriver({ cvm, datagrok, apart }: Record<Host, Driver> & { a
       const before = await find(others, spec.service, call);
       if (before) {
         refuseForeignOwner(before.observed.labels, spec, { where: " on the installation's other host" });
-        await before.driver.destroy(spec.service, call);
+        await before.driver.destroy(spec.service, { signal: call.signal, owner: spec.labels });
       }
       return driver.deploy(spec, call);
     },

@@ -1,4 +1,4 @@
-import type { Labels, Spec } from "./driver.ts";
+import type { Labels } from "./driver.ts";
 import { advisedFault } from "./faults.ts";
 
 /** The label that every service of berth has, whichever store it belongs to. Lists and events are filtered by it. */
@@ -38,10 +38,10 @@ export function readPort(written: Record<string, string> | undefined): number | 
 /** `kind`: what holds the name if berth did not create it. `where` follows "is taken". */
 type NameConflict = { kind?: string; where?: string; todo?: string };
 
-/** berth replaces only what the same container of the same store created. Faults: SPEC_REFUSED. */
+/** berth replaces and destroys only what the same container of the same store created. Faults: SPEC_REFUSED. */
 export function refuseForeignOwner(
   holder: Labels | undefined,
-  { service, labels }: Pick<Spec, "service" | "labels">,
+  { service, labels }: { service: string; labels: Pick<Labels, "store" | "container"> },
   { kind = "service", where = "", todo }: NameConflict = {},
 ): void {
   if (holder?.store === labels.store && holder.container === labels.container) return;

@@ -24,7 +24,7 @@ export function guardAddresses(driver: Driver): Driver {
       const refused = deployment.addresses.find(isRefused);
       if (refused === undefined) return deployment;
       // A failed deploy leaves nothing behind.
-      await driver.destroy(spec.service, call);
+      await driver.destroy(spec.service, { signal: call.signal, owner: spec.labels });
       throw new Fault(
         "ADDRESS_REFUSED",
         `The engine says that ${spec.service} is at ${refused.host}, which is a link-local address or a cloud's metadata.`,

@@ -1,6 +1,7 @@
 import {
   type Call,
   type DeployCall,
+  type DestroyCall,
   type Driver,
   type DriverVerb,
   type Foreign,
@@ -31,7 +32,11 @@ type CallDeadline = Omit<DeadlineOptions, "clock" | "signal">;
 type Method<V extends DriverVerb> = NonNullable<Driver[V]>;
 type DriverArgs<V extends DriverVerb> = Parameters<Method<V>> extends [...infer Args, Call] ? Args : never;
 type DriverResult<V extends DriverVerb> = Awaited<ReturnType<Method<V>>> | (undefined extends Driver[V] ? undefined : never);
-type Callbacks<V extends DriverVerb> = V extends "deploy" | "resolve" ? Omit<DeployCall, "signal"> : unknown;
+type Callbacks<V extends DriverVerb> = V extends "deploy" | "resolve"
+  ? Omit<DeployCall, "signal">
+  : V extends "destroy"
+    ? Omit<DestroyCall, "signal">
+    : unknown;
 
 /**
  * Calls a driver under a deadline, which the progress of a pull extends up to its cap. `args` may be a function: what it prepares counts towards the
@@ -52,7 +57,11 @@ export type ContainerEngine = {
   observe(row: Pick<Container, "id" | "service">, signal: AbortSignal): Promise<Observed | undefined>;
   /** Everything with berth's labels, of whichever store. */
   list(signal: AbortSignal): Promise<Observed[]>;
-  destroy(service: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Stops and removes the service of a container, within `deadline` if that is given. Succeeds where its name is another owner's, such as a second store of the
+   * same containers: then nothing of this container runs. `store`: its own, if it is not this one.
+   */
+  destroy(of: Pick<Container, "id" | "service"> & { store?: string }, signal: AbortSignal, deadline?: CallDeadline): Promise<void>;
   /** Empty where it cannot be read soon: no step fails for it. `timestamps`: as in `LogOptions`. */
   logTail(service: string, signal: AbortSignal, options?: Pick<LogOptions, "timestamps">): Promise<string>;
 };
@@ -63,9 +72,10 @@ export type ContainerEngineDeps = {
   /** As in `LifecycleLimits`. */
   limits: { callMs: number; statusMs: number; lookRetry: BackoffRange };
   storeId: string;
+  log: Pick<Log, "warn">;
 };
 
-export function createContainerEngine({ driver, clock, limits, storeId }: ContainerEngineDeps): ContainerEngine {
+export function createContainerEngine({ driver, clock, limits, storeId, log }: ContainerEngineDeps): ContainerEngine {
   const call = createDriverCalls({ driver, clock });
   const within = (ms: number, what: string) => ({
     ms,
@@ -82,8 +92,17 @@ export function createContainerEngine({ driver, clock, limits, storeId }: Contai
       return observed && observed.labels.store === storeId && observed.labels.container === id ? observed : undefined;
     },
     list: (signal) => call("list", [], { deadline: within(limits.callMs, "list its containers"), signal }),
-    destroy: (service, signal) =>
-      call("destroy", [service], { deadline: within(limits.statusMs + MOST_STOP_GRACE_SECONDS * 1_000, `remove ${service}`), signal }),
+    destroy: async ({ id, service, store = storeId }, signal, deadline) => {
+      const limit = deadline ?? within(limits.statusMs + MOST_STOP_GRACE_SECONDS * 1_000, `remove ${service}`);
+      try {
+        await call("destroy", [service], { deadline: limit, signal, owner: { store, container: id } });
+      } catch (error) {
+        if (!(error instanceof Fault) || error.code !== "SPEC_REFUSED") throw error;
+        const holder = await call("inspect", [service], { deadline: within(limits.callMs, "answer"), signal });
+        if (holder === undefined || (holder.labels.store === store && holder.labels.container === id)) throw error;
+        log.warn({ container: id, service, reason: error.message }, "service of another owner left as it is");
+      }
+    },
     logTail: (service, signal, { timestamps = false } = {}) => {
       const read = async (stop: AbortSignal) => {
         let text = "";
@@ -115,7 +134,9 @@ function createDriverCalls({ driver, clock }: { driver: Driver; clock: Clock }):
     callUnderDeadline({ ...deadline, clock, signal }, async (call, extend) => {
       const given: readonly unknown[] = typeof args === "function" ? await args(call) : args;
       call.throwIfAborted();
-      return (await verbs[verb]?.(...(given as never[]), { ...deployCallbacks(callbacks, call, extend), signal: call } as never)) as never;
+      const { owner } = callbacks as Partial<DestroyCall>;
+      const options = { ...deployCallbacks(callbacks, call, extend), ...(owner ? { owner } : {}), signal: call };
+      return (await verbs[verb]?.(...(given as never[]), options as never)) as never;
     });
 }
 

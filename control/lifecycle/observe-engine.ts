@@ -233,8 +233,8 @@ export async function findOrphans(deps: OrphanDeps, signal: AbortSignal): Promis
 
 /** Ends what a person has decided on, after making sure that it is (still) an orphan. */
 export async function removeOrphan(deps: OrphanDeps, service: string, signal: AbortSignal): Promise<void> {
-  const orphans = await findOrphans(deps, signal);
-  if (!orphans.some(({ observed }) => observed.service === service))
-    throw new Fault("REQUEST_INVALID", `There is no orphan with the name ${service}.`);
-  await deps.engine.destroy(service, signal);
+  const orphan = (await findOrphans(deps, signal)).find(({ observed }) => observed.service === service);
+  if (orphan === undefined) throw new Fault("REQUEST_INVALID", `There is no orphan with the name ${service}.`);
+  const { container: id, store } = orphan.observed.labels;
+  await deps.engine.destroy({ id, service, store }, signal);
 }

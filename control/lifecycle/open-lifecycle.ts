@@ -126,7 +126,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     const logged = work.catch((err: unknown) => log.error({ err }, "store not read or written")).finally(() => background.delete(logged));
     background.add(logged);
   };
-  const engine = createContainerEngine({ driver, clock, limits, storeId: store.id });
+  const engine = createContainerEngine({ driver, clock, limits, storeId: store.id, log });
   const startDelay = (attempts: number) => retryDelay(limits.startRetry, attempts, random);
   const queue = openWorkQueue({
     work: (key, signal, workOptions) => {

@@ -46,19 +46,19 @@ export async function stopContainer(
   const toPause = row.pausedOn !== undefined && row.stopFor === "system" && limits.pausedMs > 0;
   const isPaused = toPause && (await engine.call("pause", [row.service], { deadline: await within("pause"), signal })) === true;
   if (isPaused && (await finish(true)) !== undefined) return;
-  await engine.call("destroy", [row.service], { deadline: await within("stop"), signal });
+  await engine.destroy(row, signal, await within("stop"));
   await finish(false);
 }
 
 /** Ends what is paused, and clears that it is. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export async function endPaused({ engine, moves }: Pick<StopDeps, "engine" | "moves">, row: Container, signal: AbortSignal): Promise<void> {
-  await engine.destroy(row.service, signal);
+  await engine.destroy(row, signal);
   await moves.update(row.id, { pausedOn: undefined });
 }
 
 /** Ends what is left of an adopted instance. False where the row is gone. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export async function releaseAdopted({ engine, store, environment }: StopDeps, row: Container, signal: AbortSignal): Promise<boolean> {
-  await engine.destroy(row.service, signal);
+  await engine.destroy(row, signal);
   return (await store.containers.update(row.id, releasedService(row, environment))) !== undefined;
 }
 
@@ -80,7 +80,7 @@ export async function finalizeRemoval(
   if (!tombstone || tombstone.clearedOn !== undefined) return undefined;
   const drainMs = Math.min(tombstone.removedOn - clock.now(), 0) + limits.userDrainMs;
   if (drainMs > 0 && !usage.drained(id, changes.seqOf(id))) return drainMs;
-  await engine.destroy(tombstone.service, signal);
+  await engine.destroy(tombstone, signal);
   await store.tombstones.clear(id, clock.now());
   changes.forgetRemoved(id);
   return undefined;

@@ -1,7 +1,7 @@
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
-import { type Call, MOST_STOP_GRACE_SECONDS, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import { type Call, type DestroyCall, MOST_STOP_GRACE_SECONDS, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
@@ -104,11 +104,18 @@ const STOP_CALL_MS = 20_000;
 const GONE_CALL_MS = 10_000;
 
 /** Stops and removes the container, also if another call does the same. Returns its last state. */
-export async function destroy(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<ContainerInspectInfo | undefined> {
+export async function destroy(
+  engine: Engine,
+  view: DockerView,
+  service: string,
+  { signal, owner }: DestroyCall,
+): Promise<ContainerInspectInfo | undefined> {
   const container = await findService(engine, view, service, signal);
   if (!container) return undefined;
-  await stop(engine, service, service, signal, graceOf(container));
-  await remove(engine, service, signal);
+  if (owner) refuseForeignOwner(parseLabels(container.Config.Labels), { service, labels: owner }, { where: " on the engine" });
+  // By its id: another process may give the name to the next one meanwhile.
+  await stop(engine, container.Id, service, signal, graceOf(container));
+  await remove(engine, container.Id, signal);
   return container;
 }
 

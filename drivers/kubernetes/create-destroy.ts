@@ -4,7 +4,7 @@ import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { type Call, type Registry, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import { type Call, type DestroyCall, type Registry, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import { refuseForeignOwner } from "../labels.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { definition, NAMES, ownerOf, readLabels, readPort, selectOwnService, selectService } from "./definition.ts";
@@ -190,10 +190,14 @@ const GONE_MS = 50_000;
 const POLL_MS = { first: 25, longest: 1_000 };
 
 /**
- * Removes all objects of a service and returns when its pods are gone. Without a signal it cannot be aborted: it cleans up after a failure. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, ENGINE_ACTION_DENIED.
+ * Removes all objects of a service and returns when its pods are gone. Without a signal it cannot be aborted: it cleans up after a failure. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, ENGINE_ACTION_DENIED,
+ * SPEC_REFUSED for the Deployment of another owner.
  */
-export function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal): Promise<void> {
-  return removeService(cluster, service, selectService(service), signal);
+export async function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal, owner?: DestroyCall["owner"]): Promise<void> {
+  if (owner === undefined) return removeService(cluster, service, selectService(service), signal);
+  const holder = await find(cluster, "deployments", service, signal);
+  if (isOf(holder?.metadata, service)) refuseForeignOwner(readLabels(holder?.metadata), { service, labels: owner }, { where: " in the namespace" });
+  await removeService(cluster, service, selectOwnService(service, owner), signal);
 }
 
 async function removeService(cluster: KubernetesApi, service: string, selector: string, signal: AbortSignal | undefined): Promise<void> {

@@ -173,7 +173,7 @@ export function selectService(service: string): string {
 }
 
 /** The same without objects of other stores and containers, whose ids are values of labels. */
-export function selectOwnService(service: string, { store, container }: Labels): string {
+export function selectOwnService(service: string, { store, container }: Pick<Labels, "store" | "container">): string {
   return `${selectService(service)},berth.store=${store},berth.container=${container}`;
 }
 

@@ -76,9 +76,9 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
       existing.set(spec.service, deployment.instance);
       return deployment;
     },
-    destroy: async (service, { signal }) => {
+    destroy: async (service, { signal, owner }) => {
       if (!isServiceName(service)) return;
-      await destroy(cluster, service, signal);
+      await destroy(cluster, service, signal, owner);
       existing.delete(service);
     },
     inspect: async (service, call) => (isServiceName(service) ? noteExisting(service, await inspect(cluster, service, existing, call)) : undefined),

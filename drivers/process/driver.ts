@@ -4,6 +4,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, Driver, DriverEvent, Observed } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
+import { refuseForeignOwner } from "../labels.ts";
 import { deploy } from "./deploy.ts";
 import { cutLog, logs } from "./logs.ts";
 import { processListeners, processUsage } from "./process-tree.ts";
@@ -33,7 +34,17 @@ export function processDriver(options: ProcessOptions & { clock: Clock; log: Log
     replicas: {},
     resolve: (image, { signal }) => translateErrors(`Reading the files of ${image.ref}`, () => resolve(image, signal), signal),
     deploy: (spec, call) => translateErrors(`Starting ${spec.service}`, () => deploy({ records, clock, nodePath }, spec, call), call.signal),
-    destroy: (service, { signal }) => translateErrors(`Stopping ${service}`, () => destroy(records, clock, service, signal), signal),
+    destroy: (service, { signal, owner }) =>
+      translateErrors(
+        `Stopping ${service}`,
+        async () => {
+          const current = owner && records.find(service);
+          if (owner && current) refuseForeignOwner(current.labels, { service, labels: owner });
+          // Of a record without a claim, the name alone decides, as ever.
+          await destroy(records, clock, service, signal, current?.claim);
+        },
+        signal,
+      ),
     inspect: (service, { signal }) =>
       translateErrors(
         `Inspecting ${service}`,

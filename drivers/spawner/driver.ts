@@ -38,9 +38,11 @@ export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: C
     name: "spawner",
     resolve: (image, call) => resolve(client, clock, image, call),
     deploy: (spec, call) => deploy(client, clock, log, spec, call),
-    destroy: async (service, { signal }) => {
+    destroy: async (service, { signal, owner }) => {
       if (!isServiceName(service)) return;
-      await client.json({ method: "DELETE", path: servicePath(service), signal, doing: `Stopping ${service}`, ms: DESTROY_MS });
+      // A spawner of an older version ignores the owner.
+      const query = owner === undefined ? "" : `?${new URLSearchParams({ store: owner.store, container: owner.container }).toString()}`;
+      await client.json({ method: "DELETE", path: `${servicePath(service)}${query}`, signal, doing: `Stopping ${service}`, ms: DESTROY_MS });
     },
     inspect: async (service, { signal }) => {
       if (!isServiceName(service)) return undefined;

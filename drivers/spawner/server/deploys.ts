@@ -2,7 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import type { DeployCall, Deployment, Driver } from "../../driver.ts";
+import type { DeployCall, Deployment, DestroyCall, Driver, Labels } from "../../driver.ts";
 import { linesOf, LOG_TAIL_LINES } from "../../faults.ts";
 import { createBulkhead, type PullProgress, type Work } from "./work.ts";
 
@@ -17,8 +17,13 @@ export type DeployKey = {
   generation: number | undefined;
 };
 
-/** Limits a destroy to one generation, and cancels the deploy that one call began or may still begin. */
-type DestroyFilter = { generation?: number | undefined; call?: string | undefined };
+/** Limits a destroy to one generation and one owner, and cancels the deploy that one call began or may still begin. */
+type DestroyFilter = { generation?: number | undefined; call?: string | undefined; owner?: DestroyCall["owner"] };
+
+/** The owner of a deploy, by its labels. */
+export function ownerOf({ store, container }: Pick<Labels, "store" | "container">): string {
+  return `${store} ${container}`;
+}
 
 export type DeployLimits = {
   /** Running and waiting deploys. */
@@ -45,7 +50,7 @@ export type Deploys = {
    * arrived. The work fails with START_TIMED_OUT, DEPLOY_SUPERSEDED or the fault of `task`.
    */
   deploy(key: DeployKey, call: string | undefined, task: (call: DeployCall) => Promise<Deployment>): Work<Deployment>;
-  /** Aborts the current deploy and destroys the service, within the filter. */
+  /** Aborts the current deploy and destroys the service, within the filter. Faults: SPEC_REFUSED for another owner's. */
   destroy(service: string, filter?: DestroyFilter): Promise<void>;
   isDeploying(service: string): boolean;
 };
@@ -107,16 +112,18 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
       current.stop.abort(new Fault("DEPLOY_SUPERSEDED", `Another definition of ${service} was requested while this one was deployed.`));
       return next.work;
     },
-    destroy: async (service, { generation, call } = {}) => {
+    destroy: async (service, { generation, call, owner } = {}) => {
       if (call !== undefined) cancelled.add(call);
       const current = deploys.get(service);
       if (current && generation !== undefined && current.generation !== generation) return;
+      if (current && owner && current.owner !== ownerOf(owner))
+        throw new Fault("SPEC_REFUSED", `${service} is being deployed for another owner, so it is not destroyed.`);
       current?.stop.abort(new Fault("DEPLOY_SUPERSEDED", `${service} was destroyed while it was deployed.`));
       const overdue = () => new Fault("STOP_TIMED_OUT", `${service} was not destroyed within ${DESTROY_MS / 1_000} s.`);
       await inTurn(service, () =>
         withTimeout({ clock, ms: DESTROY_MS, overdue }, async (signal) => {
           if (generation !== undefined && (await driver.inspect(service, { signal }))?.labels.generation !== generation) return;
-          await driver.destroy(service, { signal });
+          await driver.destroy(service, { signal, owner });
           log.info({ service }, "service destroyed");
         }),
       );

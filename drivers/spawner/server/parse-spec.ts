@@ -5,7 +5,7 @@ import { readinessOfHealthcheck } from "../../../lib/image-healthcheck.ts";
 import { isQueueWorker } from "../../../lib/queue-worker.ts";
 import type { Driver, Host, Labels, Observed, Readiness, ResolvedImage, Spec } from "../../driver.ts";
 import { isServiceName } from "../../labels.ts";
-import type { DeployKey } from "./deploys.ts";
+import { type DeployKey, ownerOf } from "./deploys.ts";
 import type { Body } from "./parse-request.ts";
 
 /** Defaults as in `container.json`. */
@@ -73,7 +73,7 @@ export function parseSpec(
   const whole = { ...sizes, env: { ...missingEnv(name, image, apiUrl), ...sizes.env } };
   return {
     service: name,
-    owner: ownerOf({ ...foreign, generation: 0 }),
+    owner: ownerOf(foreign),
     identity: digest({ ...whole, host, image, folder, port, readiness }),
     generation: undefined,
     unresolved: true,
@@ -112,10 +112,6 @@ function imageNameOf(image: string): string | undefined {
 /** The labels of a service that a foreign server named. */
 function foreignLabels(environment: string, name: string): Omit<Labels, "generation"> {
   return { store: `spawner-${environment}`, environment, container: name };
-}
-
-function ownerOf({ store, container }: Labels): string {
-  return `${store} ${container}`;
 }
 
 /** Independent of the order of the fields. */

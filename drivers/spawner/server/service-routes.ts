@@ -23,6 +23,8 @@ const DESTROY_QUERY = {
   type: "object",
   properties: {
     generation: { type: "integer", description: "destroys only this generation, so that a late call destroys nothing newer" },
+    store: { ...text, description: "with `container`: refused (SPEC_REFUSED) if the service's labels name others" },
+    container: text,
     call: CALL,
   },
 } as const;
@@ -62,7 +64,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
     },
   );
 
-  app.delete<Named & { Querystring: { generation?: string; call?: string } }>(
+  app.delete<Named & { Querystring: { generation?: string; call?: string; store?: string; container?: string } }>(
     "/services/:service",
     {
       schema: {
@@ -74,9 +76,11 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
       },
     },
     async ({ params, query }, reply) => {
-      const filter = { generation: parseGeneration(query.generation), call: parseCallId(query.call) };
+      const { generation, call, store, container } = query;
+      const owner = store === undefined || container === undefined ? undefined : { store, container };
+      const filter = { generation: parseGeneration(generation), call: parseCallId(call), owner };
       // Only berth's own control has these, and it sends whole names.
-      const isOwn = filter.generation !== undefined || filter.call !== undefined;
+      const isOwn = Object.values(filter).some((one) => one !== undefined);
       const serviceName = isOwn ? readServiceName(params.service) : await names.ofDestroyed(params.service, clientGone(reply));
       await deploys.destroy(serviceName, filter);
       return { serviceName, isSuccess: true };

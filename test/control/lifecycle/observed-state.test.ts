@@ -249,6 +249,20 @@ t.test("of what belongs to nothing, only what this store issued and removed is t
   );
 });
 
+t.test("the service of a second store under a container's name is left alone by its stop and its removal", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { id, service } = await stand.publish();
+  stand.world.begin(service, { store: "55555555-5555-4555-8555-555555555555", environment: "test", container: id, generation: 1 });
+  await stand.lifecycle().requestStart(id, USER);
+  await eventually("refused", () => stand.row(id).fault?.code === "SPEC_REFUSED");
+  await stand.lifecycle().requestStop(id, USER);
+  await stand.reaches(id, "USER_STOPPED");
+  t.same(stand.world.running(), [service]);
+  await stand.lifecycle().remove(id);
+  await eventually("its tombstone is finalized", async () => (await stand.store().tombstones.open()).length === 0);
+  t.same(stand.world.running(), [service]);
+});
+
 t.test("a container whose definition left its package is stopped, even without a notification", async (t) => {
   const { stand, id, service } = await started(t);
   await stand.store().containers.update(id, { desiredInstances: 0, stopFor: "user" });

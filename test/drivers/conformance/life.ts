@@ -209,7 +209,8 @@ export const LIFE: ConformanceTheme = {
     },
     {
       id: "foreign-owner",
-      promise: "what another store has created is listed with its labels, keeps its name for itself, and is removed on request",
+      promise:
+        "what another store has created is listed with its labels, keeps its name for itself, and is removed on request, but not for another owner",
       run: async (t, { driver, harness, name }) => {
         const service = name("foreign");
         const spec = await specOf(driver, service, await harness.image("worker"));
@@ -223,8 +224,12 @@ export const LIFE: ConformanceTheme = {
         });
         await rejectsWith(t, "SPEC_REFUSED", driver.deploy(spec, call()));
         t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels, running: true, addresses: [] });
-        await driver.destroy(service, call());
+        await rejectsWith(t, "SPEC_REFUSED", driver.destroy(service, { ...call(), owner: spec.labels }));
+        await rejectsWith(t, "SPEC_REFUSED", driver.destroy(service, { ...call(), owner: { ...labels, container: "another" } }));
+        t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels, running: true, addresses: [] });
+        await driver.destroy(service, { ...call(), owner: labels });
         t.strictSame(await harness.left(service), []);
+        await driver.destroy(service, { ...call(), owner: labels });
       },
     },
   ],

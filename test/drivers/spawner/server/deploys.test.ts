@@ -63,6 +63,22 @@ t.test("an older definition, and a foreign owner's, are refused while one is in 
   t.strictSame(world.left(""), []);
 });
 
+t.test("a destroy that names an owner spares another's service, and its deploy in progress", async (t) => {
+  const { ask, world } = await openStand(t);
+  const path = (owner: string) => `/services/web?store=a-store&container=${owner}`;
+  const under = ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 1, { image: "memory:mute" }) });
+  await eventually("it runs", () => world.running().includes("web"));
+  t.equal(codeOf((await ask("DELETE", path("another"))).text), "SPEC_REFUSED");
+  t.strictSame(world.running(), ["web"]);
+  t.equal((await ask("DELETE", path("web"))).status, 200);
+  t.equal(codeOf((await under).text), "DEPLOY_SUPERSEDED");
+  await ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 2) });
+  t.equal(codeOf((await ask("DELETE", path("another"))).text), "SPEC_REFUSED");
+  t.strictSame(world.running(), ["web"]);
+  t.equal((await ask("DELETE", path("web"))).status, 200);
+  t.strictSame(world.left(""), []);
+});
+
 t.test("a destroy that names a generation spares another", async (t) => {
   const { ask, world } = await openStand(t);
   await ask("POST", "/deploy/cvm/web/1", { body: specBody("web", 2) });
