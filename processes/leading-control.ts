@@ -137,7 +137,7 @@ export async function openLeadingControl(
       pausedMs: settings.pausedMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,
     },
-    injectedEnv: containerEnvironment({
+    ...containerEnvironment({
       store,
       vault,
       credentials,

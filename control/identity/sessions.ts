@@ -2,7 +2,7 @@ import { createHash, createHmac, randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Lifecycle } from "../lifecycle/open-lifecycle.ts";
-import type { Container } from "../model/entities.ts";
+import type { Container, DevKey, Session, User } from "../model/entities.ts";
 import type { ContainerState } from "../model/states.ts";
 import { sessionContext, unlessKeyMissing, type Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
@@ -46,25 +46,39 @@ export function isContainerTokenValid(container: Container | undefined): boolean
   return container !== undefined && !STATES_WITHOUT_TOKEN.includes(container.state);
 }
 
+/** What a container's token follows from, besides its row. */
+export type TokenRecords = { user: User | undefined; key: DevKey | undefined; before: Session[]; keyIds: string[] };
+
+type TokenRequester = Pick<Container, "id" | "requestedBy" | "requestedKey">;
+
+/** All sent together. Undefined where no user is behind the start. */
+export async function readTokenRecords(store: Store, { id, requestedBy, requestedKey }: TokenRequester): Promise<TokenRecords | undefined> {
+  if (requestedBy === undefined) return undefined;
+  const [user, key, before, keyIds] = await Promise.all([
+    store.users.find(requestedBy),
+    requestedKey === undefined ? undefined : store.devKeys.byDigest(requestedKey),
+    store.sessions.byContainer(id),
+    store.credentials.keyIds(),
+  ]);
+  return { user, key, before, keyIds };
+}
+
 /**
  * The token that a start gives its container: a session of the user whose action it was, which ends with that user's key and session. Until the container is known to rest, every
  * start of the same definition for that user hands over the same one: what runs may have been started before a crash or a failure, and
- * knows no other. Undefined where no user is behind it, or none any more. `mayStart` false: it gets none. It awaits only the store.
+ * knows no other. Undefined where no user is behind it, or none any more. `mayStart` false: it gets none. It awaits only the store. `records`: read in
+ * the transaction around it.
  */
 export async function containerToken(
   { store, vault }: { store: Store; vault: Vault },
   container: Container,
-  mayStart: Promise<boolean> = Promise.resolve(true),
+  { mayStart = Promise.resolve(true), records }: { mayStart?: Promise<boolean>; records?: Promise<TokenRecords | undefined> } = {},
 ): Promise<string | undefined> {
   const { id, generation, requestedBy, requestedKey, requestedSession } = container;
   if (requestedBy === undefined) return undefined;
   // One transaction: no key is revoked, and no credential sealed anew, between the look and the write.
   return store.transaction(async () => {
-    const [user, key, before] = await Promise.all([
-      store.users.find(requestedBy),
-      requestedKey === undefined ? undefined : store.devKeys.byDigest(requestedKey),
-      store.sessions.byContainer(id),
-    ]);
+    const { user, key, before = [], keyIds } = (await (records ?? readTokenRecords(store, container))) ?? {};
     if (!user || user.blockedOn !== undefined || !(await mayStart)) return undefined;
     if (requestedKey !== undefined && key?.userId !== requestedBy) return undefined;
     // Without the key the container still starts; only that a repeated start gives it a second token.
@@ -76,7 +90,7 @@ export async function containerToken(
     }
     const token = randomBytes(32).toString("base64url");
     const made = tokenDigest(token);
-    const sealed = await unlessKeyMissing(() => vault.seal(sessionContext(made), token));
+    const sealed = await unlessKeyMissing(() => vault.seal(sessionContext(made), token, keyIds));
     // What runs of an older definition is replaced.
     for (const session of before) if (session.start?.generation !== generation) await store.sessions.remove(session.digest);
     await store.sessions.insert({

@@ -14,7 +14,7 @@ import type { ImagePolicy } from "./image-policy.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { describeTimeout, earlierStarts, expectedPorts, type StartSteps } from "./start-steps.ts";
 import type { WatchListeners } from "./listener-watch.ts";
-import { containerKey, turnOf } from "./work-queue.ts";
+import { containerKey, type PendingStart, turnOf } from "./work-queue.ts";
 
 type StartCheck = { row: Container; image: Image; author: string | undefined };
 type SpecParts = { row: Container; image: Image; packageName: string | undefined; plan: ReadinessPlan; env: Record<string, string> };
@@ -49,6 +49,8 @@ export type SpecSource = {
   environment: string;
   /** The variables that every container is given; its own map is added after them. Called at every start, maybe in a transaction. */
   injectedEnv(container: Container, image: Image): Promise<Record<string, string>> | Record<string, string>;
+  /** Begins to read what `injectedEnv` needs, in the transaction in which the result is called instead of it. Then all of that is read together with the row. */
+  prepareEnv?: (start: PendingStart) => SpecSource["injectedEnv"];
   /** The container's own map as it is handed over; as it is written where this is left out. Called as `injectedEnv`. Faults: those that prevent its start. */
   renderEnv?: (container: Container) => Promise<Record<string, string>>;
   /** As `Labels.epoch`. */
@@ -59,7 +61,7 @@ export type SpecSource = {
 
 /** All variables of a container, of the size that it gets. Its own come first: a start that they prevent has made no token. */
 export async function environmentOf(
-  { source, driver }: Pick<ContainerDeployDeps, "source" | "driver">,
+  { source, driver }: { source: Pick<SpecSource, "injectedEnv" | "renderEnv">; driver: Pick<Driver, "healthchecks"> },
   row: Container,
   image: Image,
 ): Promise<Record<string, string>> {

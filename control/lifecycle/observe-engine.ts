@@ -45,10 +45,10 @@ export async function followEvents(deps: FollowEventsDeps, signal: AbortSignal):
           watched.connected();
           await retryAfterOutage(deps);
           queue.add(SWEEP);
+        } else if (!event.ended && inFlight.generation(containerKey(event.container)) !== undefined) {
+          // The engine also reports what a start in progress does. The start itself ends with what the engine reports of it.
         } else if (await store.containers.find(event.container)) {
           if (event.ended) await reportEnd(deps, event.container, event.ended.instance);
-          // The engine also reports what a start in progress does. The start itself ends with what the engine reports of it.
-          else if (inFlight.generation(containerKey(event.container)) !== undefined) continue;
           queue.add(containerKey(event.container));
         }
       }

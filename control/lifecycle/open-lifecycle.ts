@@ -34,7 +34,7 @@ import { createStartSteps, type StartSteps } from "./start-steps.ts";
 import { createStartStatus } from "./state-reason.ts";
 import { createComponentLogs, recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, createWorkerActivity, openUseRecord } from "./usage.ts";
-import { containerKey, imageKey, openWorkQueue, placeOf, replicasKey, SWEEP, type WorkQueue } from "./work-queue.ts";
+import { containerKey, imageKey, openWorkQueue, type PendingStart, placeOf, replicasKey, SWEEP, type WorkQueue } from "./work-queue.ts";
 
 /** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
 export type Lifecycle = LifecycleRequests &
@@ -206,7 +206,12 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       const most = shares.isWaiting(id) ? options.capacity?.replicas : undefined;
       return set && replicaStatusOf(set, { need: loads.last(id), isSupported: driver.replicas !== undefined, most });
     },
-    readEnv: options.imagePolicy ? undefined : (row: Container, image: Image) => environmentOf({ source: options, driver }, row, image),
+    prepareEnv: options.imagePolicy
+      ? undefined
+      : (start: PendingStart) => {
+          const source = { ...options, injectedEnv: options.prepareEnv?.(start) ?? options.injectedEnv };
+          return (row: Container, image: Image) => environmentOf({ source, driver }, row, image);
+        },
     isServedByReplicas: (id: string) => {
       const set = replicas.of(id);
       return set !== undefined && servingReplicas(set.container, set).length > 0;

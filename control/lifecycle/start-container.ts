@@ -24,8 +24,8 @@ export type StartDeps = ConfirmDeps & {
   ends: EndCounts;
   dependencies: Dependencies;
   deploy: Deploy;
-  /** As `environmentOf`. Undefined: something may refuse the start before, so the deploy calls it. */
-  readEnv?: ((row: Container, image: Image) => Promise<Record<string, string>>) | undefined;
+  /** Begins the reads of the result, which is as `environmentOf`. Undefined: something may refuse the start before, so the deploy makes the variables. */
+  prepareEnv?: ((start: PendingStart) => (row: Container, image: Image) => Promise<Record<string, string>>) | undefined;
   clock: Clock;
   epoch: () => number;
   limits: LifecycleLimits;
@@ -49,6 +49,7 @@ export async function beginStart(
   const { store, moves, inFlight } = deps;
   if (!(await awaitSlot(deps, row, signal))) return undefined;
   return store.transaction(async () => {
+    const readEnv = deps.prepareEnv?.(row);
     const [now, image, owner, wakes] = await Promise.all([
       store.containers.find(row.id),
       store.images.find(row.imageId),
@@ -61,7 +62,7 @@ export async function beginStart(
     const moved = await moves.container(now, "startBegan", { ...NOT_RUNNING, deployed: { ref, digest } }, { isCurrent: true });
     if (!moved) return undefined;
     // In this transaction, which is durable once with the container's token.
-    const env = deps.readEnv?.(moved, image);
+    const env = readEnv?.(moved, image);
     // The deploy fails with it.
     await env?.catch(() => undefined);
     return { moved, parts: { image, owner, wakes, begun: { aborts: inFlight.aborts(), env } } };

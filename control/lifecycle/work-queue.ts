@@ -188,7 +188,7 @@ export function openWorkQueue(options: {
 }
 
 /** What a start is begun from, where it is known to be requested: its worker need not read the row before. */
-export type PendingStart = Pick<Container, "id" | "imageId" | "packageId" | "generation" | "requestedBy" | "replicaOf">;
+export type PendingStart = Pick<Container, "id" | "imageId" | "packageId" | "generation" | "requestedBy" | "requestedKey" | "replicaOf">;
 
 export type LanePlace = { lane: Lane; user: string; pending?: PendingStart | undefined };
 
@@ -213,8 +213,8 @@ export function turnOf({ requestedBy, packageId, replicaOf }: Pick<Container, "r
 
 /** As `placeOfContainer`, of a row that was read whole. */
 export function placeOfRow(row: Container): LanePlace {
-  const { id, imageId, packageId, generation, requestedBy, replicaOf } = row;
-  const pending = { id, imageId, packageId, generation, requestedBy, replicaOf };
+  const { id, imageId, packageId, generation, requestedBy, requestedKey, replicaOf } = row;
+  const pending = { id, imageId, packageId, generation, requestedBy, requestedKey, replicaOf };
   return { ...placeOfContainer(row), ...(row.state === "PENDING_START" ? { pending } : {}) };
 }
 

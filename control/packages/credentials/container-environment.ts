@@ -1,4 +1,4 @@
-import { containerToken } from "../../identity/sessions.ts";
+import { containerToken, readTokenRecords } from "../../identity/sessions.ts";
 import type { Container, Image } from "../../model/entities.ts";
 import type { Store } from "../../store/open-store.ts";
 import type { Credentials } from "./open-credentials.ts";
@@ -18,17 +18,27 @@ export function containerEnvironment(parts: {
   signQueueToken: (audience: "queue" | "pipe", service: string) => Promise<string>;
 }) {
   const { store, credentials, stand, signQueueToken } = parts;
-  return async (container: Container, image: Pick<Image, "name" | "version">): Promise<Record<string, string>> => {
-    const { service, config, packageId } = container;
-    const reading = credentials.packageEnv(packageId);
+  // Together: each wait for the store costs a round trip where the database is elsewhere.
+  const read = (container: EnvironmentBasis) => {
+    const { packageId, requestedBy, requestedKey } = container;
+    const [secrets, owner, records] = [credentials.packageEnv(packageId), store.packages.find(packageId), readTokenRecords(store, container)];
+    // Their failures are those of what awaits them, where something does.
+    for (const one of [secrets, owner, records]) one.catch(() => undefined);
+    return { packageId, requestedBy, requestedKey, secrets, owner, records };
+  };
+  const make = async (
+    container: Container,
+    image: Pick<Image, "name" | "version">,
+    { secrets: reading, owner: reads, records }: ReturnType<typeof read>,
+  ) => {
+    const { service, config } = container;
     // If that fails, the container does not start and gets no session.
-    const isRead = reading.then(
+    const mayStart = reading.then(
       () => true,
       () => false,
     );
-    // Together: each wait for the store costs a round trip where the database is elsewhere.
-    const [owner, userToken] = await Promise.all([store.packages.find(packageId), containerToken(parts, container, isRead)]);
-    const secrets = await reading;
+    const userToken = await containerToken(parts, container, { mayStart, records });
+    const [owner, secrets] = [await reads, await reading];
     const packageName = owner?.name ?? "";
     const own = { service, cpu: config.cpu, image: image.name, packageName, packageVersion: image.version };
     const { amqpAuthMode, amqpPassword, pipeAuthMode, pipeKey } = stand.queue;
@@ -39,7 +49,21 @@ export function containerEnvironment(parts: {
     const installed = { ...stand, queue: { ...stand.queue, ...passwords } };
     return { ...injectedEnv(installed, own, userToken), ...secrets };
   };
+  return {
+    injectedEnv: (container: Container, image: Pick<Image, "name" | "version">): Promise<Record<string, string>> =>
+      make(container, image, read(container)),
+    prepareEnv: (start: EnvironmentBasis) => {
+      const begun = read(start);
+      return (container: Container, image: Pick<Image, "name" | "version">): Promise<Record<string, string>> => {
+        const isSame = (["packageId", "requestedBy", "requestedKey"] as const).every((one) => container[one] === begun[one]);
+        return make(container, image, isSame ? begun : read(container));
+      };
+    },
+  };
 }
+
+/** By which the rows are read. */
+type EnvironmentBasis = Pick<Container, "id" | "packageId" | "requestedBy" | "requestedKey">;
 
 /** What containers need to reach this installation. */
 export type InstallationSettings = {

@@ -12,9 +12,9 @@ import { storeFault } from "../../store/store-fault.ts";
 export type Vault = {
   /**
    * Makes the key where there is none yet. Call it in the transaction that stores the result: a rotation in between would drop its key.
-   * Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing.
+   * Faults: CREDENTIALS_UNREADABLE while something lies sealed under a key that is missing. `keyIds`: those of the credentials, if that transaction has read them.
    */
-  seal(context: SealContext, text: string): Promise<Sealed>;
+  seal(context: SealContext, text: string, keyIds?: readonly string[]): Promise<Sealed>;
   /** As `seal`, for what a client keeps and the store does not. It is no write, unless there is no key yet. After a rotation it opens no longer. */
   sealForClient(context: SealContext, text: string): Promise<Sealed>;
   /** As `seal`, but checks once that all keys exist. */
@@ -97,11 +97,11 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
   const missing = (id: string, what: string) =>
     new Fault("CREDENTIALS_UNREADABLE", `${what} need the key ${id}, which is missing. Put it back into ${where}; nothing is lost.`);
 
-  const requireAll = async () => {
-    for (const id of await store.credentials.keyIds()) if (!find(id)) throw missing(id, "The credentials");
+  const requireAll = async (ids?: readonly string[]) => {
+    for (const id of ids ?? (await store.credentials.keyIds())) if (!find(id)) throw missing(id, "The credentials");
   };
-  const current = async (): Promise<Key> => {
-    await requireAll();
+  const current = async (keyIds?: readonly string[]): Promise<Key> => {
+    await requireAll(keyIds);
     if (ring().length === 0) kept = keyFile.read();
     const [first] = ring();
     if (first) return first;
@@ -189,7 +189,7 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
   }
 
   return {
-    seal: async (context, text) => seal(await current(), context, text),
+    seal: async (context, text, keyIds) => seal(await current(keyIds), context, text),
     sealForClient: async (context, text) => {
       const [key] = ring();
       return key ? seal(key, context, text) : store.transaction(async () => seal(await current(), context, text));

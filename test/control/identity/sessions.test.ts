@@ -6,7 +6,9 @@ import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { containerToken, endSessionsAtRest } from "../../../control/identity/sessions.ts";
 import type { EntityChange } from "../../../control/lifecycle/changes.ts";
 import type { Lifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
+import type { Container } from "../../../control/model/entities.ts";
 import { CONTAINER_WIRE_STATES, type ContainerState } from "../../../control/model/states.ts";
+import { containerEnvironment } from "../../../control/packages/credentials/container-environment.ts";
 import { openCredentials } from "../../../control/packages/credentials/open-credentials.ts";
 import { openKeyFile, openVault } from "../../../control/packages/credentials/open-vault.ts";
 import { openStore } from "../../../control/store/open-store.ts";
@@ -47,6 +49,25 @@ async function openStand(t: Test) {
   };
   return { folder, store, identity, container, keyFile, token, enter };
 }
+
+t.test("what is read before the container's row counts only for the user and the package of that row", async (t) => {
+  const { store, identity, container, keyFile } = await openStand(t);
+  const vault = await openVault({ store, keyFile, given: [], log });
+  const credentials = openCredentials({ store, vault, clock });
+  const queue = { amqpHost: "", amqpPort: 0, amqpUser: "", amqpPassword: "", amqpAuthMode: "password", tls: false } as const;
+  const pipe = { pipeHost: "", pipePort: 0, pipeKey: "", pipeAuthMode: "password" } as const;
+  const stand = { apiUrl: undefined, queue: { ...queue, ...pipe } };
+  const { prepareEnv } = containerEnvironment({ store, vault, credentials, stand, signQueueToken: async () => "" });
+  const image = { name: "web", version: "1.0.0" };
+  const tokenOf = (row: Container) =>
+    store.transaction(async () => {
+      const makeEnv = prepareEnv(container);
+      return (await makeEnv(row, image))["USER_API_KEY"] ?? "";
+    });
+  t.match(await identity.who(await tokenOf(container)), { login: "ada" });
+  t.match(await identity.who(await tokenOf({ ...container, requestedBy: OTHER })), { login: "bob" }, "of another request");
+  t.equal(await tokenOf({ ...container, requestedKey: "revoked" }), "", "a key that there is not");
+});
 
 t.test("until it rests, each start of a definition for a user hands over the same token", async (t) => {
   const { store, identity, container, token, enter } = await openStand(t);

@@ -79,7 +79,7 @@ export async function live(killedAt?: number, pausedMs = 0, database: StoreDatab
       clock,
       log,
       environment: "test",
-      injectedEnv: containerEnvironment({ store, vault, credentials, stand: STAND, signQueueToken: async () => "" }),
+      ...containerEnvironment({ store, vault, credentials, stand: STAND, signQueueToken: async () => "" }),
       filesFolder: folder,
       random: () => 0,
       limits: { pausedMs },

@@ -11,19 +11,17 @@ import { fill, USER } from "../../../bench/control/fill.ts";
 import { eventually } from "../../../fixtures/eventually.ts";
 import { openMemoryWorld } from "../../../fixtures/memory-driver.ts";
 import { startPostgres } from "../../../fixtures/postgres.ts";
+import { isStatementBatch } from "../../../fixtures/store-kinds.ts";
 import { startEnvironment } from "../../../fixtures/start-environment.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 
 const STARTS = 12;
 
-/** Two for the request, three for the begin of the start with the container's token, and two for its end. */
-const ROUND_TRIPS = 7;
+/** Two for the request, two for the begin of the start with the container's token, and two for its end. */
+const ROUND_TRIPS = 6;
 /** The request, and the begin of the start. Its end follows from what runs. */
 const DURABLE_COMMITS = 2;
 const COMMITS = 3;
-
-/** What `SendStatement` sends. */
-type SentBatch = { statements: readonly { sql: string }[]; handleReadyForQuery(): void; handleError(error: unknown, connection: unknown): void };
 
 /** Counts how often something is sent while no other waits for its result; and commits, of which those that are deferred do not wait for the disk. */
 function countStatements() {
@@ -31,8 +29,8 @@ function countStatements() {
   let waiting = 0;
   const original = Client.prototype.query as (...args: unknown[]) => unknown;
   const counted = function (this: unknown, ...args: unknown[]): unknown {
-    const batch = args[0] as SentBatch;
-    if (!Array.isArray(batch.statements)) throw new Error("a statement that is not in a batch");
+    const [batch] = args;
+    if (!isStatementBatch(batch)) throw new Error("a statement that is not in a batch");
     if (waiting++ === 0) counts.roundTrips++;
     for (const { sql } of batch.statements) {
       if (sql === "COMMIT") {
@@ -41,22 +39,14 @@ function countStatements() {
       }
       if (sql === "SET LOCAL synchronous_commit TO off") counts.durable--;
     }
-    const { handleReadyForQuery, handleError } = batch;
-    batch.handleReadyForQuery = () => {
-      waiting--;
-      handleReadyForQuery.call(batch);
-    };
-    batch.handleError = (...failure) => {
-      waiting--;
-      handleError.apply(batch, failure);
-    };
+    void Promise.allSettled(batch.statements.map(({ done }) => done.promise)).then(() => waiting--);
     return original.apply(this, args);
   };
   Client.prototype.query = counted as Client["query"];
   return { counts: () => ({ ...counts }), isIdle: () => waiting === 0 };
 }
 
-t.test("a start waits seven times for the database, and twice for its disk, with the leader's fence", async (t) => {
+t.test("a start waits six times for the database, and twice for its disk, with the leader's fence", async (t) => {
   const server = await startPostgres(t);
   const postgres = await server.database();
   const folder = tempFolder(t);
