@@ -79,7 +79,7 @@ function isSettled(container: ContainerOnWire): boolean {
 }
 
 /** Replicas of a stopped container that have not stopped. */
-function replicasLeft({ status, replicas }: ContainerOnWire): readonly ReplicaOnWire[] {
+export function replicasLeft({ status, replicas }: ContainerOnWire): readonly ReplicaOnWire[] {
   return status.startsWith("stopped") ? (replicas?.each ?? []).filter((one) => !one.status.startsWith("stopped")) : [];
 }
 
@@ -93,9 +93,10 @@ function replicaFailure({ replica, cause }: ReplicaOnWire): { code: string; mess
 }
 
 /** What is shown while one waits. */
-function progressOf(container: ContainerOnWire): string {
+export function progressOf(container: ContainerOnWire): string {
   const left = replicasLeft(container).map(({ replica }) => replica);
-  return left.length === 0 ? container.status : `${container.status}, replica ${left.join(", ")} still stops`;
+  if (left.length === 0) return container.status;
+  return `${container.status}, ${left.length === 1 ? `replica ${left[0]} still stops` : `replicas ${left.join(", ")} still stop`}`;
 }
 
 /**

@@ -4,12 +4,13 @@ import { defineVerb, type Verbs } from "../command.ts";
 import { type ContainerOnWire, findByName, type ServerClient } from "../server/server-client.ts";
 import { JSON_OPTION, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
 import { formatDuration, openProgressLine, parseDuration } from "../terminal.ts";
+import { progressOf, replicasLeft } from "./actions.ts";
 import { containerJson } from "./list.ts";
 
 const POLL_MS = 300;
 const DEFAULT_LIMIT = "5m";
 
-/** What `--for` takes: a container is there when one of these is the beginning of its status. */
+/** What `--for` takes: a container is there when one of these is the beginning of its status, and a stopped one when its replicas have stopped too. */
 const TARGETS = {
   started: ["started"],
   stopped: ["stopped"],
@@ -49,10 +50,11 @@ export const verbs: Verbs = {
           if (clock.monotonic() - begun > limitMs)
             throw new Fault(
               "START_TIMED_OUT",
-              `${container.name} is still ${status} after ${formatDuration(limitMs)}, not ${target}. See berth explain ${container.name}.`,
+              `${container.name} is not ${target} after ${formatDuration(limitMs)}: its status is ${status}. See berth explain ${container.name}.`,
             );
         };
-        const until = ({ status }: ContainerOnWire) => TARGETS[target].some((beginning) => status.startsWith(beginning));
+        const until = (now: ContainerOnWire) =>
+          TARGETS[target].some((beginning) => now.status.startsWith(beginning)) && replicasLeft(now).length === 0;
         return pollContainer({ server, container, until, onStatus, clock, signal });
       };
       const waited = await Promise.all(containers.map(waitFor)).finally(progress.close);
@@ -62,7 +64,7 @@ export const verbs: Verbs = {
   }),
 };
 
-/** Queries a container until the condition holds or it no longer exists: undefined then. `onStatus` gets each status before, and may throw. */
+/** Queries a container until the condition holds or it no longer exists: undefined then. `onStatus` gets each status before, with the replicas that still stop, and may throw. */
 export async function pollContainer(of: {
   server: Pick<ServerClient, "call">;
   container: Pick<ContainerOnWire, "id">;
@@ -77,7 +79,7 @@ export async function pollContainer(of: {
       throw error;
     });
     if (!now || of.until(now)) return now;
-    of.onStatus(now.status);
+    of.onStatus(progressOf(now));
     await of.clock.sleep(POLL_MS, of.signal);
   }
 }

@@ -76,16 +76,23 @@ const ROWS: readonly StopReasonRow[] = [
     todo: () => "Let its trust policy name ecs-tasks.amazonaws.com.",
   },
   {
-    text: /capacity is unavailable|insufficient capacity|limit on the number of vCPUs|RESOURCE:/i,
+    text: /capacity is unavailable|insufficient capacity|limit on the number of vCPUs/i,
     code: "NO_CAPACITY",
     is: () => "AWS has no capacity for it now",
     todo: () => "Try again later, or ask AWS to raise the account's limit.",
   },
   {
+    // Of the instance that comes closest.
+    text: /has insufficient |RESOURCE:|already using a port/i,
+    code: "NO_CAPACITY",
+    is: () => "no EC2 instance of the cluster has capacity for it",
+    todo: () => "Stop other containers, add an instance, request less in container.json, or set LAUNCH_TYPE=FARGATE.",
+  },
+  {
     text: /no container instance met|no container instances were found/i,
     code: "CONTAINER_UNSCHEDULABLE",
-    is: () => "no EC2 instance of the cluster has capacity for it",
-    todo: () => "Add one, request less in container.json, or set LAUNCH_TYPE=FARGATE.",
+    is: () => "the cluster has no EC2 instance that fits it",
+    todo: () => "Add one that fits, or set LAUNCH_TYPE=FARGATE.",
   },
   {
     text: /spot interruption|host ec2 .*terminated|TerminationNotice/i,

@@ -215,8 +215,8 @@ const TODO: Partial<Record<FaultCode, string>> = {
   IMAGE_NOT_FOUND: "Push the image again, or correct its name, and publish again.",
   PULL_DENIED: "Give nodes credentials for it: GROK_SPAWNER_KUBERNETES__DOCKER_AUTH.",
   REGISTRY_UNREACHABLE: "Check that nodes reach that registry and trust its certificate.",
-  NO_CAPACITY: "Free capacity, or request less in container.json.",
-  CONTAINER_UNSCHEDULABLE: "Free or add a node that fits, or request less in container.json.",
+  NO_CAPACITY: "Free capacity, add a node, or request less in container.json.",
+  CONTAINER_UNSCHEDULABLE: "Add a node that fits, or change the rule in the message.",
 };
 
 /** The fault of a pod that cannot run, with the cluster's own sentence. A denied pull names its credentials. */

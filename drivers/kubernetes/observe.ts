@@ -91,6 +91,9 @@ const PULLS: readonly { code: FaultCode; is: "struggling" | "failing"; text: Reg
   },
 ];
 
+/** The scheduler's words for a node that would fit if less ran there. Without them, rules exclude every node. */
+const FULL = /Insufficient |Too many pods|didn't have free ports/;
+
 export function podStateOf(pod: V1Pod): PodState {
   const { phase, reason: podReason, message, conditions, containerStatuses } = pod.status ?? {};
   const status = containerStatuses?.find(({ name }) => name === CONTAINER);
@@ -108,7 +111,8 @@ export function podStateOf(pod: V1Pod): PodState {
   if (row) return { ...row, reason: `${waiting?.reason}: ${cut(waiting?.message ?? "")}` };
   const placed = conditions?.find(({ type }) => type === "PodScheduled");
   if (placed?.status === "False" && placed.reason === "Unschedulable") {
-    return { is: "struggling", code: "CONTAINER_UNSCHEDULABLE", reason: `no node fits: ${cut(placed.message ?? "")}` };
+    const message = placed.message ?? "";
+    return { is: "struggling", code: FULL.test(message) ? "NO_CAPACITY" : "CONTAINER_UNSCHEDULABLE", reason: `no node fits: ${cut(message)}` };
   }
   return { is: "pending" };
 }

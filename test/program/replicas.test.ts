@@ -1,8 +1,10 @@
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { typeBerth } from "../cli/fixtures/type-berth.ts";
 import { ADMIN_KEY } from "../fixtures/berth.ts";
 import { eventually } from "../fixtures/eventually.ts";
+import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openStand } from "./contract/stand.ts";
 
 /** Takes a while for each request, and says which process served it, and what cookies it got. */
@@ -109,10 +111,13 @@ t.test("a newer version replaces replicas one after another, and every request i
   t.same([...statuses], [200]);
 });
 
-t.test("berth stop returns when all replicas have stopped, and logs show a single one", async (t) => {
+t.test("berth stop and berth wait return when all replicas have stopped, and logs show a single one", async (t) => {
   const stand = await openStand(t);
-  const files = appFiles({ replicas: { min: 3, max: 3 }, shutdown_grace_seconds: 20 });
-  const ends = `process.on("SIGTERM", () => setTimeout(() => process.exit(0), 500));`;
+  const files = appFiles({ replicas: { min: 3, max: 3 }, shutdown_grace_seconds: 100 });
+  const held = tempFolder(t);
+  // Half a second after SIGTERM, but not while there is a file of its number.
+  const isHeld = `require("node:fs").existsSync(${JSON.stringify(held)} + "/" + process.pid)`;
+  const ends = `process.on("SIGTERM", () => setInterval(() => ${isHeld} || process.exit(0), 500));`;
   files["dockerfiles/model/server.cjs"] = `console.log("process " + process.pid + " began");\n${ends}\n${SLOW}`;
   await stand.published("app", files);
   const { id } = await stand.container("app-model");
@@ -123,14 +128,28 @@ t.test("berth stop returns when all replicas have stopped, and logs show a singl
   const each = async () => (await stand.json<{ replicas: { each: Each } }>(`/docker/containers/${id}`)).replicas.each;
   await eventually("all to be started", async () => (await each()).filter(({ status }) => status === "started").length === 3);
   const logs = new Set<string>();
+  const pids: string[] = [];
   for (const replica of ["1", "2", "3"]) {
     const { stdout } = await type("logs", "app-model", "--replica", replica);
     t.match(stdout, /^process \d+ began\n$/);
     logs.add(stdout);
+    pids.push(/^process (\d+) began/.exec(stdout)?.[1] ?? "");
   }
   t.equal(logs.size, 3, "each replica has lines of its own");
   t.match(await type("logs", "app-model", "--replica", "7"), { code: 1, stderr: /app-model has no replica 7\. It has 1, 2, 3\./ });
   t.match(await type("logs", "app-model", "--replica", "two"), { code: 2, stderr: /--replica takes the number of a replica/ });
+  for (const pid of pids.slice(1)) writeFileSync(join(held, pid), "");
+  t.match(await type("stop", "app-model", "--no-wait"), { code: 0 });
+  await eventually("replica 1 to be stopped", async () => (await each())[0]?.status === "stopped by user");
+  t.match(await type("wait", "app-model", "--for", "stopped", "--timeout", "1s"), {
+    code: 1,
+    stderr: /app-model is not stopped after 1s: its status is stopped by user, replicas 2, 3 still stop/,
+  });
+  for (const pid of pids.slice(1)) rmSync(join(held, pid));
+  t.match(await type("wait", "app-model", "--for", "stopped"), { code: 0, stdout: /app-model is stopped by user/ });
+  t.ok((await each()).every(({ status }) => status === "stopped by user"));
+  t.match(await type("run", "app-model"), { code: 0 });
+  await eventually("all to be started", async () => (await each()).filter(({ status }) => status === "started").length === 3);
   t.match(await type("stop", "app-model"), { code: 0, stdout: /app-model has stopped/ });
   t.same(
     (await each()).map(({ status }) => status),

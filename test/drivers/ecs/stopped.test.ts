@@ -89,12 +89,15 @@ t.test("a container that ended is reported with its exit code, or with its lack 
   t.equal(stoppedFault(SPEC, {}, []).code, "CONTAINER_CRASHED");
 });
 
+const NONE_MET = "was unable to place a task because no container instance met all of its requirements.";
+
 t.test("the reason for a failed placement is reported too", async (t) => {
   const cases: [FaultCode, string][] = [
-    [
-      "CONTAINER_UNSCHEDULABLE",
-      "was unable to place a task because no container instance met all of its requirements. The closest matching (container-instance 0f) has insufficient memory available.",
-    ],
+    ...["has insufficient memory available", "has insufficient CPU units available", "is already using a port required by your task"].map(
+      (lacks): [FaultCode, string] => ["NO_CAPACITY", `${NONE_MET} The closest matching (container-instance 0f) ${lacks}.`],
+    ),
+    ["NO_CAPACITY", `${NONE_MET} The closest matching (container-instance 0f) encountered error "RESOURCE:CPU".`],
+    ["CONTAINER_UNSCHEDULABLE", `${NONE_MET} The closest matching (container-instance 0f) is missing an attribute required by your task.`],
     [
       "CONTAINER_UNSCHEDULABLE",
       "was unable to place a task because no container instance met all of its requirements. Reason: No Container Instances were found in your cluster.",

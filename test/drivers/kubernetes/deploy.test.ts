@@ -37,7 +37,7 @@ t.test("a failed start is reported with a fault code, and nothing is left of it"
     {},
     /i\/o timeout/,
   );
-  await fails("CONTAINER_UNSCHEDULABLE", worker, { cpu: 1_000 }, /0\/1 nodes are available: 1 Insufficient cpu.*container\.json/);
+  await fails("NO_CAPACITY", worker, { cpu: 1_000 }, /0\/1 nodes are available: 1 Insufficient cpu.*container\.json/);
   await fails("NO_CAPACITY", worker, { gpu: 1 }, /Insufficient nvidia\.com\/gpu.*BERTH_GPU_POLICY/);
   await fails("CONTAINER_OUT_OF_MEMORY", await image("hungry"), { memoryMb: 200 }, /200 MB/);
   await fails("SPEC_REFUSED", worker, { env: { "no key/for a secret": "1" } }, /Invalid value/);

@@ -23,7 +23,17 @@ t.test("what a pod's status comes to", async (t) => {
   // An injected container says nothing of ours.
   t.strictSame(codes(pod([{ ...status({ terminated: { exitCode: 0 } }), name: "istio-init" }, status({ running: {} })])), ["running", undefined]);
   const unschedulable: V1PodCondition = { type: "PodScheduled", status: "False", reason: "Unschedulable", message: "0/3 nodes are available" };
-  t.strictSame(codes({ status: { conditions: [unschedulable] } }), ["struggling", "CONTAINER_UNSCHEDULABLE"]);
+  const placed = (message: string) => codes({ status: { conditions: [{ ...unschedulable, message }] } });
+  t.strictSame(placed("0/3 nodes are available"), ["struggling", "CONTAINER_UNSCHEDULABLE"]);
+  const byRules = "0/3 nodes are available: 1 node(s) had untolerated taint {gpu: true}, 2 node(s) didn't match Pod's node affinity/selector.";
+  t.strictSame(placed(byRules), ["struggling", "CONTAINER_UNSCHEDULABLE"]);
+  for (const full of [
+    "2 Insufficient cpu",
+    "2 Insufficient memory",
+    "2 Too many pods",
+    "2 node(s) didn't have free ports for the requested pod ports",
+  ])
+    t.strictSame(placed(`0/3 nodes are available: 1 node(s) had untolerated taint {gpu: true}, ${full}.`), ["struggling", "NO_CAPACITY"], full);
   t.strictSame(codes({ status: { conditions: [{ ...unschedulable, reason: "SchedulingGated" }] } }), ["pending", undefined]);
   t.strictSame(codes(waiting("InvalidImageName")), ["failing", "IMAGE_REFERENCE_INVALID"]);
   t.strictSame(codes(waiting("CreateContainerConfigError", 'secret "x" not found')), ["struggling", "SPEC_REFUSED"]);
