@@ -18,7 +18,7 @@ import {
   type LeaseHolder,
   type PlainForward,
 } from "./decision.ts";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, FAILS_OVER_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "./contract.ts";
 import { withoutConsoleCookies } from "./containers/credentials.ts";
 import { readable } from "./containers/origins.ts";
 import { apiErrorResponse } from "./direct-responses.ts";
@@ -53,7 +53,7 @@ const LOST = "The control process was lost before it responded: it may have carr
 /** How long a token with an unknown key waits for a leader, which may know it. */
 const KEYS_WAIT_MS = 15_000;
 /** Headers that only the gateway may set for the API. */
-const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, GATEWAY_TOKEN_HEADER];
+const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, FAILS_OVER_HEADER, GATEWAY_TOKEN_HEADER];
 
 /** The control plane's API. */
 export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBackend {
@@ -76,6 +76,7 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
       const forwarded = head.header("x-forwarded-for");
       const add: HeaderLine[] = [[CLIENT_ADDRESS_HEADER, trusted.clientOf(forwarded, peer.address)]];
       if (forwarded !== undefined && !trusted.trusts(peer.address)) add.push([UNTRUSTED_PROXY_HEADER, peer.address]);
+      if (nextLeader !== undefined) add.push([FAILS_OVER_HEADER, "1"]);
       const admission = admits?.();
       if (admission !== undefined) add.push(admission);
       return { remove: OWN_HEADERS, add };

@@ -350,6 +350,9 @@ export const UNTRUSTED_PROXY_HEADER = "x-berth-untrusted-proxy";
 /** Marks a request that came through the console's listener, or under its host name. */
 export const CONSOLE_HEADER = "x-berth-console";
 
+/** Marks a request that the gateway sends to the next leader, if it may be repeated and its connection is lost before a response. */
+export const FAILS_OVER_HEADER = "x-berth-fails-over";
+
 /** The token of a gateway on another machine, after the word for its purpose: `feed`, or `api` for the request of a client. */
 export const GATEWAY_TOKEN_HEADER = "x-berth-gateway";
 /** In control's data folder: the tokens that it accepts, the newest first. */

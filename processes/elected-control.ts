@@ -3,7 +3,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
 import { hostname } from "node:os";
 import { REQUEST_TIMEOUT_MS } from "../control/api/open-api.ts";
-import { createEndedAnswer, createLeaderWait, createStandbyAnswer } from "../control/api/standby.ts";
+import { createLeaderWait, createNotLeadingAnswer, createStandbyAnswer } from "../control/api/standby.ts";
 import { answerUpgrades, isApiUpgrade } from "../control/api/upgrades.ts";
 import { openLeaderDatabase } from "../control/leadership/leader-database.ts";
 import { type LeaderTerm, openLeadership } from "../control/leadership/open-leadership.ts";
@@ -49,7 +49,7 @@ export async function runElectedControl(
   const openStatusDatabase = () => openLeaderDatabase(address, { timeoutMs: STATUS_MS, clock, purpose: "status", isListening: false });
   const leadership = openLeadership({ database, openStatusDatabase, self, leaseMs, clock, log });
   const answerAsStandby = createStandbyAnswer(leadership.lastLeader);
-  const answerEnded = createEndedAnswer(answerAsStandby);
+  const answerNotLeading = createNotLeadingAnswer(answerAsStandby);
   /** The process before this one may have ended without a word: its lease need not be waited for. */
   const locked = () => {
     const holder = endedHolder(settings.data);
@@ -72,8 +72,7 @@ export async function runElectedControl(
 
   /** Gateways call the API of a leader before it is open; then their calls wait. */
   const answerApi: RequestListener = (request, response) => {
-    if (current === undefined) return answerAsStandby(request, response);
-    return (hasEnded ? answerEnded : current.control.api)(request, response);
+    (current === undefined || hasEnded ? answerNotLeading : current.control.api)(request, response);
   };
   const closeApiSocket = await openOwnSocket(runtime.apiSocket, answerApi);
   let closeFeedSocket = await openOwnSocket(runtime.feedSocket, answerAsStandby);
@@ -86,7 +85,7 @@ export async function runElectedControl(
   const lead = async (term: LeaderTerm): Promise<void> => {
     const store = await standbyStore.lead(term.fence);
     noteHolder(settings.data, self.id);
-    const part = { epoch: term.epoch, check: term.check, status: leadership.status, stepDown: () => void handOver(), answerEnded };
+    const part = { epoch: term.epoch, check: term.check, status: leadership.status, stepDown: () => void handOver(), answerNotLeading };
     await closeFeedSocket();
     closeFeedSocket = async () => undefined;
     const control = await openLeadingControl(options, store, part);

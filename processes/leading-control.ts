@@ -64,7 +64,7 @@ export type LeaderPart = {
   /** Lets another control process lead. */
   stepDown(): void;
   /** Answers requests to the API that come while it ends. */
-  answerEnded: RequestListener;
+  answerNotLeading: RequestListener;
 };
 
 /** The parts of a control process that leads, or is alone. */
@@ -281,7 +281,7 @@ export async function openLeadingControl(
   return {
     feed: feed.answer,
     api: (request, response) => {
-      const end = () => (leader ? leader.answerEnded(request, response) : response.destroy());
+      const end = () => (leader ? leader.answerNotLeading(request, response) : response.destroy());
       if (isEnding) end();
       else if (api) api.answer(request, response);
       else void apiOpened.promise.then((answer) => answer(request, response), end);

@@ -2,6 +2,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { LOGIN } from "../identity/open-users.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
+import { isSentOn } from "./standby.ts";
 
 /** The error body that clients can show. */
 export type ApiError = { "#type": "ApiError"; code: string; message: string; innerMessage: string };
@@ -15,6 +16,11 @@ export function sendErrors(log: Log, body: (fault: Fault) => ApiError = errorBod
       return void reply.hijack();
     }
     const fault = error instanceof Fault ? error : (clientFault(error) ?? bug(error, request, log));
+    // Deposed meanwhile.
+    if (fault.code === "CONTROL_STANDBY" && isSentOn(request.raw)) {
+      reply.hijack();
+      return void reply.raw.destroy();
+    }
     if (fault.status >= 500 && fault.code !== "INTERNAL") log.warn({ err: fault, route: request.routeOptions.url }, "api request failed");
     if (fault.retryAfterMs !== undefined) reply.header("retry-after", String(Math.ceil(fault.retryAfterMs / 1_000)));
     reply.code(fault.status).type("application/json").send(body(fault));

@@ -1,5 +1,5 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
-import type { StandbyReply } from "../../gateway/contract.ts";
+import { FAILS_OVER_HEADER, type StandbyReply } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { KnownLeader } from "../leadership/open-leadership.ts";
@@ -20,16 +20,20 @@ export function createStandbyAnswer(leader: () => KnownLeader): RequestListener 
 }
 
 /**
- * Answers what gateways forward to a process that led, and ends now. A request that changes nothing loses its connection instead: the gateway sends it to the
- * next leader.
+ * Answers what gateways forward to a process that does not lead: because it ends now, or was started again before the gateway noticed its end. A request
+ * that changes nothing loses its connection instead: the gateway sends it to the next leader.
  */
-export function createEndedAnswer(answerAsStandby: RequestListener): RequestListener {
+export function createNotLeadingAnswer(answerAsStandby: RequestListener): RequestListener {
   return (request, response) => {
-    const { method, headers } = request;
-    const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
-    if ((method === "GET" || method === "HEAD") && !hasBody) response.destroy();
+    if (isSentOn(request)) response.destroy();
     else answerAsStandby(request, response);
   };
+}
+
+/** A gateway sends this request to the next leader if its connection is lost, and it changes nothing. */
+export function isSentOn({ method, headers }: IncomingMessage): boolean {
+  const hasBody = headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+  return headers[FAILS_OVER_HEADER] !== undefined && (method === "GET" || method === "HEAD") && !hasBody;
 }
 
 /** Shorter than the time for which a gateway waits for one of several control processes (`gateway/feed/feed-connection.ts`). */

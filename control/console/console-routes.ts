@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener } from "node:http";
 import { extname, join } from "node:path";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
-import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
+import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, FAILS_OVER_HEADER, GATEWAY_TOKEN_HEADER, UNTRUSTED_PROXY_HEADER } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { clientAddress, CONSOLE_COOKIE, isAtConsole } from "../api/authorization.ts";
@@ -97,6 +97,7 @@ export function openConsoleListener({
       headers[CONSOLE_HEADER] = "1";
       delete headers[GATEWAY_TOKEN_HEADER];
       delete headers[UNTRUSTED_PROXY_HEADER];
+      delete headers[FAILS_OVER_HEADER];
       answer(request, response);
     },
   });

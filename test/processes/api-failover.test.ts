@@ -3,6 +3,7 @@ import { request } from "node:http";
 import { text } from "node:stream/consumers";
 import { Client } from "pg";
 import t from "tap";
+import { FAILS_OVER_HEADER, GATEWAY_TOKEN_HEADER } from "../../gateway/contract.ts";
 import { openControlCluster } from "../fixtures/control-cluster.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { startPostgres } from "../fixtures/postgres.ts";
@@ -94,6 +95,19 @@ t.test("a call that changes nothing outlives three leaders", async (t) => {
   await eventually("the fourth leader to read", async () => (await waiting()) === 4);
   await lock.query("COMMIT");
   t.match(await read, { status: 200 });
+});
+
+t.test("a standby lets go of a call that its gateway sends to the leader, and refuses every other one with the reason", async (t) => {
+  await cluster.leader();
+  const standby = await eventually("a standby", async () => {
+    const states = await Promise.all(cluster.controls.map((one) => one.readiness()));
+    return cluster.controls[states.indexOf(503)];
+  });
+  const headers = { [GATEWAY_TOKEN_HEADER]: `api ${cluster.token}`, [FAILS_OVER_HEADER]: "1" };
+  const at = `${standby.url}/api/users/current`;
+  await t.rejects(fetch(at, { headers }), { cause: { code: "UND_ERR_SOCKET" } });
+  for (const other of [{ headers: { [GATEWAY_TOKEN_HEADER]: `api ${cluster.token}` } }, { method: "POST", body: "{}", headers }])
+    t.match(await (await fetch(at, other)).json(), { code: "CONTROL_STANDBY" });
 });
 
 t.test("calls to a leader that stands still, or whose machine is lost, end as soon as another one leads", async (t) => {
