@@ -20,7 +20,7 @@ import { electionRoutes } from "./election.ts";
 import { addEventRoutes } from "./events.ts";
 import { imageRoutes } from "./images.ts";
 import { lazyCompilers } from "./lazy-compilers.ts";
-import { importRoutes, addPackageRoutes } from "./packages.ts";
+import { addImportRoutes, addPackageRoutes } from "./packages.ts";
 import { oidcRoutes } from "./oidc.ts";
 import { packageVersionRoutes } from "./package-versions.ts";
 import { createSendList } from "./lists.ts";
@@ -144,7 +144,6 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
         () => webhookRoutes(routeDeps),
         () => electionRoutes(deps),
         () => orphanRoutes(deps),
-        () => importRoutes(routeDeps),
         () => packageVersionRoutes(routeDeps),
         () => signingKeyRoutes(deps),
         () => trustedPublisherRoutes(routeDeps),
@@ -161,6 +160,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
       addEventRoutes(api, routeDeps);
       await api.register(async (tokens) => addDockerTokenRoutes(tokens, routeDeps));
       await api.register(async (packages) => addPackageRoutes(packages, routeDeps));
+      await api.register(async (imports) => addImportRoutes(imports, routeDeps));
       await api.register(async (credentials) => addCredentialRoutes(credentials, routeDeps));
       addRoutes(api, [openApiRoute(api)]);
     },

@@ -1,9 +1,11 @@
+import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
-import type { FastifyInstance } from "fastify";
+import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
 import { type Import, ownerOf } from "../packages/import/open-importer.ts";
-import type { Plan } from "../packages/import/plan-import.ts";
+import type { Fate, ImportedContainer, Plan } from "../packages/import/plan-import.ts";
+import { readImportBody } from "../packages/import/read-import.ts";
 import type { Published } from "../packages/publish/open-publisher.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
 import type { Store } from "../store/open-store.ts";
@@ -137,7 +139,15 @@ async function* piecesOf(
   yield `],"warnings":${JSON.stringify(warnings)}}`;
 }
 
-const entities = (from: string) => Type.Array(Type.Unknown(), { maxItems: 100_000, description: `the response of that server to \`${from}\`` });
+type ImportRow = Static<typeof ROW>;
+type ImportedEntity = Pick<ImportedContainer, "id" | "name" | "status" | "author">;
+
+const ROWS_OF_A_PIECE = 500;
+
+/** An entity may contain a whole Dockerfile and the end of a log. What one turn of the event loop parses is one of them. */
+const IMPORT_LIMITS = { body: 256 * 1_048_576, entry: 1_048_576, entries: 100_000 };
+const entities = (from: string) =>
+  Type.Array(Type.Unknown(), { maxItems: IMPORT_LIMITS.entries, description: `the response of that server to \`${from}\`` });
 const IMPORT = Type.Unsafe<Import>(
   Type.Object({
     images: entities("GET /api/docker/images"),
@@ -155,24 +165,42 @@ const ROW = Type.Object({
   why: text,
   author: Type.String({ description: "the owner here" }),
 });
-/** An entity may contain a whole Dockerfile and the end of a log. */
-const MOST_BYTES = 256 * 1_048_576;
+/** Imports images and containers of a Datagrok server; `berth import` does the same at a command line. In a scope of its own: it reads its body by itself. */
+export function addImportRoutes(app: FastifyInstance, deps: Pick<RouteDeps, "importer" | "store" | "authorization">): void {
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser("application/json", async (_request: FastifyRequest, payload: IncomingMessage) => {
+    try {
+      // As for a package.
+      return await readImportBody(payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>, IMPORT_LIMITS);
+    } finally {
+      payload.resume();
+    }
+  });
+  addRoutes(app, importRoutes(deps));
+}
 
-/** Imports images and containers of a Datagrok server; `berth import` does the same at a command line. */
-export function importRoutes({ importer, store, authorization }: Pick<RouteDeps, "importer" | "store" | "authorization">): Route[] {
-  const rowsOf = async ({ images, containers }: Plan, user: { id: string; login: string }): Promise<Static<typeof ROW>[]> => {
+function importRoutes({ importer, store, authorization }: Pick<RouteDeps, "importer" | "store" | "authorization">): Route[] {
+  /** The response as JSON, in pieces, each in a turn of its own. */
+  const piecesOf = async function* ({ images, containers }: Plan, user: { id: string; login: string }): AsyncGenerator<string> {
     const logins = new Map<string | undefined, string>();
-    for (const author of new Set([...images.map(({ image }) => image.author), ...containers.map(({ container }) => container.author)]))
-      logins.set(author, (await ownerOf({ store, importer: user }, author)).login);
-    const authorOf = (author: string | undefined) => logins.get(author) ?? user.login;
-    return [
-      ...images.map(({ image: { id, name, status, author }, fate, why }) => {
-        return { kind: "image" as const, id, name, status, fate, why, author: authorOf(author) };
-      }),
-      ...containers.map(({ container: { id, name, status, author }, fate, why }) => {
-        return { kind: "container" as const, id, name, status, fate, why, author: authorOf(author) };
-      }),
-    ];
+    const rowOf = async (kind: ImportRow["kind"], { id, name, status, author }: ImportedEntity, { fate, why }: { fate: Fate; why: string }) => {
+      const login = logins.get(author) ?? (await ownerOf({ store, importer: user }, author)).login;
+      logins.set(author, login);
+      return { kind, id, name, status, fate, why, author: login } satisfies ImportRow;
+    };
+    let before = "[";
+    for (let from = 0; from < images.length + containers.length; from += ROWS_OF_A_PIECE) {
+      await new Promise(setImmediate);
+      const texts: string[] = [];
+      for (let at = from; at < Math.min(from + ROWS_OF_A_PIECE, images.length + containers.length); at++) {
+        const [image, container] = [images[at], containers[at - images.length]];
+        if (image) texts.push(JSON.stringify(await rowOf("image", image.image, image)));
+        if (container) texts.push(JSON.stringify(await rowOf("container", container.container, container)));
+      }
+      yield before + texts.join(",");
+      before = ",";
+    }
+    yield before === "[" ? "[]" : "]";
   };
 
   return [
@@ -181,11 +209,12 @@ export function importRoutes({ importer, store, authorization }: Pick<RouteDeps,
       path: "/admin/import",
       authorize: "admin",
       audit: { action: "imported", target: ({ body }) => (body.dryRun ? "dry run" : undefined) },
-      bodyLimit: MOST_BYTES,
+      bodyLimit: IMPORT_LIMITS.body,
       schema: { tags: ["server"], summary: "Imports images and containers of another server", body: IMPORT, response: Type.Array(ROW) },
       handle: async (request, reply) => {
         const { userId: id, login } = authorization.caller(request);
-        return rowsOf(await importer.take(request.body, { id, login }, clientAbortSignal(reply)), { id, login });
+        const plan = await importer.take(request.body, { id, login }, clientAbortSignal(reply));
+        return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf(plan, { id, login })));
       },
     }),
   ];

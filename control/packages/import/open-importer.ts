@@ -105,19 +105,25 @@ function inParts<T>(all: readonly T[]): T[][] {
 }
 
 /** Each once. A container may contain its image. */
-async function readAll({ images, containers }: Import): Promise<{ images: ImportedImage[]; containers: ImportedContainer[] }> {
-  const readEach = async <T>(entities: readonly unknown[], read: (entity: unknown) => T): Promise<T[]> => {
-    const all: T[] = [];
+async function readAll(request: Import): Promise<{ images: ImportedImage[]; containers: ImportedContainer[] }> {
+  const images = new Map<string, ImportedImage>();
+  const containers = new Map<string, ImportedContainer>();
+  const readEach = async (entities: readonly unknown[], read: (entity: unknown) => void): Promise<void> => {
     for (const part of inParts(entities)) {
-      all.push(...part.map(read));
+      for (const one of part) read(one);
       await new Promise(setImmediate);
     }
-    return all;
   };
-  const readContainers = await readEach(containers, readContainer);
-  const all = [...readContainers.flatMap(({ image }) => image ?? []), ...(await readEach(images, readImage))];
-  const byId = <T extends { id: string }>(those: readonly T[]) => [...new Map(those.map((one) => [one.id, one])).values()];
-  return { images: byId(all), containers: byId(readContainers) };
+  await readEach(request.containers, (entity) => {
+    const container = readContainer(entity);
+    containers.set(container.id, container);
+    if (container.image) images.set(container.image.id, container.image);
+  });
+  await readEach(request.images, (entity) => {
+    const image = readImage(entity);
+    images.set(image.id, image);
+  });
+  return { images: [...images.values()], containers: [...containers.values()] };
 }
 
 async function findAdoptables(
