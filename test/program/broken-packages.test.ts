@@ -22,7 +22,7 @@ const network = `berth-${environment}`;
 const START_LIMIT_MINUTES = 0.5;
 
 /** Sentences that hold for some seconds only. */
-const FOR_A_MOMENT = /^ *(next +)?The next try may begin\..*$|^(now|\d+ (second|minute)s? ago)$/;
+const FOR_A_MOMENT = /^ *(next +)?The next try may begin\..*$|^[\w ]+: the next try may begin\.$|^(now|\d+ (second|minute)s? ago)$/;
 
 /** Without what differs from run to run: ids, addresses, times. */
 function withoutAccidents(text: string): string {
