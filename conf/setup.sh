@@ -63,7 +63,7 @@ need /usr/share/lua/5.1/openssl/pkey.lua lua-luaossl "test/lua-compat"
 need "$(echo /usr/lib/*/lua/5.1/cjson.so)" lua-cjson "test/lua-compat"
 need haproxy haproxy "test/conf/callout"
 need caddy caddy "test/conf/callout"
-need chromium chromium "test/program/rights/browser.test.ts"
+need chromium-headless-shell chromium-headless-shell "test/control/console, test/program/rights/browser.test.ts"
 need ps procps "test/processes/serve.test.ts"
 # Even where DOCKER_HOST names an engine: one test stops and starts its own.
 need dockerd docker.io "every test on the real engine (test/program/main-job.test.ts, test/recovery, test/drivers/docker)"

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { cpSync, symlinkSync } from "node:fs";
 import { join, relative } from "node:path";
 import { chromium } from "playwright-core";
+import { CHROMIUM } from "../../fixtures/chromium.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 /** What a fresh clone does not have. */
@@ -155,7 +156,7 @@ function runShell(command: string, cwd: string, env: NodeJS.ProcessEnv, signal: 
 }
 
 async function openPage() {
-  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+  const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
   const page = await browser.newPage({ viewport: { width: 1_280, height: 800 } });
   return Object.assign(page, { [Symbol.asyncDispose]: () => browser.close() });
 }
