@@ -4,6 +4,7 @@ import t from "tap";
 import { type CalloutProxy, calloutCases, editConfig, openFront, startProgram } from "../conf/callout/proxy-cases.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { freePort } from "../fixtures/server.ts";
+import { EDITED_HEADERS } from "../../gateway/callout/callout-response.ts";
 import { exchange, ID, PATH } from "../gateway/stand.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
@@ -50,6 +51,42 @@ t.test("one decision serves many requests, and each is reported to berth", async
   t.ok(decided.length <= 2 + 3 * seconds, `${decided.length} decisions in ${seconds} s`);
   t.ok(decided.length < 100, `${decided.length} decisions for 200 requests`);
   await eventually("a report that none is open", () => stand.uses.get(ID)?.open === 0);
+});
+
+t.test("a request with a kept decision reaches its container with the headers of one that berth decided about", async (t) => {
+  const { echo, decided } = await openFront(t, NGINX);
+  const cookie = { cookie: `auth=${ADA}; own=1` };
+  const claimed = Object.fromEntries(Object.values(EDITED_HEADERS).map((name) => [name, "forged"]));
+  const ofRequest = ["x-request-id", "traceparent", "date"];
+  const shared = ({ headers }: Awaited<ReturnType<typeof echo>>) => Object.entries(headers).filter(([name]) => !ofRequest.includes(name));
+  const first = await echo(`${PATH}/`, cookie);
+  const kept = await eventually("a request without a question to berth", async () => {
+    const count = decided.length;
+    const reached = await echo(`${PATH}/`, { ...cookie, ...claimed });
+    return decided.length === count ? reached : undefined;
+  });
+  t.same(shared(kept), shared(first));
+  const ids = [first, kept, await echo(`${PATH}/`, cookie)].map(({ headers }) => String(headers["x-request-id"]));
+  t.equal(new Set(ids).size, 3);
+  t.ok(
+    ids.every((id) => /^[\w.-]{8,}$/.test(id)),
+    ids.join(" "),
+  );
+});
+
+t.test("both locations of containers set and remove the same headers", (t) => {
+  const text = readFileSync(join(LUA_COMPAT, "callout.conf"), "utf8");
+  const [kept, decided] = ["location /api/docker/containers/proxy/ {", "location @berth_decided {"].map((begin) => {
+    const block = text.slice(text.indexOf(begin), text.indexOf("\n}", text.indexOf(begin)));
+    return [...block.matchAll(/^ {4}proxy_(?:set|hide)_header (\S+)/gm)].map(([, name = ""]) => name.toLowerCase());
+  });
+  t.same(kept, decided);
+  for (const [name, carrier] of Object.entries(EDITED_HEADERS))
+    t.ok(
+      [name, carrier.toLowerCase()].every((one) => decided?.includes(one)),
+      name,
+    );
+  t.end();
 });
 
 t.test("a kept decision is used for nothing else", async (t) => {

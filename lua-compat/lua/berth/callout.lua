@@ -1,7 +1,7 @@
 -- nginx carries the bytes of requests to containers; berth decides about them. Each worker keeps a decision for at most a second, and drops it
 -- as soon as berth says that its container or a session has changed.
 
-local ngx, tonumber, pairs, ipairs, type = ngx, tonumber, pairs, ipairs, type
+local ngx, tonumber, pairs, ipairs, next, type = ngx, tonumber, pairs, ipairs, next, type
 local sub, byte, find, match, lower = string.sub, string.byte, string.find, string.match, string.lower
 local concat = table.concat
 local now = ngx.now
@@ -9,8 +9,10 @@ local now = ngx.now
 local M = {}
 
 local PREFIX = "/api/docker/containers/proxy/"
-local ID_FROM, ID_TO = #PREFIX + 1, #PREFIX + 36
-local SLASH, QUESTION_MARK = byte("/"), byte("?")
+local ID_LENGTH = 36
+-- The end of a container's id in a target.
+local ID_TO = #PREFIX + ID_LENGTH
+local SLASH, QUESTION_MARK, LINE_FEED = byte("/"), byte("?"), byte("\n")
 local KEEP_SECONDS = 1
 local RENEW_SECONDS = 0.5
 -- Decisions of one worker: beyond it, all are dropped.
@@ -40,9 +42,11 @@ local EDITED = {
 }
 -- Those of one request: a decision that is kept does not give them to others.
 local OF_REQUEST = { berth_traceparent = true, berth_tracestate = true, berth_request_id = true }
--- What callout.conf gives them before a decision.
+-- Those of a kept decision, which the location of kept decisions sends.
+local KEPT = { berth_authorization = true, berth_cookie = true, berth_user_api_key = true }
+-- What that location sends for the rest; where it is left out, nothing.
 local OWN = { berth_forwarded_for = "remote_addr", berth_forwarded_proto = "scheme", berth_forwarded_host = "http_host" }
--- Names in berth's X-Berth-Vary that `$berth_special` of callout.conf contains.
+-- Names in berth's X-Berth-Vary that are at the end of `$berth_key` of callout.conf.
 local SPECIAL = { ["x-berth-no-wake"] = true, ["sec-purpose"] = true }
 
 -- Not of the client for berth: lines of the connection, and names that only a proxy writes.
@@ -54,6 +58,7 @@ for _, name in ipairs({
 }) do NOT_SENT[name] = true end
 
 local options = { host = "127.0.0.1", port = 8082, secret = "" }
+-- By the target as far as the container's id, then by `$berth_key`.
 local kept, count, changes = {}, 0, 0
 local open, requests, busy = {}, {}, {}
 
@@ -109,7 +114,7 @@ local function question(path, more)
     return concat({ "GET ", path, " HTTP/1.1\r\nHost: berth\r\nX-Berth-Callout-Secret: ", options.secret, "\r\nX-Berth-Proxy: ", options.proxy, "\r\n", more or "", "\r\n" })
 end
 
-local function decide(var, uri)
+local function ask_about(var, uri)
     local lines = {}
     local function add(name, value)
         lines[#lines + 1] = name .. ": " .. value .. "\r\n"
@@ -134,12 +139,6 @@ local function decide(var, uri)
     return ask(head, HOLD_MS)
 end
 
-local function used(var, id)
-    open[id] = (open[id] or 0) + 1
-    requests[id] = (requests[id] or 0) + 1
-    var.berth_container = id
-end
-
 -- The path for the container, of a raw target; nil where berth has to look at it.
 local function path_in(uri)
     local first = byte(uri, ID_TO + 1)
@@ -149,71 +148,107 @@ local function path_in(uri)
     return nil
 end
 
--- For access_by_lua: leaves the address, the path and the headers in variables, or has berth's edge answer.
+local function kept_decision(uri, key)
+    local decisions = kept[sub(uri, 1, ID_TO)]
+    return decisions and decisions[key]
+end
+
+local function forget(uri, key)
+    local decisions = kept[sub(uri, 1, ID_TO)]
+    if decisions then decisions[key] = nil end
+end
+
+local function keep(uri, key, decision)
+    if count >= MAX_KEPT then drop_all() end
+    local place = sub(uri, 1, ID_TO)
+    local decisions = kept[place]
+    if not decisions then
+        decisions = {}
+        kept[place] = decisions
+    end
+    decisions[key] = decision
+    count = count + 1
+end
+
+-- Leaves the address and the path in variables.
+local function send_to(var, decision, path)
+    var.berth_target = decision.target
+    var.berth_path = path
+    local id = decision.id
+    open[id] = (open[id] or 0) + 1
+    requests[id] = (requests[id] or 0) + 1
+end
+
+-- For access_by_lua of the location of kept decisions. LuaJIT compiles all of it: a loop or a pattern would prevent that.
 function M.access()
+    local var = ngx.var
+    local uri = var.request_uri
+    local decision = kept_decision(uri, var.berth_key)
+    local left = decision and decision.till - now() or 0
+    -- One request renews a decision while the others use it: else all would ask when it ends.
+    if left > RENEW_SECONDS or left > 0 and decision.renewing then
+        local path = path_in(uri)
+        if path then
+            local value = decision.berth_authorization
+            if value then var.berth_authorization = value end
+            value = decision.berth_user_api_key
+            if value then var.berth_user_api_key = value end
+            value = decision.berth_cookie
+            if value then var.berth_cookie = value end
+            return send_to(var, decision, path)
+        end
+    end
+    return ngx.exec("@berth_decided")
+end
+
+-- For access_by_lua of @berth_decided: asks berth, and leaves the address, the path and all headers in variables, or has berth's edge answer.
+function M.decide()
     local var = ngx.var
     local uri = var.request_uri
     -- The location matches a normalized path; berth decides about the one that the client sent.
     if sub(uri, 1, #PREFIX) ~= PREFIX then return ngx.exec("@berth_edge") end
-    -- Everything that a decision depends on; empty where it depends on more.
-    local key
-    if var.berth_special == "" then
-        key = var.berth_key .. sub(uri, ID_FROM, ID_TO)
-        local decision = kept[key]
-        local left = decision and decision.till - now() or 0
-        -- One request renews a decision while the others use it: else all would ask when it ends.
-        if left < RENEW_SECONDS and left > 0 and not decision.renewing then
-            decision.renewing = true
-        elseif left > 0 then
-            local path = path_in(uri)
-            if path then
-                var.berth_path = path
-                var.berth_upstream = decision.upstream
-                local names, values = decision.names, decision.values
-                for at = 1, #names do var[names[at]] = values[at] end
-                return used(var, decision.id)
-            end
-        end
-    elseif (var.http_upgrade or "") ~= "" then
+    -- Everything that a decision depends on; nil where it depends on more.
+    local key = var.berth_key
+    if byte(key, #key) ~= LINE_FEED then
         -- Only berth can end an open WebSocket when its user's session ends: it carries them.
-        return ngx.exec("@berth_edge")
+        if (var.http_upgrade or "") ~= "" then return ngx.exec("@berth_edge") end
+        key = nil
     end
+    local decision = key and kept_decision(uri, key)
+    if decision and decision.till - now() < RENEW_SECONDS then decision.renewing = true end
     local before = changes
-    local status, headers = decide(var, uri)
+    local status, headers = ask_about(var, uri)
     if not status then
         ngx.log(ngx.ERR, "berth does not answer: ", headers)
         return ngx.exec("@berth_away")
     end
     local upstream, path, id = headers["x-berth-upstream"], headers["x-berth-path"], headers["x-berth-container"]
-    if status ~= 200 or headers["x-berth-status"] ~= "200" or not (upstream and path and id) then
-        if key then kept[key] = nil end
+    if status ~= 200 or headers["x-berth-status"] ~= "200" or not (upstream and path and id and #id == ID_LENGTH) then
+        if key then forget(uri, key) end
         return ngx.exec("@berth_edge")
     end
-    var.berth_upstream = upstream
-    var.berth_path = path
-    local names, values = {}, {}
+    decision = { till = now() + KEEP_SECONDS, target = id .. upstream, id = id }
     for carrier, name in pairs(EDITED) do
         local value = headers[carrier] or ""
         var[name] = value
-        if not OF_REQUEST[name] and value ~= (OWN[name] and var[OWN[name]] or "") then
-            local at = #names + 1
-            names[at], values[at] = name, value
+        if KEPT[name] then
+            decision[name] = value ~= "" and value or nil
+        elseif not OF_REQUEST[name] and value ~= (OWN[name] and var[OWN[name]] or "") then
+            key = nil
         end
     end
-    used(var, id)
     for name in (headers["x-berth-vary"] or ""):gmatch("[^,%s]+") do
         if not SPECIAL[name] then key = nil end
     end
+    send_to(var, decision, path)
     -- A change that came meanwhile may be newer than this decision.
     if key == nil or #key > MAX_KEY or before ~= changes or path ~= path_in(uri) then return end
-    if count >= MAX_KEPT then drop_all() end
-    kept[key] = { till = now() + KEEP_SECONDS, upstream = upstream, id = id, names = names, values = values }
-    count = count + 1
+    keep(uri, key, decision)
 end
 
 -- For balancer_by_lua.
 function M.balance()
-    local ok, err = M.set_current_peer(ngx.var.berth_upstream)
+    local ok, err = M.set_current_peer(sub(ngx.var.berth_target, ID_LENGTH + 1))
     if not ok then
         ngx.log(ngx.ERR, "address not usable: ", err)
         return ngx.exit(500)
@@ -223,9 +258,11 @@ end
 -- For header_filter_by_lua. Removes cookies of berth's consoles that a container sets: browsers send a host's cookies to all its ports.
 function M.response()
     local var = ngx.var
+    if var.berth_response == "" then return end
     -- As the edge reads it: a container's other values are ignored.
-    local seconds = match(var.upstream_http_x_berth_busy or "", BUSY)
-    if seconds then busy[var.berth_container] = tonumber(seconds) end
+    local value = var.upstream_http_x_berth_busy
+    local seconds = value and match(value, BUSY)
+    if seconds then busy[sub(var.berth_target, 1, ID_LENGTH)] = tonumber(seconds) end
     if not var.upstream_http_set_cookie then return end
     local cookies = ngx.header["Set-Cookie"]
     if type(cookies) ~= "table" then cookies = { cookies } end
@@ -239,8 +276,11 @@ end
 
 -- For log_by_lua.
 function M.log()
-    local id = ngx.var.berth_container
-    if id and id ~= "" then open[id] = (open[id] or 1) - 1 end
+    local target = ngx.var.berth_target
+    if target and target ~= "" then
+        local id = sub(target, 1, ID_LENGTH)
+        open[id] = (open[id] or 1) - 1
+    end
 end
 
 -- Reports the open requests of each container, so that its idle stop waits for them.
@@ -260,8 +300,11 @@ end
 
 local function sweep()
     local at, left = now(), 0
-    for key, decision in pairs(kept) do
-        if decision.till <= at then kept[key] = nil else left = left + 1 end
+    for place, decisions in pairs(kept) do
+        for key, decision in pairs(decisions) do
+            if decision.till <= at then decisions[key] = nil else left = left + 1 end
+        end
+        if not next(decisions) then kept[place] = nil end
     end
     count = left
 end
