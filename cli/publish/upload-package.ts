@@ -1,10 +1,11 @@
 import { createReadStream, createWriteStream } from "node:fs";
-import { readdir, stat } from "node:fs/promises";
+import { readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { Transform } from "node:stream";
+import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { ZipFile } from "yazl";
 import { DOCKERFILES } from "../../control/packages/publish/folders.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { ServerClient } from "../server/server-client.ts";
 import type { ProgressLine } from "../terminal.ts";
 import type { PreparedImage } from "./prepare-image.ts";
@@ -58,6 +59,8 @@ const LEFT_OUT = /^(node_modules|\..*|upload\.keys\.json)$/;
  */
 async function zipPackage(folder: string, made: ReadonlyMap<string, string>, into: string, signal: AbortSignal): Promise<number> {
   const zip = new ZipFile();
+  // Emitted on the archive alone: its output would never end.
+  zip.once("error", (cause) => (zip.outputStream as Readable).destroy(unreadable(cause)));
   for (const path of (await pathsIn(folder, "")).toSorted()) if (!made.has(path)) zip.addFile(join(folder, path), path);
   for (const [path, text] of made) zip.addBuffer(Buffer.from(text), path);
   zip.end();
@@ -72,7 +75,28 @@ async function pathsIn(folder: string, below: string): Promise<string[]> {
     if (!isWhole && LEFT_OUT.test(entry.name)) continue;
     const path = below === "" ? entry.name : `${below}/${entry.name}`;
     if (entry.isDirectory()) paths.push(...(await pathsIn(folder, path)));
-    else if (entry.isFile() || (entry.isSymbolicLink() && (await stat(join(folder, path))).isFile())) paths.push(path);
+    else if (entry.isFile() || (entry.isSymbolicLink() && (await leadsToFile(folder, path)))) paths.push(path);
   }
   return paths;
+}
+
+async function leadsToFile(folder: string, path: string): Promise<boolean> {
+  try {
+    return (await stat(join(folder, path))).isFile();
+  } catch (cause) {
+    const target = await readlink(join(folder, path));
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new Fault(
+      "PACKAGE_INVALID",
+      `${path} is a link to "${target}", which cannot be read (${code}). Correct or remove the link, and publish again.`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+function unreadable(cause: Error): Fault {
+  const { path = "A file of the package" } = cause as NodeJS.ErrnoException;
+  return new Fault("PACKAGE_INVALID", `${path} cannot be read: ${cause.message}. Correct or remove it, and publish again.`, { cause });
 }
