@@ -4,6 +4,7 @@ import { closeSync, constants, openSync } from "node:fs";
 import { createServer } from "node:net";
 import { constants as os } from "node:os";
 import { delimiter, dirname } from "node:path";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { type Address, type DeployCall, type Deployment, leavesRunning, type Spec } from "../driver.ts";
 import { advisedFault, crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
@@ -13,7 +14,8 @@ import { logs } from "./logs.ts";
 import { destroy, instanceOf, type Records } from "./records.ts";
 import { localise, readRecipe } from "./resolve.ts";
 
-const POLL_MS = 10;
+/** Each look reads a few files, and many starts may be in progress. */
+const POLL_MS = { first: 10, longest: 200 };
 /** The time from the shell's start to the record of its identity. */
 const RECORD_MS = 5_000;
 /** A child's exit code arrives a moment after its end. */
@@ -79,10 +81,11 @@ async function startOrAdopt(host: ProcessDeps, spec: Spec, signal: AbortSignal):
 
 /** Waits until the record has the identity of its process, or is stale. */
 async function waitForRecord({ records, clock }: ProcessDeps, service: string, signal?: AbortSignal): Promise<void> {
+  const delays = createBackoff(POLL_MS.first, POLL_MS.longest);
   for (const end = clock.monotonic() + RECORD_MS; clock.monotonic() < end;) {
     const current = records.find(service);
     if (!current || current.process || current.boot !== records.boot) return;
-    await clock.sleep(POLL_MS, signal);
+    await clock.sleep(delays.next(), signal);
   }
 }
 
@@ -92,9 +95,11 @@ async function failAtEnd({ records, clock }: ProcessDeps, spec: Spec, claim: str
     const current = records.find(spec.service);
     return current?.claim === claim ? current : undefined;
   };
-  while (own()?.running) await clock.sleep(POLL_MS, signal);
+  const delays = createBackoff(POLL_MS.first, POLL_MS.longest);
+  while (own()?.running) await clock.sleep(delays.next(), signal);
+  delays.reset();
   const endedAt = clock.monotonic();
-  while (own()?.exitCode === undefined && clock.monotonic() - endedAt < EXIT_CODE_MS) await clock.sleep(POLL_MS, signal);
+  while (own()?.exitCode === undefined && clock.monotonic() - endedAt < EXIT_CODE_MS) await clock.sleep(delays.next(), signal);
   const code = own()?.exitCode;
   const lines = await logTail(logs(records, clock, spec.service, { tail: LOG_TAIL_LINES }, { signal }), signal);
   throw crashFault(spec, { code, outOfMemory: false }, lines);

@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 import { type Labels, STOP_GRACE_SECONDS } from "../driver.ts";
@@ -88,7 +89,7 @@ export function openRecords(at: string) {
 /** After SIGKILL only the kernel is to act. A zombie that is not reaped is left. */
 const KILL_MS = 2_000;
 
-const POLL_MS = 10;
+const POLL_MS = { first: 10, longest: 100 };
 
 /**
  * Ends the service's process group and removes its record. Without a signal it cannot be aborted: it cleans up after a failure. `claim`: of the only instance
@@ -117,9 +118,11 @@ export async function destroy(records: Records, clock: Clock, service: string, s
 
 async function waitUntil(clock: Clock, ms: number, done: () => boolean, signal: AbortSignal | undefined): Promise<boolean> {
   const end = clock.monotonic() + ms;
+  const delays = createBackoff(POLL_MS.first, POLL_MS.longest);
   while (!done()) {
-    if (clock.monotonic() >= end) return false;
-    await clock.sleep(POLL_MS, signal);
+    const leftMs = end - clock.monotonic();
+    if (leftMs <= 0) return false;
+    await clock.sleep(Math.min(leftMs, delays.next()), signal);
   }
   return true;
 }

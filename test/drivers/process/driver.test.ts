@@ -4,6 +4,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "n
 import { join, relative } from "node:path";
 import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
+import { deploy } from "../../../drivers/process/deploy.ts";
 import { processDriver } from "../../../drivers/process/driver.ts";
 import { openRecords } from "../../../drivers/process/records.ts";
 import { openLog } from "../../../lib/log.ts";
@@ -45,6 +46,21 @@ t.test("the process driver keeps the contract", async (t) => {
     },
     ...BACKENDS.process,
   });
+});
+
+t.test("the records of a service that boots slowly are read seldom", async (t) => {
+  const { source, open, services } = world(t);
+  const driver = open();
+  const records = openRecords(services);
+  let reads = 0;
+  const find: typeof records.find = (service) => {
+    reads++;
+    return records.find(service);
+  };
+  const spec = await specOf(driver, "boots-slowly", source("slow"), { env: { BOOT_MS: "2000" } });
+  await deploy({ records: { ...records, find }, clock: systemClock(), nodePath: process.execPath }, spec, call());
+  t.ok(reads < 40, `${reads} reads in two seconds`);
+  await driver.destroy(spec.service, call());
 });
 
 t.test("what ends an instance leaves the next one, which another process has started meanwhile, its record", async (t) => {
