@@ -20,6 +20,8 @@ import { containerCrashFault, type DockerView, findContainer, observeOne } from 
 /** An address or port that is in use: by another berth on this engine, another program, or a leaked sandbox. */
 const TAKEN = /address already in use|port is already allocated/i;
 const ATTEMPTS = 20;
+/** The network was removed after it was found. */
+const GONE = /network \S+ not found|no such network/i;
 
 /** The ports of the engine's machine on which berth publishes, from `first`. */
 type PublishedPorts = { first: number; rotation: Rotation };
@@ -66,7 +68,7 @@ type Pulling = Pick<DriverTimes, "pull">;
 
 /**
  * Creates at once, without queries for what is nearly always true: that the engine has the image, and that the network is the one of some seconds ago. Each
- * query delays the start. If the engine refuses, both are checked, and the start is repeated once if one of them was the reason.
+ * query delays the start. If the engine refuses, both are checked, and the start is repeated once if one of them was the reason, or if the network is gone.
  */
 async function launch(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Promise<{ launched: StartedContainer; pulling: Pulling }> {
   let place = await deps.place(spec, call.signal);
@@ -80,7 +82,8 @@ async function launch(deps: DockerDeployDeps, spec: Spec, call: DeployCall): Pro
         pulling = await pullMissing(deps.engine, spec, call);
         continue;
       }
-      if (placed++ > 1 || !place.mayBeOld) throw error;
+      // Empty networks of packages are removed, also by other processes and users.
+      if (placed++ > 1 || !(place.mayBeOld || (answered(error, 404) && GONE.test(String(error))))) throw error;
       const now = await deps.place(spec, call.signal, place);
       if (now.id === place.id) throw error;
       place = now;

@@ -89,13 +89,18 @@ export function listLines(engine: Engine, signal: AbortSignal | undefined): Prom
   );
 }
 
+/** One after another, hundreds of ended containers would take longer than a list may; all at once, they would delay the engine's other calls. */
+const INSPECTED_AT_ONCE = 8;
+
 export async function list(engine: Engine, view: DockerView, lines: readonly ContainerInfo[], { signal }: Call): Promise<Observed[]> {
-  const observed: Observed[] = [];
-  for (const line of lines) {
-    const one = observeListed(view, line);
-    // Only `inspect` has the exit code; few containers have ended. It may be gone by then.
-    const exact = one && !one.running && !one.paused ? await inspect(engine, view, one.service, { signal }) : one;
-    if (exact) observed.push(exact);
+  const listed = lines.flatMap((line) => observeListed(view, line) ?? []);
+  const isEnded = ({ running, paused }: Observed) => !running && !paused;
+  const observed = listed.filter((one) => !isEnded(one));
+  const ended = listed.filter(isEnded);
+  for (let at = 0; at < ended.length; at += INSPECTED_AT_ONCE) {
+    // Only `inspect` has the exit code. It may be gone by then.
+    const some = ended.slice(at, at + INSPECTED_AT_ONCE);
+    for (const one of await Promise.all(some.map(({ service }) => inspect(engine, view, service, { signal })))) if (one) observed.push(one);
   }
   return observed;
 }

@@ -3,18 +3,23 @@ import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import type { ClientRequest } from "node:http";
 import t from "tap";
 import { clockFrom, systemClock } from "../../../lib/clock.ts";
+import { createRotation, DEFAULT_SUBNETS, parseSubnet } from "../../../drivers/docker/addresses.ts";
+import { deploy } from "../../../drivers/docker/deploy.ts";
 import { dockerDriver } from "../../../drivers/docker/driver.ts";
+import { openNetworks } from "../../../drivers/docker/networks.ts";
+import { openEngine as openDriverEngine } from "../../../drivers/engine/engine.ts";
+import { writeLabels } from "../../../drivers/labels.ts";
 import { type Log, openLog } from "../../../lib/log.ts";
 import { openEngine } from "../../fixtures/engine.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { openRegistry } from "../../fixtures/registry.ts";
-import { call, namer, specOf } from "../conformance.ts";
+import { call, labelsFor, namer, specOf } from "../conformance.ts";
 import { openRewriter } from "../engine/engine-gate.ts";
 
 const log = openLog({ level: "silent", name: "test" });
 const { docker, host } = openEngine();
-const images = await buildTestImages(docker, ["onDemand"]);
+const images = await buildTestImages(docker, ["onDemand", "worker"]);
 const network = `berth-calls-${randomUUID().slice(0, 8)}`;
 const name = namer("calls");
 
@@ -69,6 +74,71 @@ t.test("a network that was removed a moment after a start is made anew by the ne
   t.not(after.Id, before.Id);
   t.equal(after.Options["com.docker.network.bridge.enable_icc"], "false", "and isolates its containers as the first one did");
   await driver.destroy(spec.service, call());
+});
+
+t.test("a package's network that is removed while a start is about to use it is made anew by the same start", async (t) => {
+  const own = `berth-raced-${randomUUID().slice(0, 8)}`;
+  const engine = openDriverEngine({ host }, systemClock());
+  t.teardown(() => engine.close());
+  const pools = DEFAULT_SUBNETS.flatMap((cidr) => parseSubnet(cidr) ?? []);
+  const networks = openNetworks({ engine, network: own, reach: "name", pools, restMs: 0, sharedServices: [], emptyMs: 0, log });
+  const places: string[] = [];
+  const spec = {
+    ...(await specOf(driver, name("raced"), { ref: images.worker }, { graceMs: 1, port: undefined })),
+    readiness: { kind: "running" as const },
+  };
+  const deployment = await deploy(
+    {
+      engine,
+      view: { network: own, reach: "name", engineHost: "127.0.0.1" },
+      site: { reach: "name", hostIp: "127.0.0.1", pidsLimit: 100, storageLimit: false },
+      alsoOn: [],
+      ports: { first: 1, rotation: createRotation(1, 0, systemClock()) },
+      log,
+      openPortMs: 1_000,
+      place: async (spec, signal, previous) => {
+        const place = await networks.placeFor(spec, signal, previous);
+        // As the driver's removal of empty networks, or a user's, may do at this moment.
+        if (places.push(place.id) === 1) await docker.getNetwork(place.id).remove();
+        return place;
+      },
+      refresh: async () => undefined,
+    },
+    spec,
+    call(),
+  );
+  t.equal(places.length, 2);
+  const { NetworkSettings } = await docker.getContainer(deployment.instance ?? "").inspect();
+  t.strictSame(
+    Object.values(NetworkSettings.Networks).map(({ NetworkID }) => NetworkID),
+    [places[1]],
+  );
+  await driver.destroy(spec.service, call());
+  await docker.getNetwork(places[1] ?? "").remove();
+});
+
+t.test("of many containers that have ended, a few are inspected at a time", async (t) => {
+  const services = Array.from({ length: 24 }, (_, at) => name(`ended-${at}`));
+  const Labels = (service: string) => writeLabels(labelsFor(service), undefined);
+  for (const service of services) await docker.createContainer({ name: service, Image: images.onDemand, Labels: Labels(service) });
+  t.teardown(() => Promise.all(services.map((service) => docker.getContainer(service).remove())));
+  let [open, most] = [0, 0];
+  const isInspect = (message: unknown) => /containers\/.+\/json$/.test((message as { request: ClientRequest }).request.path);
+  const began = (message: unknown) => void (isInspect(message) && (most = Math.max(most, ++open)));
+  const ended = (message: unknown) => void (isInspect(message) && open--);
+  subscribe("http.client.request.start", began);
+  subscribe("http.client.response.finish", ended);
+  const listed = await driver.list(call());
+  unsubscribe("http.client.request.start", began);
+  unsubscribe("http.client.response.finish", ended);
+  t.strictSame(
+    listed
+      .map(({ service }) => service)
+      .filter((service) => services.includes(service))
+      .toSorted(),
+    services.toSorted(),
+  );
+  t.ok(most > 1 && most <= 8, `${most} at a time`);
 });
 
 t.test("a network that an operator replaces by one without isolation is noticed by the engine's event, and the next start warns", async (t) => {
