@@ -46,7 +46,7 @@ t.test("docker's and kubectl's verbs and formats", async (t) => {
   });
 
   await t.test("start, wait, restart, inspect and remove", async (t) => {
-    t.match(await type("wait", "verbs-one", "--timeout", "1s"), { code: 1, stderr: /still stopped by system after 1s, not started/ });
+    t.match(await type("wait", "verbs-one", "--timeout", "1s"), { code: 1, stderr: /is not started after 1s: its status is stopped by system/ });
     t.match(await type("start", "verbs-one", "--no-wait"), { code: 0 });
     t.match(await type("wait", "verbs-one"), { code: 0, stdout: "verbs-one is started.\n" });
     const startsBefore = (await (await berth.call(`/docker/containers/${ids[0]}/wakes`)).json()) as unknown[];
