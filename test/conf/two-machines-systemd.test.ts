@@ -1,7 +1,5 @@
-import { execFile } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import t from "tap";
 import { type BerthClient, openClient } from "../fixtures/berth.ts";
 import { eventually } from "../fixtures/eventually.ts";
@@ -10,6 +8,7 @@ import type { SwitchedMachine } from "../fixtures/machines.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { run } from "../gateway/registry/run.ts";
 import type { OwnEngine } from "../program/recovery/own-engine.ts";
+import { copyBuiltProgram } from "./binary/fixtures/built-program.ts";
 import { bootSystemd, type SystemdMachine } from "./systemd-machine.ts";
 import { blocksOf, copyTo, leaderOf, makeSecrets, openManagers, openTwoMachines, statusAt } from "./two-machines.ts";
 
@@ -26,7 +25,7 @@ const IMAGE = "127.0.0.1:5000/datagrok/square:1";
 const stand = await openTwoMachines(t);
 const root = tempFolder(t);
 const program = join(root, "berth");
-const building = promisify(execFile)(process.execPath, [join(SOURCE, "conf/binary/build.ts"), program]);
+const building = copyBuiltProgram(program);
 
 type UnitMachine = { machine: SwitchedMachine; engine: OwnEngine; systemd: SystemdMachine };
 const [engines] = await Promise.all([openManagers(t, [stand.one, stand.two, stand.three]), building]);

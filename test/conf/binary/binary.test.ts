@@ -8,6 +8,7 @@ import WebSocket from "ws";
 import { type Berth, startBerth } from "../../fixtures/berth.ts";
 import { startedWith } from "../../fixtures/processes.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
+import { buildProgram, copyBuiltProgram } from "./fixtures/built-program.ts";
 import { cleanRoot } from "./fixtures/clean-root.ts";
 
 /**
@@ -16,11 +17,8 @@ import { cleanRoot } from "./fixtures/clean-root.ts";
  */
 const source = join(import.meta.dirname, "../../..");
 const built = tempFolder(t);
-const build = (name: string) => {
-  execFileSync(process.execPath, [join(source, "conf/binary/build.ts"), join(built, name)], { stdio: ["ignore", "ignore", "inherit"] });
-  return join(built, name);
-};
-const program = build("berth");
+const program = join(built, "berth");
+await copyBuiltProgram(program);
 const root = tempFolder(t);
 const command = cleanRoot(root, program);
 const env = { PATH: "/bin", BERTH_DRIVER: "process", BERTH_DATA: "/berth-data" };
@@ -38,7 +36,9 @@ const FILES = {
 };
 
 t.test("two builds give the same file, byte for byte", async (t) => {
-  t.ok(readFileSync(program).equals(readFileSync(build("again"))));
+  const again = join(built, "again");
+  await buildProgram(again);
+  t.ok(readFileSync(program).equals(readFileSync(again)));
 });
 
 t.test("it needs nothing newer than Debian 12 has", async (t) => {
