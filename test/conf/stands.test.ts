@@ -14,7 +14,7 @@ import { eventually } from "../fixtures/eventually.ts";
  * The files by which Docker starts a whole stand, conf/compose and conf/swarm, each started as it is shipped, with the images of conf/docker/Dockerfile, and
  * set up as its page says. The engine is one for this test alone: it is to manage a swarm in the end, and the files' ports are free in its network.
  */
-t.setTimeout(300_000);
+t.setTimeout(600_000);
 
 const SOURCE = join(import.meta.dirname, "../..");
 const engine = await openOwnEngine();
