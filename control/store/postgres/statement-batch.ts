@@ -101,7 +101,8 @@ export function createStatementBatches({ Query }: Pick<typeof pg, "Query">): Sen
     handleDataRow({ fields }: { fields: readonly (string | null)[] }): void {
       const { rows, columns = [] } = this.statements[this.at] ?? {};
       const row: Record<string, unknown> = {};
-      for (const [index, { name, parse }] of columns.entries()) {
+      for (let index = 0; index < columns.length; index++) {
+        const { name, parse } = columns[index] as ResultColumn;
         const text = fields[index] ?? null;
         row[name] = text === null ? null : parse(text);
       }

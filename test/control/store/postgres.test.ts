@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
 import { join } from "node:path";
+import { Client } from "pg";
 import t, { type Test } from "tap";
 import { checkDatabase } from "../../../cli/doctor/database.ts";
 import type { Settings } from "../../../conf/settings.ts";
@@ -185,9 +186,13 @@ t.test("where the connection breaks during a commit, the store finds out whether
   const postgres = await server.database();
   const store = await opened(t, { postgres });
   await store.users.insert(user("first"));
+  const other = new Client({ connectionString: postgres.url });
+  await other.connect();
+  t.teardown(() => other.end());
+  await other.query("SELECT pg_advisory_lock(1)");
   await server.query(
-    // Checked when the transaction is committed: it takes so long that it can be broken off.
-    `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END $$;
+    // Checked when the transaction is committed: it waits until it is broken off.
+    `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$;
       CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON users DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()`,
     postgres.url,
   );
