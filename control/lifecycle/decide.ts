@@ -150,8 +150,7 @@ function isOutdated({ mutable, state, since }: Image, row: Container, now: numbe
 /** It runs: is it still there, of the newest definition, at the same address, and in use? */
 function decideStarted(situation: Observation, limits: LifecycleLimits): ContainerAction {
   const { row, image, observed: fact } = situation;
-  // Its definition was removed from its package.
-  if (row.desiredInstances === 0) return move("stopWished", { stopFor: "user" });
+  if (row.desiredInstances === 0) return decideWithoutDefinition(situation);
   // Another program paused it: the check resumes it.
   if (fact?.paused) return { kind: "suspectAddress" };
   if (!fact?.running) return { kind: "markLost", observed: fact };
@@ -162,6 +161,17 @@ function decideStarted(situation: Observation, limits: LifecycleLimits): Contain
   if (now === "changed") return { kind: "updateAddresses", observed: fact };
   const next = decideIdle(situation, limits);
   return isOld && (next.kind === "settle" || next.kind === "wait") ? { kind: "awaitTurn", ms: next.kind === "wait" ? next.ms : undefined } : next;
+}
+
+/** How soon after its definition left the package a container is removed, unless control ended between the two. */
+const REMOVED_WITHIN_MS = 5_000;
+
+/** Its definition was removed from its package. The publish removes it next: its clients are to read that, not that a user stopped it. */
+function decideWithoutDefinition({ image, now }: ContainerSituation): ContainerAction {
+  const passedMs = image?.state === "DELETED" ? now - image.since : Infinity;
+  // A time in the future: the clock was set back.
+  if (passedMs >= 0 && passedMs < REMOVED_WITHIN_MS) return wait(REMOVED_WITHIN_MS - passedMs);
+  return move("stopWished", { stopFor: "user" });
 }
 
 /** A container that runs as desired: it is stopped when it was idle for long enough, or has run for long enough. */

@@ -50,6 +50,16 @@ const other = { host: "10.0.0.2", port: 80 };
 
 const CASES: Record<string, [ContainerState, Options, Partial<ContainerAction>]> = {
   "a start whose request was cancelled is stopped": ["PENDING_START", { row: { desiredInstances: 0 } }, { kind: "move", event: "stopWished" }],
+  "a container whose definition was removed is left to its removal": [
+    "STARTED",
+    { row: { desiredInstances: 0, stopFor: "user" }, image: { state: "DELETED", since: NOW - 1_000 }, observed: RUNNING },
+    { kind: "wait", ms: 4_000 },
+  ],
+  "where the removal does not come, it is stopped": [
+    "STARTED",
+    { row: { desiredInstances: 0, stopFor: "user" }, image: { state: "DELETED", since: NOW - 5_000 }, observed: RUNNING },
+    { kind: "move", event: "stopWished", patch: { stopFor: "user" } },
+  ],
   "a start begins when its image is ready": ["PENDING_START", {}, { kind: "beginStart" }],
   "a start waits for an image in validation": ["PENDING_START", { image: { state: "VALIDATING" } }, { kind: "awaitImage" }],
   "a start waits for its back-off": ["PENDING_START", { row: { notBefore: NOW + 70 } }, { kind: "wait", ms: 70 }],
