@@ -2,7 +2,7 @@ import type { Observed } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, type FaultData } from "../../lib/fault.ts";
 import type { Container, ContainerPatch, Image } from "../model/entities.ts";
-import { type ContainerEvent, type ContainerState, isPassing, isPassingImage, type PassingContainerState } from "../model/states.ts";
+import { type ContainerEvent, type ContainerState, isPassing, isPassingImage, isStopped, type PassingContainerState } from "../model/states.ts";
 import { isAlwaysOn, isExpiredStop, lifetimeLeftMs } from "../model/lifetime.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import { compareAddresses } from "./addresses.ts";
@@ -129,7 +129,7 @@ function decidePendingStart({ row, image, dependencies, now }: ContainerSituatio
     return { kind: "failStart", fault: new Fault("IMAGE_ENTITY_NOT_FOUND", `The image of ${row.name} was removed.`).toJSON() };
   }
   const waitMs = row.notBefore - now;
-  if (isOutdated(image, row, now)) return waitMs > 0 ? wait(waitMs) : { kind: "revalidateImage" };
+  if (isValidationOutdated(image, row, now)) return waitMs > 0 ? wait(waitMs) : { kind: "revalidateImage" };
   if (image.state === "ERROR")
     return { kind: "failStart", fault: image.fault ?? { code: "INTERNAL", message: `The image ${image.name} is not valid.` } };
   if (image.state !== "READY") return { kind: "awaitImage" };
@@ -141,7 +141,7 @@ function decidePendingStart({ row, image, dependencies, now }: ContainerSituatio
 }
 
 /** The result of a mutable tag from before this start was requested may no longer be true; nor may a failure from before. */
-function isOutdated({ mutable, state, since }: Image, row: Container, now: number): boolean {
+function isValidationOutdated({ mutable, state, since }: Image, row: Container, now: number): boolean {
   // Requested in the future: the clock was set back, and each new result would be outdated too, for as long as that lasts.
   if (row.since > now) return false;
   return (state === "ERROR" || (mutable && state === "READY")) && since < row.since;
@@ -413,7 +413,7 @@ function isIdleStop(row: Container): boolean {
 
 /** Stopped, and to stay so, with nothing of it paused. Should it run all the same, the sweep finds it. */
 export function isStoppedAsDesired({ state, desiredInstances, pausedOn }: Pick<Container, "state" | "desiredInstances" | "pausedOn">): boolean {
-  return (state === "USER_STOPPED" || state === "SYSTEM_STOPPED") && desiredInstances === 0 && pausedOn === undefined;
+  return isStopped(state) && desiredInstances === 0 && pausedOn === undefined;
 }
 
 /**

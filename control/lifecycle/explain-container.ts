@@ -4,6 +4,7 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import { lifetimeLeftMs, minutes } from "../model/lifetime.ts";
 import type { HistoryEntry } from "../model/records.ts";
+import { isStopped } from "../model/states.ts";
 import { nextWarm, warmUntil } from "../model/warm-hours.ts";
 import type { Store } from "../store/open-store.ts";
 import { describeAddresses, type TcpPorts } from "./addresses.ts";
@@ -108,7 +109,6 @@ function describe(observed: Observed | undefined, { id, service, state, generati
 /** `logs`: its last lines, oldest first; empty where they could not be read, or where another run's replaced them. */
 export type LastFailure = { at: number; code: FaultCode; message: string; logs: string[] };
 
-const STOPPED = ["USER_STOPPED", "SYSTEM_STOPPED"];
 const MOST_LINES = 50;
 
 /** The newest failure in its history. */
@@ -116,7 +116,7 @@ function lastFailure({ row, history }: ExplainContext): LastFailure | undefined 
   const index = history.findLastIndex(({ cause }) => cause !== undefined);
   const entry = history[index];
   if (!entry?.cause) return undefined;
-  const isNewest = history.slice(index + 1).every(({ toState }) => !STOPPED.includes(toState));
+  const isNewest = history.slice(index + 1).every(({ toState }) => !isStopped(toState));
   const logs = row.fault?.code === entry.cause.code ? row.fault.logs : undefined;
   return { at: entry.at, ...entry.cause, logs: (logs ?? (isNewest ? linesOfTail(row.lastLogs) : [])).slice(-MOST_LINES) };
 }

@@ -1,7 +1,7 @@
 import { type Observed, STOP_GRACE_SECONDS } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, ContainerPatch } from "../model/entities.ts";
-import { type ContainerState, isPassing, laneOf } from "../model/states.ts";
+import { isPassing, isStopped, laneOf } from "../model/states.ts";
 import {
   confirmAddress,
   markLostAsObserved,
@@ -162,12 +162,10 @@ async function decideAndAct(deps: ContainerDeps, read: ContainerSituation, optio
   return act(deps, situation, action, options);
 }
 
-const STOPPED: ReadonlySet<ContainerState> = new Set(["USER_STOPPED", "SYSTEM_STOPPED"]);
-
 /** A call of an earlier leader took effect after this one had stopped the container, or found it stopped. It is stopped like any other that runs so. */
 function recognizeLateStart({ lateStarts, log, leaderEpoch = 0 }: ContainerDeps, row: Container, observed: Observed | undefined): void {
   const epoch = observed?.labels.epoch;
-  if (!observed?.running || epoch === undefined || epoch >= leaderEpoch || !STOPPED.has(row.state)) return;
+  if (!observed?.running || epoch === undefined || epoch >= leaderEpoch || !isStopped(row.state)) return;
   log.warn({ container: row.id, service: row.service, epoch, leader: leaderEpoch }, "late start by an earlier leader");
   lateStarts.add();
 }
@@ -206,7 +204,7 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
     case "move":
       if (action.event === "idled") return stopIdle(deps, row, action.patch);
       if (action.event === "expired") return stopExpired(deps, row, action.patch);
-      return (await deps.moves.container(row, action.event, action.patch)) || (await isOutdated(deps, row)) ? "moved" : "settled";
+      return (await deps.moves.container(row, action.event, action.patch)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
     case "awaitImage":
       deps.queue.add(imageKey(row.imageId));
       return "settled";
@@ -223,7 +221,7 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
     case "deploy":
       return afterStart(deps, await startContainer(deps, row, signal, options.parts), options);
     case "suspectAddress":
-      return (await deps.suspect(row)) || (await isOutdated(deps, row)) ? "moved" : "settled";
+      return (await deps.suspect(row)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
     case "updateAddresses":
       return (await updateAddresses(deps, row, { ...options, observed: action.observed })) ? "moved" : { waitMs: deps.limits.sweepMs };
     case "markLost":
@@ -273,7 +271,7 @@ async function hasDependencies({ dependencies, clock }: ContainerDeps, row: Cont
 function stopIdle(deps: ContainerDeps, row: Container, patch: ContainerPatch): Promise<ContainerOutcome> {
   return deps.store.transaction(async () => {
     if (await deps.dependencies.awaitDependents(row)) return "settled";
-    return (await deps.moves.container(row, "idled", patch)) || (await isOutdated(deps, row)) ? "moved" : "settled";
+    return (await deps.moves.container(row, "idled", patch)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
   });
 }
 
@@ -282,11 +280,11 @@ function stopExpired(deps: ContainerDeps, row: Container, patch: ContainerPatch)
   return deps.store.transaction(async () => {
     const isNeeded = (await deps.dependencies.dependentsOf(row)).length > 0;
     const moved = await deps.moves.container(row, "expired", isNeeded ? restartPatch(deps.clock.now()) : patch);
-    return moved || (await isOutdated(deps, row)) ? "moved" : "settled";
+    return moved || (await hasChangedSince(deps, row)) ? "moved" : "settled";
   });
 }
 
 /** The move was refused because what it was decided on has changed since. */
-async function isOutdated({ store }: ContainerDeps, row: Container): Promise<boolean> {
+async function hasChangedSince({ store }: ContainerDeps, row: Container): Promise<boolean> {
   return !isSameDecision(row, await store.containers.find(row.id));
 }

@@ -55,7 +55,7 @@ export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<voi
   }
   if (row === undefined || config === undefined || max === 1) return deps.loads.forget(id);
   const kept = others.filter((one) => (one.replica ?? 0) <= max);
-  for (const one of kept) if (isOutdated(one, row)) await redefineReplica(deps, one, row);
+  for (const one of kept) if (hasOtherDefinition(one, row)) await redefineReplica(deps, one, row);
   const needed = await wantedReplicas(deps, row, config, kept);
   const due = await dueReplacements(deps, row, kept);
   // One more serves before one is replaced, where that many are allowed.
@@ -93,7 +93,7 @@ function isSteady(deps: ReplicaDeps, id: string): boolean {
   if (set === undefined || config === undefined || driver.replicas === undefined) return false;
   const { container: row, others } = set;
   const rest = [...others.values()];
-  if (rest.some((one) => (one.replica ?? 0) > config.max || isOutdated(one, row))) return false;
+  if (rest.some((one) => (one.replica ?? 0) > config.max || hasOtherDefinition(one, row))) return false;
   const isAtRest = ({ state, desiredInstances }: Container) => desiredInstances === 0 && isStopped(state);
   if (row.desiredInstances === 0) {
     if (!rest.every(isAtRest)) return false;
@@ -168,7 +168,7 @@ function definitionOf(row: Container, replica: number) {
   return { packageId, imageId, folder, friendlyName, generation, env, name: `${row.name}-replica-${replica}`, config: replicaConfig(row.config) };
 }
 
-function isOutdated({ generation, imageId, packageId, friendlyName, name, replica }: Container, row: Container): boolean {
+function hasOtherDefinition({ generation, imageId, packageId, friendlyName, name, replica }: Container, row: Container): boolean {
   const isOther = generation !== row.generation || imageId !== row.imageId || packageId !== row.packageId;
   return isOther || replica === undefined || friendlyName !== row.friendlyName || name !== definitionOf(row, replica).name;
 }

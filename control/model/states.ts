@@ -88,7 +88,8 @@ export function isPassing(state: ContainerState): state is PassingContainerState
   return (PASSING_CONTAINER_STATES as readonly string[]).includes(state);
 }
 
-export function isStopped(state: ContainerState): boolean {
+/** `state`: of a container, also as its history has it. */
+export function isStopped(state: string): boolean {
   return state === "USER_STOPPED" || state === "SYSTEM_STOPPED";
 }
 

@@ -17,10 +17,11 @@ const OWN = sql<boolean>`replica_of is null`;
 
 const LISTED = sql<boolean>`image_id not in (select id from images where state = 'DELETED') and replica_of is null`;
 
-/** All but those that rest as desired, which most do. In the words of its index: for others SQLite reads every row. */
-const AT_WORK = sql<boolean>`not (state in ('USER_STOPPED', 'SYSTEM_STOPPED') and desired_instances = 0)`;
-
+/** As `isStopped`, in the words of the index below. */
 const STOPPED = sql<boolean>`state in ('USER_STOPPED', 'SYSTEM_STOPPED')`;
+
+/** All but those that rest as desired, which most do. In the words of its index: for others SQLite reads every row. */
+const AT_WORK = sql<boolean>`not (${STOPPED} and desired_instances = 0)`;
 
 /** What a look at many containers needs of each, without the logs and texts that make up most of a row. */
 export type BriefContainer = Pick<Container, "id" | "service" | "generation" | "desiredInstances" | "state" | "since" | "fault" | "addresses">;
