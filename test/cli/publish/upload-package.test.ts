@@ -25,7 +25,7 @@ function openPackage(t: Test) {
       images: [],
       release: false,
       suffix: undefined,
-      server: server as never,
+      server,
       zip: join(tempFolder(t), "package.zip"),
       progress: { update: () => undefined, close: () => undefined },
       signal: new AbortController().signal,
