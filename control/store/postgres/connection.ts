@@ -43,7 +43,7 @@ const FLUSH = { sql: `SELECT ${WAIT_FOR_DISK}, pg_logical_emit_message(true, 'be
 
 /** Reads what is committed, on any connection of the pool. */
 export function postgresReader(pool: PostgresPool): Pick<DatabaseConnection, "read"> {
-  return { read: async (statement) => (await pool.query(statement)).rows as object[] };
+  return { read: async (statement) => (await pool.query(statement)).rows };
 }
 
 type PostgresTransaction = {
@@ -159,8 +159,8 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
 
   return {
     isRemote: true,
-    read: async (statement) => (await query(statement, false)).rows as object[],
-    write: async (statement) => (await query(statement, true)).rows as object[],
+    read: async (statement) => (await query(statement, false)).rows,
+    write: async (statement) => (await query(statement, true)).rows,
     run: async (statement) => (await query(statement, true)).rowCount ?? 0,
     enqueue: async (statement) => void query(statement, true).catch(() => undefined),
     begin: async (_, fence) => {

@@ -69,5 +69,7 @@ export function storableValues(values: readonly unknown[]): unknown[] {
 function encodeValue(value: unknown): string | Buffer | null {
   if (value === null || value === undefined) return null;
   if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-  return String(value);
+  if (typeof value === "string") return value;
+  if (typeof value === "number" || typeof value === "bigint" || typeof value === "boolean") return String(value);
+  throw new TypeError(`A parameter of a statement is of type ${typeof value}`);
 }
