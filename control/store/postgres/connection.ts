@@ -62,6 +62,8 @@ type PostgresTransaction = {
   /** Reads that are sent together with BEGIN. */
   first: DatabaseStatement[];
   isBeginSent: boolean;
+  /** How many parts it has had. Each has a savepoint by its number: going back to one that the server refused fails, and does not undo the part before. */
+  parts: number;
 };
 
 /**
@@ -78,9 +80,18 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     release(client, true);
     pool.interrupted();
   };
+  const goBack = async (client: PoolClient, statement: DatabaseStatement) => {
+    try {
+      await pool.queryOn(client, statement);
+    } catch (error) {
+      if (isConnectionLost(error)) throw error;
+      // A statement before it in the same message failed, so the server did not run it.
+      await pool.queryOn(client, statement);
+    }
+  };
   const rollBack = async (client: PoolClient) => {
     try {
-      await pool.queryOn(client, ROLLBACK);
+      await goBack(client, ROLLBACK);
       release(client);
     } catch {
       // The server rolls back what it loses the connection of.
@@ -148,11 +159,11 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
         throw new Fault("STORE_UNAVAILABLE", `PostgreSQL crashed during a commit: whether the change is stored is not known (${pool.name}).`);
       return status === "committed";
     });
-  const part = (sql: string) => {
+  const part = (verb: "SAVEPOINT" | "RELEASE SAVEPOINT") => {
     const transaction = open;
     if (transaction?.client)
       pool
-        .queryOn(transaction.client, text(sql))
+        .queryOn(transaction.client, text(`${verb} part_${transaction.parts}`))
         .catch((error: unknown) => fail(transaction, error))
         .catch(() => undefined);
   };
@@ -165,20 +176,21 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
     enqueue: async (statement) => void query(statement, true).catch(() => undefined),
     begin: async (_, fence) => {
       const unknown = { client: undefined, failure: undefined, begun: undefined };
-      open = { ...unknown, fence, id: "", run: "", hasWritten: false, isBroken: false, first: [], isBeginSent: false };
+      open = { ...unknown, fence, id: "", run: "", hasWritten: false, isBroken: false, first: [], isBeginSent: false, parts: 0 };
     },
     parts: {
       begin: async () => {
         if (open && !open.client) await begin(open);
-        part("SAVEPOINT part");
+        if (open) open.parts++;
+        part("SAVEPOINT");
       },
-      end: () => part("RELEASE SAVEPOINT part"),
+      end: () => part("RELEASE SAVEPOINT"),
       undo: async () => {
         const transaction = open;
         if (!transaction?.client || transaction.isBroken) throw transaction?.failure;
-        await pool.queryOn(transaction.client, text("ROLLBACK TO SAVEPOINT part"));
+        await goBack(transaction.client, text(`ROLLBACK TO SAVEPOINT part_${transaction.parts}`));
         transaction.failure = undefined;
-        part("RELEASE SAVEPOINT part");
+        part("RELEASE SAVEPOINT");
       },
     },
     flush: async () => {

@@ -41,6 +41,8 @@ export function createStatementBatches({ Query }: Pick<typeof pg, "Query">): Sen
     readonly described: Map<string, readonly ResultColumn[]>;
     /** The one that the server runs. */
     at = 0;
+    /** What a parser of a column threw. */
+    unreadable: unknown = undefined;
     /** pg notes with these what the server has parsed. */
     name: string | undefined = undefined;
     text = "";
@@ -104,7 +106,11 @@ export function createStatementBatches({ Query }: Pick<typeof pg, "Query">): Sen
       for (let index = 0; index < columns.length; index++) {
         const { name, parse } = columns[index] as ResultColumn;
         const text = fields[index] ?? null;
-        row[name] = text === null ? null : parse(text);
+        try {
+          row[name] = text === null ? null : parse(text);
+        } catch (error) {
+          this.unreadable ??= error;
+        }
       }
       rows?.push(row);
     }
@@ -126,7 +132,10 @@ export function createStatementBatches({ Query }: Pick<typeof pg, "Query">): Sen
     }
 
     handleReadyForQuery(): void {
-      for (const { done, rows, rowCount, command } of this.statements) done.resolve({ rows, rowCount, command });
+      for (const { done, rows, rowCount, command } of this.statements) {
+        if (this.unreadable === undefined) done.resolve({ rows, rowCount, command });
+        else done.reject(this.unreadable);
+      }
       this.callback(null);
     }
 

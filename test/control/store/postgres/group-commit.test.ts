@@ -121,3 +121,37 @@ t.test("a statement whose result is not awaited fails its transaction", async (t
   t.match(await store.containers.find(id), { state: "SYSTEM_STOPPED" });
   t.strictSame(after, []);
 });
+
+t.test("where such a statement is of one of several transactions, all of them fail", async (t) => {
+  const { postgres, store, first, release } = await openedStore(t);
+  release();
+  await first;
+  await store.users.insert({ ...user("ada"), id: USER });
+  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const image = await store.images.insert(newImage("web", 7));
+  const { id } = await store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 7));
+  await server.query("ALTER TABLE history ADD CHECK (event <> 'refused')", postgres.url);
+  const gate = Promise.withResolvers<void>();
+  const isOpen = Promise.withResolvers<void>();
+  const head = store.transaction(async () => {
+    await store.users.insert(user("head"));
+    isOpen.resolve();
+    await gate.promise;
+  });
+  await isOpen.promise;
+  const move = store.transaction(
+    async () => void (await store.containers.move(id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "refused", byUser: undefined })),
+  );
+  const next = store.transaction(async () => {
+    await store.users.find("head");
+    await store.users.insert(user("next"));
+  });
+  const all = Promise.allSettled([head, move, next]);
+  gate.resolve();
+  t.strictSame(
+    (await all).map(({ status }) => status),
+    ["rejected", "rejected", "rejected"],
+  );
+  t.match(await store.containers.find(id), { state: "SYSTEM_STOPPED" });
+  t.strictSame((await store.users.all()).map(({ login }) => login).toSorted(), ["ada", "first"]);
+});
