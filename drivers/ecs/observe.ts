@@ -185,7 +185,10 @@ async function pages(
   return all;
 }
 
-/** A poll without a result for this time counts as lost: it may be repeated for minutes, and meanwhile a task's address may be given to another. */
+/**
+ * A poll without a result for this time, and for twice as long as the one before took, counts as lost: it may be repeated for minutes, and meanwhile a task's
+ * address may be given to another. An API that answers slowly is no loss.
+ */
 const LATE_MS = 20_000;
 /** What the rate limit of calls adds to that for each service, several times over. */
 const LATE_PER_SERVICE_MS = 25;
@@ -201,17 +204,20 @@ export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<D
   let before: Map<string, ServiceState> | undefined;
   // Each loss and each return is logged once, whatever the number of attempts.
   let lost = false;
+  let lastMs = 0;
   while (!signal.aborted) {
+    const begun = site.clock.monotonic();
     const poll = readStates(site, signal);
     // It outlives a reader that stops while it is late.
     poll.catch(() => {});
     try {
-      if (!lost && (await isLate(site.clock, poll, LATE_MS + LATE_PER_SERVICE_MS * (before?.size ?? 0)))) {
+      if (!lost && (await isLate(site.clock, poll, Math.max(2 * lastMs, LATE_MS + LATE_PER_SERVICE_MS * (before?.size ?? 0))))) {
         lost = true;
         site.log.warn({}, "ECS does not answer, addresses unknown");
         yield { kind: "disconnected" };
       }
       const now = await poll;
+      lastMs = site.clock.monotonic() - begun;
       const changed = before ? changesOf(before, now) : [];
       if (lost) site.log.info({}, "ECS reachable again");
       if (lost || !before) yield { kind: "connected" };

@@ -171,6 +171,28 @@ t.test("looks", async (t) => {
     await end();
   });
 
+  await t.test("an API that answers each poll late is reported once", async (t) => {
+    const system = systemClock();
+    // As above; and each poll seems to take forty times as long.
+    const hasty = clockFrom({
+      ...system,
+      monotonic: () => 40 * system.monotonic(),
+      after: (ms, task) => system.after(ms > 10_000 && ms < 25_000 ? 500 : ms, task),
+    });
+    const polls = () => stand.requests.filter(({ action }) => action === "ListServices").length;
+    stand.answers = ({ action }) => (action === "ListServices" ? system.sleep(800).then(() => undefined) : undefined);
+    const { events, end } = listen(stand.open({ clock: hasty }));
+    await eventually("connected by the answer to the first poll", () => events.length === 2);
+    const from = polls();
+    await eventually("further polls", () => polls() >= from + 3);
+    t.strictSame(
+      events.map(({ kind }) => kind),
+      ["disconnected", "connected"],
+    );
+    stand.answers = () => undefined;
+    await end();
+  });
+
   await t.test("the logs of a dead one can be read, and following them ends", async (t) => {
     const service = name("dead");
     await driver.deploy(await specOf(driver, service, WORKER, { graceMs: 500 }), call());
