@@ -55,8 +55,8 @@ const KEYS_WAIT_MS = 15_000;
 /** Headers that only the gateway may set for the API. */
 const OWN_HEADERS = [CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, UNTRUSTED_PROXY_HEADER, FAILS_OVER_HEADER, GATEWAY_TOKEN_HEADER];
 
-/** The control plane's API. */
-export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBackend {
+/** The control plane's API. `sendsAgain`: the engine sends a request that may be repeated to the next leader (`targetAfterLoss`). */
+export function controlBackend(api: ControlApi, trusted: TrustedProxies, sendsAgain: boolean): ApiBackend {
   const { admits } = api;
   /** Waits for the leader among several control processes. */
   const leader = api.leader ?? (() => api.target);
@@ -76,7 +76,7 @@ export function controlBackend(api: ControlApi, trusted: TrustedProxies): ApiBac
       const forwarded = head.header("x-forwarded-for");
       const add: HeaderLine[] = [[CLIENT_ADDRESS_HEADER, trusted.clientOf(forwarded, peer.address)]];
       if (forwarded !== undefined && !trusted.trusts(peer.address)) add.push([UNTRUSTED_PROXY_HEADER, peer.address]);
-      if (nextLeader !== undefined) add.push([FAILS_OVER_HEADER, "1"]);
+      if (sendsAgain && api.canFailOver?.()) add.push([FAILS_OVER_HEADER, "1"]);
       const admission = admits?.();
       if (admission !== undefined) add.push(admission);
       return { remove: OWN_HEADERS, add };
@@ -224,7 +224,7 @@ export function controlKeyServer(link: Pick<ControlLink, "api" | "connectToApi" 
 
 /** Control, which makes the tokens. */
 export function controlIdentity(link: ControlLink, trusted: TrustedProxies, clock: Clock): IdentityServer {
-  const backend = controlBackend(link.api, trusted);
+  const backend = controlBackend(link.api, trusted, true);
   const edits = (head: Head, peer: ClientPeer): HeaderEdits => {
     const { remove, add } = backend.edits(head, peer);
     return { remove: [...remove, ...CLIENT_VIEW_HEADERS, "x-forwarded-for", "x-real-ip", "host"], add: [...add, ["Host", CONTROL_HOST]] };

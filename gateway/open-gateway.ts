@@ -90,7 +90,8 @@ export async function openGateway(deps: GatewayDeps): Promise<EdgeGateway> {
   const counts = { answersOf: (view: ContainerView) => answersOf(metrics, view), placeWaits, placeWaitSeconds };
   const leases = createLeases({ directory, hold, exchanges, clock, suspectAddressMs, holdMs, ...counts });
   const waiting = deps.waitingFiles && createWaitingPage({ directory, clock, files: deps.waitingFiles });
-  const decide = createDecide({ ...deps, waiting, readiness: deps.readiness ?? createReadiness("ready"), leases, limits });
+  const sendsAgain = (deps.forwarder ?? "splice") === "splice";
+  const decide = createDecide({ ...deps, sendsAgain, waiting, readiness: deps.readiness ?? createReadiness("ready"), leases, limits });
   const connections = deps.connections ?? createConnectionFactory();
   const bounds = createConnectionLimits({
     perAddress: limits.connectionsPerAddress,

@@ -19,8 +19,8 @@ export class TargetRemoved extends ConnectionRefused {}
 /** How often the target of one exchange may be removed before a byte was sent. Each time the exchange waits for the next target. */
 export const MAX_REMOVALS = 10;
 
-/** How many targets of one exchange may be lost or refuse, where the lease names the next one (`targetAfterLoss`). */
-export const MAX_FAILOVERS = 3;
+/** How many targets of one exchange may be lost, or refuse, where the lease names the next one (`targetAfterLoss`): the request may be what ends them. */
+export const MAX_FAILOVERS = 2;
 
 /** `socket` is connected, paused, and was not read: a socket, or a stream in memory to a container of HTTP/2. */
 export type DialResult = { socket: Duplex; target: ForwardTarget; connectMs: number };

@@ -40,6 +40,8 @@ type DecideDeps = {
   leases: Leases;
   /** The control plane's API: it receives every request that is not for a container, unless `datagrok` is set. */
   api: ControlApi;
+  /** The engine sends requests that may be repeated again. */
+  sendsAgain: boolean;
   datagrok?: DatagrokServer | undefined;
   readiness: GatewayReadiness;
   /** Default: none. */
@@ -78,7 +80,7 @@ export function createDecide(deps: DecideDeps): Decide {
     isProbe: createProbeMatcher(limits.noWake),
     isConsoleSignIn: deps.datagrok === undefined,
   };
-  const backend = deps.datagrok === undefined ? controlBackend(deps.api, trusted) : datagrokBackend(deps.datagrok);
+  const backend = deps.datagrok === undefined ? controlBackend(deps.api, trusted, deps.sendsAgain) : datagrokBackend(deps.datagrok);
   const toApi = { backend, edits, apiTimeoutMs: limits.apiTimeoutMs, origins };
 
   return (request) => {

@@ -69,9 +69,9 @@ export class ContainerSide {
     return !this.#dialled && this.#container?.mayBeStale === true;
   }
 
-  /** The lease names a target after a loss, and the request was not lost too often: it may be what ends its targets. */
-  get mayFailOver(): boolean {
-    return this.#failovers < MAX_FAILOVERS && this.#lease?.targetAfterLoss !== undefined;
+  /** The lease names a target after a loss. `isSafe`: the request reads only; another one, such as a deletion, is repeated once. */
+  mayFailOver(isSafe: boolean): boolean {
+    return this.#failovers < (isSafe ? MAX_FAILOVERS : 1) && this.#lease?.targetAfterLoss !== undefined;
   }
 
   countBody(bytes: number): void {

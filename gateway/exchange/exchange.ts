@@ -15,6 +15,7 @@ import { acceptUpgrade, refuseUpgrade, switchProtocols } from "./upgrade.ts";
 const { state: STATE, event: EVENT, action: ACTION } = EXCHANGE;
 
 /** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
+const SAFE = new Set(["GET", "HEAD"]);
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
 /** How often responses of one request may be replaced. */
 const MAX_INTERCEPTIONS = 4;
@@ -222,7 +223,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   }
 
   #loseContainer(error: Error | undefined): void {
-    if (this.#isRepeatable && this.#side.mayFailOver && this.#may(EVENT.failedOver)) this.#step(EVENT.failedOver);
+    if (this.#isRepeatable && this.#side.mayFailOver(SAFE.has(this.head.method)) && this.#may(EVENT.failedOver)) this.#step(EVENT.failedOver);
     else if (this.isUnframed) this.#failBy(EVENT.containerLostUnframed, brokeOff(error));
     else this.#failBy(EVENT.containerLost, brokeOff(error));
   }

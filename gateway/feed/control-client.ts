@@ -42,12 +42,13 @@ export type ControlGroup = {
 /**
  * Where the API is. `admits`: the header line that authorizes a client's request there, if it needs one. `leader`: the same target, after it leads; it
  * rejects with CONTROL_NO_LEADER, or when the client leaves with its signal's reason. `lost`: the target that refused the last connection, or ended it.
- * `watchLeader`: calls `act` each time another leader is connected, and not for another address of the same one, until the returned function is called.
+ * `canFailOver`: whether another target may lead. `watchLeader`: calls `act` each time another leader is connected, and not for another address of the same one, until the returned function is called.
  */
 export type ControlApi = {
   target: ForwardTarget;
   admits?: () => HeaderLine | undefined;
   leader?: (lost?: ForwardTarget, client?: { readonly signal: AbortSignal }) => ForwardTarget | Promise<ForwardTarget>;
+  canFailOver?: () => boolean;
   watchLeader?: (act: (leader: ForwardTarget) => void) => () => void;
 };
 

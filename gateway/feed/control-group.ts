@@ -146,6 +146,7 @@ export function controlGroup(members: readonly ControlMember[], clock: Clock, re
       const isGone = lost !== undefined && isConnected && current().api.target === lost;
       return isConnected && !isGone ? current().api.target : afterLeader(isGone, client?.signal);
     },
+    canFailOver: () => group.canFailOver(),
     watchLeader: (act) => {
       const watcher = (leader: ForwardTarget) => act(leader);
       leaderWatchers.add(watcher);

@@ -75,6 +75,7 @@ const leases = createLeases({
 });
 const decide = createDecide({
   readiness: createReadiness("ready"),
+  sendsAgain: true,
   directory,
   identity,
   leases,

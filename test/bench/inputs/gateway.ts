@@ -34,6 +34,7 @@ const { directory, identity, set } = openTestDirectory();
 set(ID, { kind: "awake", address: { host: "127.0.0.1", port: 1 } });
 const hold = createHold({ directory, clock, limit: 10, timeoutMs: 1_000, ofUser: { ofContainer: 10, ofAll: 10 } });
 const decide = createDecide({
+  sendsAgain: true,
   directory,
   identity,
   leases: createLeases({ directory, hold, exchanges: createOpenExchanges(), clock, suspectAddressMs: 0, holdMs: 0 }),
