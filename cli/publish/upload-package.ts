@@ -59,8 +59,8 @@ const LEFT_OUT = /^(node_modules|\..*|upload\.keys\.json)$/;
  */
 async function zipPackage(folder: string, made: ReadonlyMap<string, string>, into: string, signal: AbortSignal): Promise<number> {
   const zip = new ZipFile();
-  // Emitted on the archive alone: its output would never end.
-  zip.once("error", (cause) => (zip.outputStream as Readable).destroy(unreadable(cause)));
+  // Emitted on the archive alone, for each file that cannot be read: its output would never end.
+  zip.on("error", (cause) => (zip.outputStream as Readable).destroy(unreadable(cause)));
   for (const path of (await pathsIn(folder, "")).toSorted()) if (!made.has(path)) zip.addFile(join(folder, path), path);
   for (const [path, text] of made) zip.addBuffer(Buffer.from(text), path);
   zip.end();

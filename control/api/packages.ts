@@ -180,22 +180,25 @@ export function addImportRoutes(app: FastifyInstance, deps: Pick<RouteDeps, "imp
 }
 
 function importRoutes({ importer, store, authorization }: Pick<RouteDeps, "importer" | "store" | "authorization">): Route[] {
-  /** The response as JSON, in pieces, each in a turn of its own. */
-  const piecesOf = async function* ({ images, containers }: Plan, user: { id: string; login: string }): AsyncGenerator<string> {
+  /** The logins of the owners here, by those of the authors there. */
+  const ownersOf = async ({ images, containers }: Plan, user: { id: string; login: string }) => {
     const logins = new Map<string | undefined, string>();
-    const rowOf = async (kind: ImportRow["kind"], { id, name, status, author }: ImportedEntity, { fate, why }: { fate: Fate; why: string }) => {
-      const login = logins.get(author) ?? (await ownerOf({ store, importer: user }, author)).login;
-      logins.set(author, login);
-      return { kind, id, name, status, fate, why, author: login } satisfies ImportRow;
-    };
+    for (const author of new Set([...images.map(({ image }) => image.author), ...containers.map(({ container }) => container.author)]))
+      logins.set(author, (await ownerOf({ store, importer: user }, author)).login);
+    return logins;
+  };
+  /** The response as JSON, in pieces, each in a turn of its own. */
+  const piecesOf = async function* ({ images, containers }: Plan, logins: ReadonlyMap<string | undefined, string>): AsyncGenerator<string> {
+    const rowOf = (kind: ImportRow["kind"], { id, name, status, author }: ImportedEntity, { fate, why }: { fate: Fate; why: string }) =>
+      ({ kind, id, name, status, fate, why, author: logins.get(author) ?? "" }) satisfies ImportRow;
     let before = "[";
     for (let from = 0; from < images.length + containers.length; from += ROWS_OF_A_PIECE) {
       await new Promise(setImmediate);
       const texts: string[] = [];
       for (let at = from; at < Math.min(from + ROWS_OF_A_PIECE, images.length + containers.length); at++) {
         const [image, container] = [images[at], containers[at - images.length]];
-        if (image) texts.push(JSON.stringify(await rowOf("image", image.image, image)));
-        if (container) texts.push(JSON.stringify(await rowOf("container", container.container, container)));
+        if (image) texts.push(JSON.stringify(rowOf("image", image.image, image)));
+        if (container) texts.push(JSON.stringify(rowOf("container", container.container, container)));
       }
       yield before + texts.join(",");
       before = ",";
@@ -214,7 +217,8 @@ function importRoutes({ importer, store, authorization }: Pick<RouteDeps, "impor
       handle: async (request, reply) => {
         const { userId: id, login } = authorization.caller(request);
         const plan = await importer.take(request.body, { id, login }, clientAbortSignal(reply));
-        return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf(plan, { id, login })));
+        const logins = await ownersOf(plan, { id, login });
+        return reply.type("application/json; charset=utf-8").send(Readable.from(piecesOf(plan, logins)));
       },
     }),
   ];

@@ -163,8 +163,8 @@ function decideStarted(situation: Observation, limits: LifecycleLimits): Contain
   return isOld && (next.kind === "settle" || next.kind === "wait") ? { kind: "awaitTurn", ms: next.kind === "wait" ? next.ms : undefined } : next;
 }
 
-/** How soon after its definition left the package a container is removed, unless control ended between the two. */
-const REMOVED_WITHIN_MS = 5_000;
+/** How soon after a publish began a container that left the package is removed, unless control ended meanwhile. */
+const REMOVED_WITHIN_MS = 15_000;
 
 /** Its definition was removed from its package. The publish removes it next: its clients are to read that, not that a user stopped it. */
 function decideWithoutDefinition({ image, now }: ContainerSituation): ContainerAction {

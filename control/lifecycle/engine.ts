@@ -99,7 +99,8 @@ export function createContainerEngine({ driver, clock, limits, storeId, log }: C
       } catch (error) {
         if (!(error instanceof Fault) || error.code !== "SPEC_REFUSED") throw error;
         const holder = await call("inspect", [service], { deadline: within(limits.callMs, "answer"), signal });
-        if (holder === undefined || (holder.labels.store === store && holder.labels.container === id)) throw error;
+        if (holder === undefined) return;
+        if (holder.labels.store === store && holder.labels.container === id) throw error;
         log.warn({ container: id, service, reason: error.message }, "service of another owner left as it is");
       }
     },

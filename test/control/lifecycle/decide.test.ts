@@ -57,7 +57,7 @@ const CASES: Record<string, [ContainerState, Options, Partial<ContainerAction>]>
   ],
   "where the removal does not come, it is stopped": [
     "STARTED",
-    { row: { desiredInstances: 0, stopFor: "user" }, image: { state: "DELETED", since: NOW - 5_000 }, observed: RUNNING },
+    { row: { desiredInstances: 0, stopFor: "user" }, image: { state: "DELETED", since: NOW - 15_000 }, observed: RUNNING },
     { kind: "move", event: "stopWished", patch: { stopFor: "user" } },
   ],
   "a start begins when its image is ready": ["PENDING_START", {}, { kind: "beginStart" }],
