@@ -115,6 +115,8 @@ t.test("connections outlive control, and a killed container or gateway does not 
   process.kill(control, "SIGCONT");
 
   process.kill(gateway, "SIGKILL");
+  // Until then the kernel may still give it connections, which end with it.
+  await eventually("the gateway to be gone", () => !isAlive(gateway));
   t.equal(await eventually("an answer of the other gateway", () => ask(port, "y").catch(() => undefined)), "y over");
 
   const held = connect(port, "127.0.0.1").setEncoding("utf8");

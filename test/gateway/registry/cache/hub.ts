@@ -93,6 +93,8 @@ export async function openHub(t: Test, password?: string): Promise<Hub> {
         received.pause();
       });
     });
+    // The registry ends before the last client has left.
+    sent.on("error", () => response.destroy());
     request.pipe(sent);
   };
   const { port } = await listen(t, server);
