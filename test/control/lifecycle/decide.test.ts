@@ -53,7 +53,7 @@ const CASES: Record<string, [ContainerState, Options, Partial<ContainerAction>]>
   "a container whose definition was removed is left to its removal": [
     "STARTED",
     { row: { desiredInstances: 0, stopFor: "user" }, image: { state: "DELETED", since: NOW - 1_000 }, observed: RUNNING },
-    { kind: "wait", ms: 4_000 },
+    { kind: "wait", ms: 14_000 },
   ],
   "where the removal does not come, it is stopped": [
     "STARTED",
