@@ -43,17 +43,21 @@ exec systemd-nspawn --directory=/mnt/root ${options.join(" ")} /usr/lib/systemd/
   const nspawn = spawn("setpriv", ["--pdeathsig=KILL", "unshare", "--mount", "sh", "-ec", script], { env, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [nspawn.stdout, nspawn.stderr]) stream.setEncoding("utf8").on("data", (piece: string) => void (output += piece));
-  t.teardown(async () => {
-    const gone = once(nspawn, "exit");
-    // Its first process ends the others.
-    if (nspawn.exitCode === null && nspawn.kill("SIGKILL")) await gone;
-  });
-  const children = () => {
+  /** systemd, by its number here. */
+  const firstProcess = () => {
     const [first] = readFileSync(`/proc/${nspawn.pid}/task/${nspawn.pid}/children`, "utf8").split(" ").map(Number);
     return first !== undefined && first > 0 ? first : undefined;
   };
+  t.teardown(async () => {
+    const gone = once(nspawn, "exit");
+    if (nspawn.exitCode !== null || nspawn.signalCode !== null) return;
+    const pid = firstProcess();
+    // The end of systemd ends all that it started; that of systemd-nspawn would leave them.
+    if (pid !== undefined) process.kill(pid, "SIGKILL");
+    if (nspawn.kill("SIGKILL")) await gone;
+  });
   const inside = async (...command: string[]) => {
-    const pid = children();
+    const pid = firstProcess();
     if (pid === undefined) throw new Error(`systemd has ended:\n${output}`);
     return run("nsenter", ["--target", String(pid), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wdns=/", ...command], {
       env: { PATH: "/usr/local/bin:/usr/bin:/usr/sbin" },
@@ -63,7 +67,7 @@ exec systemd-nspawn --directory=/mnt/root ${options.join(" ")} /usr/lib/systemd/
     () => `systemd to boot:\n${output.slice(-4_000)}`,
     async () => {
       if (nspawn.exitCode !== null) throw new Error(`systemd-nspawn ended:\n${output}`);
-      return children() !== undefined && (await inside("systemctl", "is-active", "basic.target")).code === 0;
+      return firstProcess() !== undefined && (await inside("systemctl", "is-active", "basic.target")).code === 0;
     },
     BOOTS_WITHIN_MS,
   );
