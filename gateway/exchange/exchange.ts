@@ -1,3 +1,4 @@
+import { isSafe } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
 import { internalFault } from "../direct-responses.ts";
 import type { IncomingRequest, Decision, InterceptingForward, Interception, ClientPeer } from "../decision.ts";
@@ -15,7 +16,6 @@ import { acceptUpgrade, refuseUpgrade, switchProtocols } from "./upgrade.ts";
 const { state: STATE, event: EVENT, action: ACTION } = EXCHANGE;
 
 /** Repeating one of these changes nothing (RFC 9110 §9.2.2). */
-const SAFE = new Set(["GET", "HEAD"]);
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
 /** How often responses of one request may be replaced. */
 const MAX_INTERCEPTIONS = 4;
@@ -223,7 +223,7 @@ export class Exchange implements IncomingRequest, ContainerSideUser {
   }
 
   #loseContainer(error: Error | undefined): void {
-    if (this.#isRepeatable && this.#side.mayFailOver(SAFE.has(this.head.method)) && this.#may(EVENT.failedOver)) this.#step(EVENT.failedOver);
+    if (this.#isRepeatable && this.#side.mayFailOver(isSafe(this.head.method)) && this.#may(EVENT.failedOver)) this.#step(EVENT.failedOver);
     else if (this.isUnframed) this.#failBy(EVENT.containerLostUnframed, brokeOff(error));
     else this.#failBy(EVENT.containerLost, brokeOff(error));
   }

@@ -5,8 +5,8 @@ export type ImportBodyLimits = { body: number; entry: number; entries: number };
 
 /** What is not an entry of a list: a few names and settings. */
 const LONGEST_FRAME = 65_536;
-/** So much is read in one turn of the event loop. */
-const PIECE = 65_536;
+/** So much is read in one turn of the event loop: entries may be of one byte each. */
+const PIECE = 16_384;
 
 const [QUOTE, BACKSLASH, COMMA, LIST] = [0x22, 0x5c, 0x2c, 0x5b];
 const isOpening = (byte: number) => byte === 0x7b || byte === LIST;

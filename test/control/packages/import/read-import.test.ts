@@ -95,6 +95,20 @@ t.test("it is bounded", async (t) => {
   await t.rejects(readInPieces(`{"a":[${" ".repeat(100_000)}]}`, 64), { code: "BODY_TOO_LARGE", message: /Import it in parts/ });
 });
 
+t.test("other turns of the event loop come between, also where entries are of one byte", async (t) => {
+  const body = JSON.stringify({ a: Array.from({ length: 100_000 }, () => 1) });
+  let turns = 0;
+  let isOver = false;
+  const count = () => {
+    turns++;
+    if (!isOver) setImmediate(count);
+  };
+  setImmediate(count);
+  await readInPieces(body, body.length, { body: body.length, entry: 1, entries: 100_000 });
+  isOver = true;
+  t.ok(turns >= body.length / 20_000, `${turns} turns`);
+});
+
 const [COUNT, LOG] = [2_000, "x".repeat(20_000)];
 const idOf = (kind: string, nth: number) => `${kind}-0000-4000-8000-${String(nth).padStart(12, "0")}`;
 

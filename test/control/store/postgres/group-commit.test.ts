@@ -29,6 +29,20 @@ async function openedStore(t: Test) {
   return { postgres, store, first, release, commits };
 }
 
+/** A container whose `move` fails by a statement whose result it does not await. */
+async function openedContainer(t: Test) {
+  const { postgres, store, first, release } = await openedStore(t);
+  release();
+  await first;
+  await store.users.insert({ ...user("ada"), id: USER });
+  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
+  const image = await store.images.insert(newImage("web", 7));
+  const { id } = await store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 7));
+  await server.query("ALTER TABLE history ADD CHECK (event <> 'refused')", postgres.url);
+  const move = () => store.containers.move(id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "refused", byUser: undefined });
+  return { store, id, move };
+}
+
 t.test("transactions that wait for one another are committed together, and what follows keeps their order", async (t) => {
   const { store, first, release, commits } = await openedStore(t);
   const after: string[] = [];
@@ -104,33 +118,19 @@ t.test("a large transaction is committed alone", async (t) => {
 });
 
 t.test("a statement whose result is not awaited fails its transaction", async (t) => {
-  const { postgres, store, first, release } = await openedStore(t);
-  release();
-  await first;
-  await store.users.insert({ ...user("ada"), id: USER });
-  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
-  const image = await store.images.insert(newImage("web", 7));
-  const { id } = await store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 7));
-  await server.query("ALTER TABLE history ADD CHECK (event <> 'refused')", postgres.url);
+  const { store, id, move } = await openedContainer(t);
   const after: string[] = [];
-  const move = store.transaction(async () => {
+  const moved = store.transaction(async () => {
     store.afterCommit(() => after.push("never"));
-    await store.containers.move(id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "refused", byUser: undefined });
+    await move();
   });
-  await t.rejects(move, { code: "23514" });
+  await t.rejects(moved, { code: "23514" });
   t.match(await store.containers.find(id), { state: "SYSTEM_STOPPED" });
   t.strictSame(after, []);
 });
 
 t.test("where such a statement is of one of several transactions, all of them fail", async (t) => {
-  const { postgres, store, first, release } = await openedStore(t);
-  release();
-  await first;
-  await store.users.insert({ ...user("ada"), id: USER });
-  await store.packages.insert({ id: PACKAGE, name: "demo", version: "1.0.0", authorId: USER, createdOn: 1, updatedOn: 1 });
-  const image = await store.images.insert(newImage("web", 7));
-  const { id } = await store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 7));
-  await server.query("ALTER TABLE history ADD CHECK (event <> 'refused')", postgres.url);
+  const { store, id, move } = await openedContainer(t);
   const gate = Promise.withResolvers<void>();
   const isOpen = Promise.withResolvers<void>();
   const head = store.transaction(async () => {
@@ -139,14 +139,12 @@ t.test("where such a statement is of one of several transactions, all of them fa
     await gate.promise;
   });
   await isOpen.promise;
-  const move = store.transaction(
-    async () => void (await store.containers.move(id, "SYSTEM_STOPPED", "PENDING_START", {}, { at: 8, event: "refused", byUser: undefined })),
-  );
+  const moved = store.transaction(move);
   const next = store.transaction(async () => {
     await store.users.find("head");
     await store.users.insert(user("next"));
   });
-  const all = Promise.allSettled([head, move, next]);
+  const all = Promise.allSettled([head, moved, next]);
   gate.resolve();
   t.strictSame(
     (await all).map(({ status }) => status),
