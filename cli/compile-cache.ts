@@ -4,7 +4,8 @@ import { join } from "node:path";
 
 /**
  * Keeps the compiled form of each file for the next process: without its types, and as V8's byte code. A start then takes half the processor time.
- * A process runs what is in the folder, so it is in the installation: only a user who may change berth's own files may write there.
+ * A process runs what is in the folder, so it is in the installation: only a user who may change berth's own files may write there. Others may read it, as
+ * in an installation that was copied.
  * Without such a folder there is no cache. `NODE_DISABLE_COMPILE_CACHE=1` turns it off.
  *
  * Returns the variables with which a process that this one starts uses the cache from its first file on. Without them Node loads its compiler of types
@@ -18,7 +19,7 @@ export function cacheCompiledCode(root: string): Record<string, string> {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     const { uid, mode } = lstatSync(folder);
-    if (uid !== user || (mode & 0o077) !== 0) return {};
+    if (uid !== user || (mode & 0o022) !== 0) return {};
     enableCompileCache(folder);
     return { NODE_COMPILE_CACHE: folder };
   } catch {

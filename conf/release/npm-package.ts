@@ -14,7 +14,10 @@ const LAUNCHER = `#!/bin/sh
 # \`berth <command>\` on the Node that came with the package, from whichever folder it is called in; else on that of the PATH.
 home=$(dirname "$(readlink -f "$0")")
 cache=$home/node_modules/.cache/berth
-if [ -O "$cache" ] && [ "$(stat -c %a "$cache" 2>/dev/null)" = 700 ]; then export NODE_COMPILE_CACHE="\${NODE_COMPILE_CACHE-$cache}"; fi
+case $(stat -c %a "$cache" 2>/dev/null) in
+  "" | *[2367] | *[2367]?) ;;
+  *) if [ -O "$cache" ]; then export NODE_COMPILE_CACHE="\${NODE_COMPILE_CACHE-$cache}"; fi ;;
+esac
 for node in "$home"/node_modules/node-linux-*/bin/node "$home"/../node-linux-*/bin/node; do
   if [ -x "$node" ]; then exec "$node" --disable-warning=ExperimentalWarning --v8-pool-size=1 "$home/berth.cjs" "$@"; fi
 done

@@ -34,8 +34,17 @@ t.test("compiled code is in a folder that only the owner of the installation rea
 t.test("there is no cache that another user could write to", async (t) => {
   const { root, cache } = installation(t);
   mkdirSync(cache, { recursive: true });
-  chmodSync(cache, 0o777);
-  t.equal(cacheOf(root), "none");
+  for (const mode of [0o777, 0o775, 0o702]) {
+    chmodSync(cache, mode);
+    t.equal(cacheOf(root), "none");
+  }
+});
+
+t.test("a copy of an installation, whose folder others may read, has its cache", async (t) => {
+  const { root, cache } = installation(t);
+  mkdirSync(cache, { recursive: true });
+  chmodSync(cache, 0o755);
+  t.ok(cacheOf(root).startsWith(cache));
 });
 
 t.test("there is none in an installation of another user, and none without packages", async (t) => {
@@ -81,6 +90,10 @@ t.test("the command berth uses the cache from its first file on, unless another 
   t.equal(berth(), "compiled");
   t.equal(berth(), "compiled", "the first one has made the folder, this one fills it");
   t.equal(berth(), "cached");
-  chmodSync(cache, 0o777);
-  t.equal(berth(), "compiled");
+  for (const mode of [0o777, 0o720, 0o702]) {
+    chmodSync(cache, mode);
+    t.equal(berth(), "compiled");
+  }
+  chmodSync(cache, 0o755);
+  t.equal(berth(), "cached");
 });
