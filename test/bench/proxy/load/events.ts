@@ -4,7 +4,8 @@ import { requestOf } from "./client.ts";
 import { begin, fail, readPlan, tell } from "./plan.ts";
 
 const { plan, key, target } = readPlan();
-const WARM_MS = 500;
+/** As for WebSockets: connecting and compiling are not in the figure. */
+const WARM_MS = 2_000;
 /** What ends an event: no proxy may split it into something that hides it, since frames end behind events or within them. */
 const MARK = Buffer.from('"text":"an event');
 let count = 0;
