@@ -21,6 +21,19 @@ export const EDITED_HEADERS = {
   "x-request-id": "X-Berth-Request-Id",
 } as const;
 
+/** Request headers (lower case) that only berth and its proxies write: no container gets a client's. */
+export const BERTH_HEADERS: readonly string[] = [
+  "x-berth-callout-secret",
+  "x-berth-proxy",
+  "x-berth-status",
+  "x-berth-upstream",
+  "x-berth-path",
+  "x-berth-container",
+  "x-berth-lease",
+  "x-berth-vary",
+  ...Object.values(EDITED_HEADERS).map((name) => name.toLowerCase()),
+];
+
 /** `lease`: a line of the proxy's access log with it ends the use. `varies`: names of headers that this decision depends on beside those of a usual one. */
 export type AllowedRequest = {
   id: string;
@@ -32,9 +45,12 @@ export type AllowedRequest = {
   varies: readonly string[];
 };
 
+/** Where Envoy's clusters of the type ORIGINAL_DST find the address of a request. */
+export const ENVOY_UPSTREAM_HEADER = "x-envoy-original-dst-host";
+
 /** The proxy sends the request to the container's address, with these headers. */
 export function allowResponse(style: CalloutStyle, { id, address, path, head, edits, lease, varies }: AllowedRequest): DirectResponse {
-  const upstream = isIP(address.host) === 6 ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+  const upstream = upstreamOf(address);
   const headers: HeaderLine[] = [
     ["X-Berth-Status", "200"],
     ["X-Berth-Upstream", upstream],
@@ -50,12 +66,18 @@ export function allowResponse(style: CalloutStyle, { id, address, path, head, ed
     if (value === undefined || value === "") removed.push(name);
     else headers.push([style === "envoy" ? name : carrier, value]);
   }
-  if (style === "envoy") headers.push(["x-envoy-original-dst-host", upstream], ["x-envoy-auth-headers-to-remove", removed.join(",")]);
+  if (style === "envoy") headers.push([ENVOY_UPSTREAM_HEADER, upstream], ["x-envoy-auth-headers-to-remove", removed.join(",")]);
   headers.push(["Content-Length", "0"], ["Cache-Control", "no-store"]);
   return { status: 200, reason: "OK", headers, body: "" };
 }
 
-function editedValue(name: string, head: Head, { remove, add, written = [] }: HeaderEdits): string | undefined {
+/** As proxies read an address. */
+export function upstreamOf({ host, port }: ContainerAddress): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** What the container gets as this header; undefined: none. */
+export function editedValue(name: string, head: Head, { remove, add, written = [] }: HeaderEdits): string | undefined {
   const added = [...add, ...written.flatMap((lines) => lines.lines())].findLast(([own]) => own.toLowerCase() === name);
   if (added !== undefined) return added[1];
   return remove.includes(name) ? undefined : head.header(name);

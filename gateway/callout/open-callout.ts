@@ -1,28 +1,30 @@
 import { hash, timingSafeEqual } from "node:crypto";
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { once } from "node:events";
-import { type AddressInfo, isIP, type Server } from "node:net";
+import type { AddressInfo, Server } from "node:net";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { createConnectionLimits, plainAddress } from "../../lib/connection-limits.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { permittedOrigin } from "../../lib/browser-requests.ts";
 import { openMetrics } from "../../lib/metrics/open-metrics.ts";
-import type { ExchangeLabels, ExchangeObserver } from "../access-record.ts";
-import { type ContainerLease, isContainerLease, type Leases } from "../containers/lease.ts";
-import { createProbeMatcher, type ProbeMatcher, routeKind } from "../containers/route.ts";
+import type { ExchangeObserver } from "../access-record.ts";
+import type { Leases } from "../containers/lease.ts";
+import { createProbeMatcher } from "../containers/route.ts";
+import type { NetConnection } from "../connections/connection.ts";
 import { acceptWaiting } from "../connections/engine.ts";
 import type { ConnectionFactory } from "../connections/open-connections.ts";
-import type { Caller, ContainerAddress, Directory, Identity } from "../contract.ts";
-import type { Decide, Decision, DirectResponse, ForwardTarget, Head, HeaderLine, IncomingRequest } from "../decision.ts";
-import { containerErrorResponse, internalFault } from "../direct-responses.ts";
+import type { Caller, Directory, Identity } from "../contract.ts";
+import type { Decide, Decision, DirectResponse, Head, HeaderLine, IncomingRequest } from "../decision.ts";
+import { containerErrorResponse } from "../direct-responses.ts";
 import { openSpliceEngine } from "../exchange/open-splice-engine.ts";
 import { type GatewayLimits, MAX_CONNECTIONS } from "../limits.ts";
-import { AT_EDGE, allowResponse, refuseResponse } from "./callout-response.ts";
+import { allowResponse, refuseResponse } from "./callout-response.ts";
 import { type ContainerUses, createContainerUses } from "./container-uses.ts";
+import { CALLOUT_LABELS, decideOriginal, faultOf, type OriginalContext } from "./decide-original.ts";
+import type { ExtAuthz, ExtAuthzDeps } from "./ext-authz.ts";
 import { DECIDE_PATH, ENVOY_PREFIX, PROXY_HEADER, readOriginalRequest, SECRET_HEADER } from "./original-request.ts";
-import { createRecentChanges, type DecisionChanges } from "./recent-changes.ts";
+import { createRecentChanges } from "./recent-changes.ts";
 
 /** How proxies of the operator ask berth. */
 export type CalloutOptions = {
@@ -73,13 +75,17 @@ export async function openCallout(deps: CalloutDeps, options: CalloutOptions): P
   const { host, port, secret, activeMs, logs, guard } = options;
   const uses = createContainerUses({ leases, clock, activeMs, openMs: logs?.openMs });
   const changes = createRecentChanges({ directory, identity, clock });
+  const isSecret = secretCheck(secret);
+  const original: OriginalContext = { ...deps, uses, changes, isProbe: createProbeMatcher(limits.noWake) };
+  const extAuthz = loadExtAuthz({ ...original, isSecret, observer, clock });
   const engine = openSpliceEngine({
-    decide: createCalloutDecide({ ...deps, uses, changes, isSecret: secretCheck(secret) }),
+    decide: createCalloutDecide({ ...original, directory, isSecret }),
     refusal: containerErrorResponse,
     // A question is open while its request is held, and proxies keep their connections.
     limits,
     connections,
     tls: undefined,
+    takeHttp2: extAuthz.accept,
     bounds: createConnectionLimits({ perAddress: MAX_CONNECTIONS, total: Math.ceil(limits.connectionsTotal / 2), clock, log }),
     watch: observer,
     // Those of the edge count clients.
@@ -112,12 +118,41 @@ export async function openCallout(deps: CalloutDeps, options: CalloutOptions): P
     drain: async (ms) => {
       changes.close();
       await acceptWaiting(() => accepted);
-      await engine.drain(ms);
+      await Promise.all([engine.drain(ms), extAuthz.drain(ms)]);
       end();
     },
     close: async () => {
       end();
+      extAuthz.close();
       await engine.close();
+    },
+  };
+}
+
+/** Loads gRPC with the first connection that speaks it: it takes 0.1 s of processor time in each gateway. */
+function loadExtAuthz(deps: ExtAuthzDeps): ExtAuthz {
+  let loading: Promise<ExtAuthz> | undefined;
+  let isClosed = false;
+  const load = async () => (await import("./ext-authz.ts")).openExtAuthz(deps);
+  const accept = async (connection: NetConnection, first: Buffer) => {
+    loading ??= load();
+    const service = await loading;
+    if (isClosed) connection.destroy();
+    else service.accept(connection, first);
+  };
+  return {
+    accept: (connection, first) =>
+      void accept(connection, first).catch((error: unknown) => {
+        connection.destroy();
+        deps.log.error({ err: error }, "gRPC of proxies not available: internal error");
+      }),
+    drain: async (ms) => {
+      isClosed = true;
+      await (await loading)?.drain(ms);
+    },
+    close: () => {
+      isClosed = true;
+      void loading?.then((service) => service.close());
     },
   };
 }
@@ -186,21 +221,18 @@ function secretCheck(secret: string | undefined): (shown: string | undefined) =>
   return (shown) => shown !== undefined && timingSafeEqual(hash("sha256", shown, "buffer"), expected);
 }
 
-type CalloutContext = CalloutDeps & { uses: ContainerUses; changes: DecisionChanges; isSecret(shown: string | undefined): boolean };
-
-const LABELS: ExchangeLabels = { route: "callout" };
+type CalloutContext = OriginalContext & Pick<CalloutDeps, "directory"> & { isSecret(shown: string | undefined): boolean };
 
 /** Decides about the questions: every decision is a direct response. */
 function createCalloutDecide(context: CalloutContext): Decide {
-  const { isSecret, limits, log } = context;
-  const isProbe = createProbeMatcher(limits.noWake);
+  const { isSecret, log } = context;
   return async (incoming) => {
     const { head, signal } = incoming;
     try {
       if (!isSecret(head.header(SECRET_HEADER)))
         throw new Fault("NOT_PERMITTED", "X-Berth-Callout-Secret is missing or wrong: it must be the value of BERTH_CALLOUT_SECRET");
       const [path = "", query = ""] = head.target.split("?", 2);
-      if (path === DECIDE_PATH || path.startsWith(`${ENVOY_PREFIX}/`)) return await decideOriginal(context, isProbe, incoming);
+      if (path === DECIDE_PATH || path.startsWith(`${ENVOY_PREFIX}/`)) return await answerQuestion(context, incoming);
       if (path === CHANGES_PATH) return await listChanges(context, query, signal);
       if (path === REPORT_PATH) return readReport(context, head, query, incoming.peer.address);
       throw new Fault("ROUTE_NOT_FOUND", `The listener for callouts has ${DECIDE_PATH}, ${ENVOY_PREFIX}/, ${CHANGES_PATH} and ${REPORT_PATH} only`);
@@ -211,77 +243,23 @@ function createCalloutDecide(context: CalloutContext): Decide {
   };
 }
 
-function faultOf(error: unknown, log: Log): Fault {
-  if (error instanceof Fault) return error;
-  log.error({ err: error }, "callout not decided: internal error");
-  return internalFault(error);
-}
-
 function refused(fault: Fault): Decision {
-  return { kind: "answer", answer: refuseResponse("forward-auth", containerErrorResponse(fault)), labels: { ...LABELS, fault: fault.code } };
+  return { kind: "answer", answer: refuseResponse("forward-auth", containerErrorResponse(fault)), labels: { ...CALLOUT_LABELS, fault: fault.code } };
 }
 
-/** Waits until the container is ready, as the edge would. */
-async function decideOriginal(context: CalloutContext, isProbe: ProbeMatcher, incoming: IncomingRequest): Promise<Decision> {
-  const { decide, log, origins, uses, changes, limits } = context;
-  const { style, request, proxy } = readOriginalRequest(incoming);
-  const { head, signal } = request;
-  const answer = (response: DirectResponse, labels?: ExchangeLabels): Decision => {
-    // The edge counts the container's responses; these are berth's own.
-    return { kind: "answer", answer: response, labels: { ...labels, route: "callout", answers: undefined } };
-  };
-  const refuse = (response: DirectResponse, labels?: ExchangeLabels) => answer(refuseResponse(style, response), labels);
-  const kind = routeKind(head.target);
-  // `proxy-ws` speaks a protocol of berth's own, and only the edge adds what lets a page of another origin read the response.
-  if (kind !== "proxy" || permittedOrigin(head.header("origin"), origins) !== undefined) return refuse(AT_EDGE);
-  const decision = await decide(request);
-  const { labels } = decision;
-  if (decision.kind === "answer") return refuse(decision.answer, labels);
-  if (decision.kind !== "forward" || !isContainerLease(decision.lease)) return refuse(AT_EDGE, labels);
-  const { lease, forward } = decision;
-  try {
-    // Only the edge ends a WebSocket when its caller's session ends.
-    if (head.upgrade) return refuse(AT_EDGE, labels);
-    const address = directAddress(await targetOf(lease));
-    if (address === undefined) return refuse(AT_EDGE, labels);
-    const view = lease.currentView();
-    changes.follow(view);
-    const began = isProbe(head) ? undefined : uses.begin(view, proxy);
-    const varies = variesOf(limits.noWake);
-    return answer(allowResponse(style, { id: view.id, address, path: forward.target, head, edits: forward.request, lease: began, varies }), labels);
-  } catch (error) {
-    if (signal.aborted) throw error;
-    const fault = faultOf(error, log);
-    return refuse(forward.respondTo(fault), { route: "callout", ...labels, fault: fault.code });
-  } finally {
-    lease.release();
-  }
-}
-
-/** The lease's target, unless the caller's session ends while the request waits for it. */
-function targetOf(lease: ContainerLease): Promise<ForwardTarget> {
-  return new Promise((resolve, reject) => {
-    lease.setHolder?.({ revoke: reject });
-    void Promise.resolve(lease.target()).then(resolve, reject);
-  });
-}
-
-/** An address to which every proxy can connect without a look-up. Undefined: the edge connects there. */
-function directAddress(target: ForwardTarget): ContainerAddress | undefined {
-  if (!("host" in target) || target.h2c === true || target.tls !== undefined || isIP(target.host) === 0) return undefined;
-  return { host: target.host, port: target.port };
-}
-
-/** The headers by which a request is a probe. */
-function variesOf(noWake: readonly string[]): string[] {
-  return noWake.map((rule) => rule.toLowerCase().split(":", 1)[0]?.trim() ?? "");
+/** The decision about a client's request as the response to its proxy's question. */
+async function answerQuestion(context: OriginalContext, incoming: IncomingRequest): Promise<Decision> {
+  const original = readOriginalRequest(incoming);
+  const outcome = await decideOriginal(context, original);
+  const answer = outcome.kind === "allow" ? allowResponse(original.style, outcome.allowed) : refuseResponse(original.style, outcome.answer);
+  return { kind: "answer", answer, labels: outcome.labels };
 }
 
 async function listChanges({ changes }: CalloutContext, query: string, signal: AbortSignal): Promise<Decision> {
   const parameters = new URLSearchParams(query);
   const at = Number(parameters.get("at") ?? 0);
   const list = await changes.since(parameters.get("source") ?? undefined, Number.isSafeInteger(at) ? at : 0, signal);
-  return { kind: "answer", answer: jsonResponse(list), labels: LABELS };
+  return { kind: "answer", answer: jsonResponse(list), labels: CALLOUT_LABELS };
 }
 
 /** Reads every valid entry, and then refuses if one is malformed: the entries of a report belong to different containers. Faults: REQUEST_INVALID. */
@@ -305,7 +283,7 @@ function readReport({ uses, directory }: CalloutContext, head: Head, query: stri
       "REQUEST_INVALID",
       "A report is a list of <container id>:<open connections>:<requests since the last report>, with commas between. Its valid entries are read",
     );
-  return { kind: "answer", answer: jsonResponse({}), labels: LABELS };
+  return { kind: "answer", answer: jsonResponse({}), labels: CALLOUT_LABELS };
 }
 
 const NO_CALLER: Caller = { token: "", userId: "", login: "", admin: false };

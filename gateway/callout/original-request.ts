@@ -40,7 +40,13 @@ const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS.filter((method) => me
 /** Reads the client's request from the proxy's. Faults: REQUEST_INVALID. */
 export function readOriginalRequest(incoming: IncomingRequest): OriginalRequest {
   const { head, peer } = incoming;
-  const { style, method, target } = head.target.startsWith(`${ENVOY_PREFIX}/`) ? namedByPath(head) : namedByHeaders(head);
+  const named = head.target.startsWith(`${ENVOY_PREFIX}/`) ? namedByPath(head) : namedByHeaders(head);
+  return { style: named.style, request: originalRequest(incoming, named), proxy: head.header(PROXY_HEADER) ?? plainAddress(peer.address) };
+}
+
+/** The client's request, whose headers are those of `incoming`. Faults: REQUEST_INVALID. */
+export function originalRequest(incoming: IncomingRequest, { style, method, target }: NamedRequest): IncomingRequest {
+  const { head } = incoming;
   if (!KNOWN_METHODS.has(method)) throw invalid("The method of the original request is not one that berth knows");
   // Two lines of one header arrive as one with `, ` between them, and no target contains a space.
   if (!target.startsWith("/") || target.includes("#") || !consistsOf(target, CLASS.visible))
@@ -50,11 +56,7 @@ export function readOriginalRequest(incoming: IncomingRequest): OriginalRequest 
   const { address, before } = splitChain(head.header("x-forwarded-for"));
   const host = (style === "forward-auth" ? head.header("x-forwarded-host") : undefined) ?? head.header("host");
   const original = new OriginalHead(head, { method, target, host, before });
-  return {
-    style,
-    proxy: head.header(PROXY_HEADER) ?? plainAddress(peer.address),
-    request: new OriginalIncoming(incoming, original, { address }, proto === "https"),
-  };
+  return new OriginalIncoming(incoming, original, { address }, proto === "https");
 }
 
 type NamedRequest = { style: CalloutStyle; method: string; target: string };

@@ -9,6 +9,7 @@ import type { ExchangeObserver } from "../access-record.ts";
 import type { GatewayLimits } from "../limits.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import { keepKeys, type TlsKeys } from "../tls-keys.ts";
+import type { NetConnection } from "./connection.ts";
 import type { ConnectionFactory } from "./open-connections.ts";
 
 /** `splice` works on sockets; `http-proxy` on Node's HTTP server and the library of that name. */
@@ -25,6 +26,8 @@ export type ForwardingEngineDeps<Forwarded extends Forward = PlainForward> = {
   tls: TlsKeys | undefined;
   /** Offers HTTP/2 to TLS clients. Default: only HTTP/1.1. */
   http2?: boolean | undefined;
+  /** Takes over the connections of clients that speak HTTP/2 without TLS; the splice engine only. Default: they are refused. */
+  takeHttp2?: ((connection: NetConnection, first: Buffer) => void) | undefined;
   /** Admits connections. */
   bounds: ConnectionLimits;
   watch: ExchangeObserver;

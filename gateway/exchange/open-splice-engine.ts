@@ -14,6 +14,7 @@ import type { EngineContext } from "./engine-context.ts";
 import { createTicker } from "../../lib/clock.ts";
 import { openContainerSessions } from "../http2/container-sessions.ts";
 import { isHttp2, openEdgeSessions } from "../http2/edge-sessions.ts";
+import { FirstBytes } from "./first-bytes.ts";
 import { openPool } from "./pool.ts";
 
 /** The engine on sockets: it parses heads strictly, rewrites what it must of them, and forwards all other bytes unchanged. */
@@ -24,6 +25,7 @@ export function openSpliceEngine({
   connections,
   tls,
   http2 = false,
+  takeHttp2,
   bounds,
   watch,
   counts,
@@ -105,9 +107,10 @@ export function openSpliceEngine({
     const client = new ClientConnection(connection, context, { admission, forget, protocol });
     clients.add(client);
     ticker.add(client);
+    return client;
   };
   const sessions = openEdgeSessions({
-    onConnection: (stream, admission) => serve(connections.adoptStream(stream), admission, "h2"),
+    onConnection: (stream, admission) => void serve(connections.adoptStream(stream), admission, "h2"),
     http1,
     onLess: left,
     draining,
@@ -121,7 +124,8 @@ export function openSpliceEngine({
     if (isHttp2(socket)) return sessions.accept(socket, admission);
     const connection = connections.adopt(socket, { under });
     connection.onceClosed(() => admission.release());
-    serve(connection, admission, "http1");
+    const client = serve(connection, admission, "http1");
+    if (takeHttp2 !== undefined) connection.user = new FirstBytes(connection, client, takeHttp2);
   });
   const handshakes = watchHandshakes(server, tls, left);
 
