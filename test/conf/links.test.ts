@@ -22,6 +22,16 @@ t.test("every link between pages leads to a file, and to a heading in it", async
   t.ok(pages.length > 30, "pages were found at all");
 });
 
+t.test("every page of the console's administration has a row in the page about the console", async (t) => {
+  const text = readFileSync(join(ROOT, "docs/console.md"), "utf8");
+  // Only its text: what it imports is for browsers.
+  const list = readFileSync(join(ROOT, "control/console/web/administration/pages.ts"), "utf8");
+  const titles = [...list.matchAll(/ title: "([^"]+)"/g)].map(([, title]) => title);
+  t.ok(titles.length > 10, "the pages were found");
+  const missing = titles.filter((title) => !new RegExp(`^\\| \\*\\*${title}\\*\\* `, "m").test(text));
+  t.same(missing, []);
+});
+
 t.test("every BERTH_ variable that a page names is a setting", async (t) => {
   const variables = new Set([...rowsOf(SETTINGS).flatMap(([, row]) => row.env), ...OTHERS_VARIABLES]);
   const unknown = pages.flatMap((page) =>
