@@ -55,6 +55,30 @@ for (const [name, options] of [
   });
 }
 
+/** Types into the search in the same task that shows it, as on a busy machine before the first frame. */
+const TYPE_AT_ONCE = `new Promise((resolve) => {
+  new MutationObserver((_, observer) => {
+    const box = document.querySelector("input[type=search]");
+    if (!box) return;
+    observer.disconnect();
+    box.value = "no such package";
+    box.dispatchEvent(new InputEvent("input", { bubbles: true }));
+    resolve();
+  }).observe(document.body, { childList: true, subtree: true });
+  location.hash = "#/packages";
+})`;
+
+t.test("what is typed as soon as a search is there is searched for", async (t) => {
+  const stand = await openStand(t);
+  await stand.published("app", appFiles("web", "one", { on_demand: true }));
+  const { page, signIn } = await openConsole(t, stand.base, { at: "packages/app" });
+  await signIn(stand.key);
+  await page.getByRole("heading", { name: "Versions" }).waitFor();
+  await page.evaluate(TYPE_AT_ONCE);
+  await page.getByText("No package matches.").waitFor();
+  t.equal(await page.getByLabel("Search packages").inputValue(), "no such package");
+});
+
 t.test("versions of a package of others are not shown", async (t) => {
   const stand = await openStand(t);
   await stand.published("app", appFiles("web", "one", { on_demand: true }));

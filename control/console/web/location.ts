@@ -1,4 +1,4 @@
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 /** The path in the console. It is behind `#`, so the server has one page, and links are stable. */
 export type ConsolePath = readonly string[];
@@ -8,7 +8,8 @@ type ConsoleLocation = { path: ConsolePath; query: URLSearchParams };
 
 function useConsoleLocation(): ConsoleLocation {
   const [at, setAt] = useState(parseHash);
-  useEffect(() => {
+  // A layout effect: an ordinary one runs after a frame, and who types before it would change the address while nothing listens.
+  useLayoutEffect(() => {
     const changed = () => setAt(parseHash());
     addEventListener("hashchange", changed);
     return () => removeEventListener("hashchange", changed);
