@@ -100,7 +100,8 @@ function nginxCallout(ports: { edge: number; callout: number }) {
       .replace("127.0.0.1:8080", `127.0.0.1:${ports.edge}`)
       .replace("port = 8082", `port = ${ports.callout}`)
       .replace("change-me-to-the-value-of-BERTH_CALLOUT_SECRET", SECRET)
-      .replace("/etc/nginx/lua-compat", folderOf);
+      .replaceAll("/etc/nginx/lua-compat", folderOf);
+    const server = readFileSync(join(folderOf, "callout.conf"), "utf8").replaceAll("/etc/nginx/lua-compat", folderOf);
     const file = join(world.folder, `callout-${port}.conf`);
     const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${world.folder}/c-${kind};`).join("\n");
     writeFileSync(
@@ -113,7 +114,7 @@ function nginxCallout(ports: { edge: number; callout: number }) {
       http {
         access_log off; ${temporary} tcp_nodelay on; keepalive_requests 1000000000; keepalive_timeout 600s;
         ${http}
-        server { listen 127.0.0.1:${port} backlog=4096; include ${join(folderOf, "callout.conf")}; }
+        server { listen 127.0.0.1:${port} backlog=4096; ${server} }
       }`,
     );
     return { argv: ["nginx", "-p", world.folder, "-c", file, "-e", `${world.folder}/callout-error.log`] };

@@ -1,5 +1,6 @@
 import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import t from "tap";
 import { ADMIN_KEY, openClient } from "../fixtures/berth.ts";
 import { addressOf, joinWhenReady, leaveAndEnd, openHeadlessService, openPods, openService, type PodProcess } from "../fixtures/cluster/pods.ts";
@@ -15,6 +16,8 @@ t.setTimeout(480_000);
 const DATABASE = "stand-database";
 const SQUARE = readFileSync(join(import.meta.dirname, "../../conf/demo/dockerfiles/square/server.mjs"));
 const EDGE = addressOf(201);
+/** Between two requests of one client: enough of them to meet each moment, without the whole of a processor that other tests share. */
+const PAUSE_MS = 10;
 
 /** As helm-upgrade.test.ts, with PostgreSQL: two control processes, of which one leads, and the process driver's records, which stand for the cluster. */
 t.test("an upgrade with a database refuses no request, also none that needs control", async (t) => {
@@ -81,6 +84,7 @@ t.test("an upgrade with a database refuses no request, also none that needs cont
       );
       if (outcome === 200) served++;
       else wrong.push(`${path}: ${outcome}`);
+      await pause(PAUSE_MS);
     }
   };
   const loads = [load(warm), load(warm), load("/users/current")];

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import t from "tap";
 import { ADMIN_KEY, openClient } from "../fixtures/berth.ts";
 import { addressOf, joinWhenReady, leaveAndEnd, openPods, openService } from "../fixtures/cluster/pods.ts";
@@ -32,6 +33,8 @@ const services = {
 };
 /** A gateway holds a call of the API for so long while no control process answers; a busy machine may need longer to start one. */
 const API_WAIT_MS = 15_000;
+/** Between two requests of one client: enough of them to meet each moment, without the whole of a processor that other tests share. */
+const PAUSE_MS = 10;
 const SQUARE = readFileSync(join(import.meta.dirname, "../../conf/demo/dockerfiles/square/server.mjs"));
 
 t.test("an upgrade refuses no request: warm ones go on, and those that need control wait for the next one", async (t) => {
@@ -75,6 +78,7 @@ t.test("an upgrade refuses no request: warm ones go on, and those that need cont
         results.longestMs = Math.max(results.longestMs, performance.now() - begin);
         if (outcome === 200) results.served++;
         else results.wrong.push(String(outcome));
+        await pause(PAUSE_MS);
       }
     })();
   const loads = [load({}), load({}), load({ connection: "close" })];

@@ -9,6 +9,8 @@ import { exchange, ID, PATH } from "../gateway/stand.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
 const LUA_COMPAT = join(import.meta.dirname, "../../lua-compat");
+/** Where the files expect to be. */
+const INSTALLED = "/etc/nginx/lua-compat";
 const MODULES = "/usr/share/nginx/modules";
 
 const NGINX: CalloutProxy = {
@@ -17,9 +19,10 @@ const NGINX: CalloutProxy = {
   start: async (t, ports) => {
     const folder = tempFolder(t);
     const http = editConfig(readFileSync(join(LUA_COMPAT, "callout-http.conf"), "utf8"), ports)
-      .replace("/etc/nginx/lua-compat", LUA_COMPAT)
+      .replaceAll(INSTALLED, LUA_COMPAT)
       .replace("port = 8082", `port = ${ports.callout}`);
     writeFileSync(join(folder, "http.conf"), http);
+    writeFileSync(join(folder, "server.conf"), readFileSync(join(LUA_COMPAT, "callout.conf"), "utf8").replaceAll(INSTALLED, LUA_COMPAT));
     const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${folder}/${kind};`).join("\n");
     const errorLog = join(folder, "error.log");
     writeFileSync(
@@ -32,7 +35,7 @@ http {
   access_log off;
   ${temporary}
   include ${folder}/http.conf;
-  server { listen 127.0.0.1:${ports.port}; include ${join(LUA_COMPAT, "callout.conf")}; }
+  server { listen 127.0.0.1:${ports.port}; include ${folder}/server.conf; }
 }`,
     );
     return startProgram(t, "nginx", ["-p", folder, "-c", join(folder, "nginx.conf"), "-e", errorLog], { errorLog, port: ports.port });
@@ -75,7 +78,8 @@ t.test("a request with a kept decision reaches its container with the headers of
 });
 
 t.test("both locations of containers set and remove the same headers", (t) => {
-  const text = readFileSync(join(LUA_COMPAT, "callout.conf"), "utf8");
+  const removed = readFileSync(join(LUA_COMPAT, "callout-removed.conf"), "utf8").replaceAll(/^proxy_/gm, "    proxy_");
+  const text = readFileSync(join(LUA_COMPAT, "callout.conf"), "utf8").replaceAll(/^ +include .*callout-removed\.conf;$/gm, removed);
   const [kept, decided] = ["location /api/docker/containers/proxy/ {", "location @berth_decided {"].map((begin) => {
     const block = text.slice(text.indexOf(begin), text.indexOf("\n}", text.indexOf(begin)));
     return [...block.matchAll(/^ {4}proxy_(?:set|hide)_header (\S+)/gm)].map(([, name = ""]) => name.toLowerCase());

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { text } from "node:stream/consumers";
+import { setTimeout as pause } from "node:timers/promises";
 import { Client } from "pg";
 import t from "tap";
 import { FAILS_OVER_HEADER, GATEWAY_TOKEN_HEADER } from "../../gateway/contract.ts";
@@ -11,6 +12,9 @@ import { tempFolder } from "../fixtures/temp-folder.ts";
 
 /** Two control processes and a gateway with real PostgreSQL: what becomes of calls that the leader has when it ends. */
 t.setTimeout(180_000);
+
+/** Between two requests of one client: enough of them to meet each moment, without the whole of a processor that other tests share. */
+const PAUSE_MS = 10;
 
 const server = await startPostgres(t);
 const postgres = await server.database();
@@ -133,7 +137,10 @@ t.test("through a hand-over each call is answered, or fails with a reason", asyn
   const reads: number[] = [];
   const writes: { status: number; body: string }[] = [];
   const loop = async (act: () => Promise<unknown>) => {
-    while (!over.signal.aborted) await act();
+    while (!over.signal.aborted) {
+      await act();
+      await pause(PAUSE_MS);
+    }
   };
   const loops = [
     ...[1, 2, 3].map(() => loop(async () => reads.push((await call("/users/current")).status))),

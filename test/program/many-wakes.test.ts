@@ -1,9 +1,13 @@
+import { setTimeout as pause } from "node:timers/promises";
 import t from "tap";
 import { startBerth } from "../fixtures/berth.ts";
 import { openEngine, startsOf, removeInstallation } from "../fixtures/engine.ts";
 import { buildTestImages } from "../fixtures/images.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 import { eventually } from "../fixtures/eventually.ts";
+
+/** Between two requests of one client: enough of them to meet each moment, without the whole of a processor that other tests share. */
+const PAUSE_MS = 10;
 
 /** So many containers at once as one page of a user's may call. */
 const COUNT = 32;
@@ -36,7 +40,10 @@ t.test("thirty-two containers that are called at once all answer, each after exa
   const answers = Promise.all(containers.map(({ id }, n) => berth.call(`/docker/containers/proxy/${id}/square?number=${n}`)));
   const polling = (async () => {
     const statuses = new Set<number>();
-    while (!waiting.signal.aborted) statuses.add((await berth.call(`/docker/containers/${containers[0]?.id}`)).status);
+    while (!waiting.signal.aborted) {
+      statuses.add((await berth.call(`/docker/containers/${containers[0]?.id}`)).status);
+      await pause(PAUSE_MS);
+    }
     return statuses;
   })();
   const all = await answers.finally(() => waiting.abort());

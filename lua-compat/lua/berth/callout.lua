@@ -1,7 +1,11 @@
 -- nginx carries the bytes of requests to containers; berth decides about them. Each worker keeps a decision for at most a second, and drops it
 -- as soon as berth says that its container or a session has changed.
 
+local ffi = require("ffi")
+local get_request = require("resty.core.base").get_request
+
 local ngx, tonumber, pairs, ipairs, next, type = ngx, tonumber, pairs, ipairs, next, type
+local cast = ffi.cast
 local sub, byte, find, match, lower = string.sub, string.byte, string.find, string.match, string.lower
 local concat = table.concat
 local now = ngx.now
@@ -57,10 +61,17 @@ for _, name in ipairs({
     "x-berth-callout-secret", "x-berth-proxy",
 }) do NOT_SENT[name] = true end
 
+local set_current_peer
 local options = { host = "127.0.0.1", port = 8082, secret = "" }
 -- By the target as far as the container's id, then by `$berth_key`.
 local kept, count, changes = {}, 0, 0
 local open, requests, busy = {}, {}, {}
+-- The decision of each request that is open, by its address in nginx: a variable would cost several times as much.
+local decisions_of = {}
+
+local function request_key()
+    return tonumber(cast("uintptr_t", get_request()))
+end
 
 local function drop_all()
     kept, count = {}, 0
@@ -170,17 +181,17 @@ local function keep(uri, key, decision)
     count = count + 1
 end
 
--- Leaves the address and the path in variables.
-local function send_to(var, decision, path)
-    var.berth_target = decision.target
-    var.berth_path = path
+-- The request goes to the decision's container, and counts as open until its end.
+local function begin(decision)
+    decisions_of[request_key()] = decision
     local id = decision.id
     open[id] = (open[id] or 0) + 1
     requests[id] = (requests[id] or 0) + 1
 end
 
--- For access_by_lua of the location of kept decisions. LuaJIT compiles all of it: a loop or a pattern would prevent that.
-function M.access()
+-- For set_by_lua of the location of kept decisions, which costs no coroutine: the path for the container, and the headers in variables. Empty: berth has
+-- to decide. LuaJIT compiles all of it: a loop or a pattern would prevent that.
+function M.kept_path()
     local var = ngx.var
     local uri = var.request_uri
     local decision = kept_decision(uri, var.berth_key)
@@ -195,10 +206,11 @@ function M.access()
             if value then var.berth_user_api_key = value end
             value = decision.berth_cookie
             if value then var.berth_cookie = value end
-            return send_to(var, decision, path)
+            begin(decision)
+            return path
         end
     end
-    return ngx.exec("@berth_decided")
+    return ""
 end
 
 -- For access_by_lua of @berth_decided: asks berth, and leaves the address, the path and all headers in variables, or has berth's edge answer.
@@ -227,7 +239,7 @@ function M.decide()
         if key then forget(uri, key) end
         return ngx.exec("@berth_edge")
     end
-    decision = { till = now() + KEEP_SECONDS, target = id .. upstream, id = id }
+    decision = { till = now() + KEEP_SECONDS, address = upstream, id = id }
     for carrier, name in pairs(EDITED) do
         local value = headers[carrier] or ""
         var[name] = value
@@ -240,7 +252,8 @@ function M.decide()
     for name in (headers["x-berth-vary"] or ""):gmatch("[^,%s]+") do
         if not SPECIAL[name] then key = nil end
     end
-    send_to(var, decision, path)
+    var.berth_path = path
+    begin(decision)
     -- A change that came meanwhile may be newer than this decision.
     if key == nil or #key > MAX_KEY or before ~= changes or path ~= path_in(uri) then return end
     keep(uri, key, decision)
@@ -248,7 +261,7 @@ end
 
 -- For balancer_by_lua.
 function M.balance()
-    local ok, err = M.set_current_peer(sub(ngx.var.berth_target, ID_LENGTH + 1))
+    local ok, err = set_current_peer(decisions_of[request_key()].address)
     if not ok then
         ngx.log(ngx.ERR, "address not usable: ", err)
         return ngx.exit(500)
@@ -262,7 +275,8 @@ function M.response()
     -- As the edge reads it: a container's other values are ignored.
     local value = var.upstream_http_x_berth_busy
     local seconds = value and match(value, BUSY)
-    if seconds then busy[sub(var.berth_target, 1, ID_LENGTH)] = tonumber(seconds) end
+    local decision = seconds and decisions_of[request_key()]
+    if decision then busy[decision.id] = tonumber(seconds) end
     if not var.upstream_http_set_cookie then return end
     local cookies = ngx.header["Set-Cookie"]
     if type(cookies) ~= "table" then cookies = { cookies } end
@@ -274,11 +288,13 @@ function M.response()
     ngx.header["Set-Cookie"] = left
 end
 
--- For log_by_lua.
+-- For log_by_lua: the end of a request.
 function M.log()
-    local target = ngx.var.berth_target
-    if target and target ~= "" then
-        local id = sub(target, 1, ID_LENGTH)
+    local key = request_key()
+    local decision = decisions_of[key]
+    if decision then
+        decisions_of[key] = nil
+        local id = decision.id
         open[id] = (open[id] or 1) - 1
     end
 end
@@ -330,7 +346,7 @@ end
 -- For init_by_lua: `host` and `port` of berth's listener, and the secret.
 function M.configure(given)
     for name, value in pairs(given) do options[name] = value end
-    M.set_current_peer = require("ngx.balancer").set_current_peer
+    set_current_peer = require("ngx.balancer").set_current_peer
 end
 
 -- For init_worker_by_lua.

@@ -3,6 +3,7 @@ import { get } from "node:http";
 import { connect } from "node:net";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as pause } from "node:timers/promises";
 import t from "tap";
 import { ADMIN_KEY, openClient } from "../../fixtures/berth.ts";
 import { isAlive } from "../../fixtures/processes.ts";
@@ -25,6 +26,9 @@ function asking(url: string, authorization: string) {
   );
 }
 
+/** Between two requests of one client: enough of them to meet each moment, without the whole of a processor that other tests share. */
+const PAUSE_MS = 10;
+
 function repeating(one: () => Promise<string>) {
   const came: Record<string, number> = {};
   const over = new AbortController();
@@ -32,6 +36,7 @@ function repeating(one: () => Promise<string>) {
     while (!over.signal.aborted) {
       const result = await one();
       came[result] = (came[result] ?? 0) + 1;
+      await pause(PAUSE_MS);
     }
   };
   const all = Promise.all([loop(), loop(), loop(), loop()]);

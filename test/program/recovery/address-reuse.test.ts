@@ -1,5 +1,6 @@
 import t, { type Test } from "tap";
 import { once } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
 import { WebSocket } from "ws";
 
 import { openEngine } from "../../fixtures/engine.ts";
@@ -26,6 +27,8 @@ t.teardown(() => proxy.close());
 
 const ASKERS = 6;
 const SLOW_MS = 4_000;
+/** Between two requests of one client: enough of them to meet each moment, without the whole of a processor that other tests share. */
+const PAUSE_MS = 10;
 
 const who = async (folder: string) => (await (await stand.ask(folder, "/env")).json() as { WHO: string }).WHO; // prettier-ignore
 
@@ -40,6 +43,7 @@ function askOn(id: string): { answers: Map<string, number>; end(): Promise<void>
       const answer = await stand.berth().call(`/docker/containers/proxy/${id}/env`);
       const body = await answer.text();
       hear(answer.status === 200 ? `http ${(JSON.parse(body) as { WHO: string }).WHO}` : `status ${answer.status}`);
+      await pause(PAUSE_MS);
     }
   };
   const webSocket = async () => {
@@ -56,6 +60,7 @@ function askOn(id: string): { answers: Map<string, number>; end(): Promise<void>
         socket.close();
       });
       await closed;
+      await pause(PAUSE_MS);
     }
   };
   const askers = [...Array.from({ length: ASKERS }, http), ...Array.from({ length: ASKERS }, webSocket)];
