@@ -1,11 +1,12 @@
 import t from "tap";
 import { startPostgres } from "../../fixtures/postgres.ts";
-import { waitForStatements } from "../../fixtures/store-kinds.ts";
+import { databasesWithSchema, waitForStatements } from "../../fixtures/store-kinds.ts";
 import { useDatabase } from "./fixtures/open-api-fixture.ts";
 
 /** The tests of lists, filters, entities and publishing again, with their stores in PostgreSQL. */
 const server = await startPostgres(t);
 waitForStatements();
-useDatabase(async () => ({ postgres: await server.database() }));
+const fresh = databasesWithSchema(server);
+useDatabase(async () => ({ postgres: await fresh() }));
 for (const name of ["containers", "images", "lists", "server-lists", "packages", "record-audit", "accounts", "trusted-publishers"])
   await import(`./${name}.test.ts`);
