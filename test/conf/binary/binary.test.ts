@@ -8,12 +8,12 @@ import WebSocket from "ws";
 import { type Berth, startBerth } from "../../fixtures/berth.ts";
 import { startedWith } from "../../fixtures/processes.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
-import { buildProgram, copyBuiltProgram } from "./fixtures/built-program.ts";
+import { copyBuiltProgram } from "./fixtures/built-program.ts";
 import { cleanRoot } from "./fixtures/clean-root.ts";
 
 /**
- * All of berth as one file, where nothing else of it is: built twice, and then the walk of a plugin's container on a root file system with glibc and
- * a shell alone. It takes root.
+ * All of berth as one file, where nothing else of it is: the walk of a plugin's container on a root file system with glibc and a shell alone. It takes root.
+ * That two builds give the same bytes: test/conf/release/release.test.ts.
  */
 const source = join(import.meta.dirname, "../../..");
 const built = tempFolder(t);
@@ -34,12 +34,6 @@ const FILES = {
   // Idle for 3 s.
   "dockerfiles/square/container.json": JSON.stringify({ on_demand: true, shutdown_timeout: 0.05, env: { WALK: String(process.pid) } }),
 };
-
-t.test("two builds give the same file, byte for byte", async (t) => {
-  const again = join(built, "again");
-  await buildProgram(again);
-  t.ok(readFileSync(program).equals(readFileSync(again)));
-});
 
 t.test("it needs nothing newer than Debian 12 has", async (t) => {
   const addon = readFileSync(join(source, `node_modules/better-sqlite3/prebuilds/linux-${process.arch}.node`));
