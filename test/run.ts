@@ -92,8 +92,8 @@ async function tests(engine: TestEngine): Promise<TestCount> {
     });
     return { failures: failuresIn(output), failedFiles: failedFilesIn(output) ?? [], count: countTap(output, isGood) };
   };
-  // Slow files wait for engines, browsers and other processes most of their time: four at once leave a tenth of two processors idle.
-  const first = await printed(isSlow ? 5 : 3, files);
+  // Slow files wait for engines, browsers and other processes most of their time: five at once leave two processors idle for a while.
+  const first = await printed(isSlow ? 6 : 3, files);
   failures += first.failures;
   if (isNamed || first.failedFiles.length === 0 || first.failedFiles.length > MAX_RUN_AGAIN) return first.count;
   const second = await printed(1, first.failedFiles);
