@@ -42,6 +42,7 @@ const OTHER_FAULTS = {
   KEY_NOT_FOUND: { means: "The user has no key with that id.", todo: "`berth users key list <login>`." },
   SIGNING_KEY_NOT_FOUND: { means: "No such key signs docker tokens.", todo: "`berth keys list`." },
   WEBHOOK_NOT_FOUND: { means: "There is no such webhook, or it has no such delivery.", todo: "`berth webhooks ls`." },
+  PROVIDER_NOT_FOUND: { means: "There is no sign-in provider with that id.", todo: "Name one of those that the message lists." },
   PUBLISHER_NOT_FOUND: { means: "There is no trusted publisher of that name.", todo: "`berth publishers ls`." },
   ISSUER_UNUSABLE: {
     means: "The keys of the issuer of a CI job's identity token cannot be loaded; the message has the reason.",

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { isZone } from "../control/model/warm-hours.ts";
+import { suggestion } from "./suggestion.ts";
 
 /**
  * Parses the text of a variable, or a scalar or list of the settings file, into the type that the program uses.
@@ -8,6 +9,8 @@ import { isZone } from "../control/model/warm-hours.ts";
 export type Parser<T> = {
   allowed: string;
   read(raw: unknown): T | undefined;
+  /** Of a long value that is not allowed: what in it is wrong, without the value itself. */
+  explain?(raw: unknown): string | undefined;
   /** The same as JSON Schema, for editors. */
   schema: Record<string, unknown>;
 };
@@ -148,6 +151,70 @@ export function objectList<T>(of: string, fields: Readonly<Record<string, FieldR
       return Array.isArray(values) && values.every(isOne) ? (values as T[]) : undefined;
     },
     schema: { type: ["array", "string"], items: { type: "object" } },
+  };
+}
+
+/** What one field of an entry may be, and what it is without one. */
+type EntryField = { parse: Parser<unknown>; default: unknown };
+type EntryValues<Fields> = {
+  readonly [K in keyof Fields]: Fields[K] extends { parse: Parser<infer T>; default: infer D } ? (undefined extends D ? T | undefined : T) : never;
+};
+
+/** A JSON array of objects, in the settings file a YAML list. Each field is parsed by a row as a setting is; `required` ones have no default. */
+export function entryList<Fields extends Readonly<Record<string, EntryField>>>(
+  of: string,
+  most: number,
+  fields: Fields,
+  required: readonly (keyof Fields & string)[],
+): Parser<readonly EntryValues<Fields>[]> {
+  const names = Object.keys(fields);
+  const entriesIn = (raw: unknown): unknown[] | undefined => {
+    const values = typeof raw === "string" ? parseJson(raw) : raw;
+    return Array.isArray(values) ? values : undefined;
+  };
+  /** The value of a field that is given; null counts as not given, as in the settings file. */
+  const given = (entry: object, name: string): unknown =>
+    Object.hasOwn(entry, name) ? ((entry as Record<string, unknown>)[name] ?? undefined) : undefined;
+  const faultOf = (entry: unknown): string | undefined => {
+    if (typeof entry !== "object" || entry === null || Array.isArray(entry)) return "is no object";
+    for (const name of Object.keys(entry))
+      if (!names.includes(name)) return `has an unknown field ${JSON.stringify(name.slice(0, 40))}${suggestion(name, names)}`;
+    for (const name of required) if (given(entry, name) === undefined) return `has no ${name}`;
+    for (const [name, field] of Object.entries(fields)) {
+      const value = given(entry, name);
+      if (value !== undefined && field.parse.read(value) === undefined) return `has a wrong ${name}: it takes ${field.parse.allowed}`;
+    }
+    return undefined;
+  };
+  const explain = (raw: unknown): string | undefined => {
+    const entries = entriesIn(raw);
+    if (entries === undefined) return `is no JSON array of ${of}`;
+    if (entries.length > most) return `has ${entries.length} ${of}, more than ${most}`;
+    const fault = entries.map(faultOf).findIndex((one) => one !== undefined);
+    return fault < 0 ? undefined : `entry ${fault + 1} ${faultOf(entries[fault])}`;
+  };
+  return {
+    allowed: `a JSON array of at most ${most} ${of}`,
+    explain,
+    read: (raw) => {
+      if (explain(raw) !== undefined) return undefined;
+      return entriesIn(raw)?.map((entry) => {
+        const values = Object.entries(fields).map(([name, field]) => {
+          const value = given(entry as object, name);
+          return [name, value === undefined ? field.default : field.parse.read(value)];
+        });
+        return Object.fromEntries(values) as EntryValues<Fields>;
+      });
+    },
+    schema: {
+      type: ["array", "string"],
+      items: {
+        type: "object",
+        additionalProperties: false,
+        required,
+        properties: Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, field.parse.schema])),
+      },
+    },
   };
 }
 

@@ -63,6 +63,8 @@ function noText(): never {
 function readOne({ key, where, raw }: RawSetting, row: SettingRow<unknown>): ParsedSetting | { fault: string } {
   const value = row.parse.read(raw);
   if (value !== undefined) return { key, where, value };
+  const explained = row.parse.explain?.(raw);
+  if (explained !== undefined) return { fault: `${where}: ${explained}` };
   const what = row.secret ? "the value" : displayValue(raw);
   // Kubernetes sets NAME_PORT=tcp://… for each Service NAME, so a Service `berth-edge` meets BERTH_EDGE_PORT.
   const hint = String(raw).startsWith("tcp://") ? " (from a Kubernetes Service of this name? Then set enableServiceLinks: false)" : "";

@@ -13,6 +13,7 @@ import { SAMPLER_NAMES } from "../lib/traces/traces.ts";
 import { parameterName, spawnerNames, optional, setting, type SettingRow, type SettingValues } from "./row.ts";
 import {
   addressBlock,
+  entryList,
   flag,
   host,
   list,
@@ -51,6 +52,75 @@ const TOPOLOGY_SPREAD = {
   nodeAffinityPolicy: ["Honor", "Ignore"],
   nodeTaintsPolicy: ["Honor", "Ignore"],
 } as const;
+
+/** One sign-in provider. */
+const OIDC_PROVIDER = {
+  issuer: optional(
+    "BERTH_OIDC_ISSUER",
+    url("an https URL", "https", "http"),
+    "Issuer of an OpenID Connect provider at which users sign in ([sign-in](../sign-in.md)); http only on this machine. If unset, developer keys alone sign in",
+  ),
+  name: optional(
+    "BERTH_OIDC_NAME",
+    text("at most 40 characters", /^[^\0\r\n]{1,40}$/),
+    "What the console's button calls it; if unset, the issuer's host",
+  ),
+  clientId: optional("BERTH_OIDC_CLIENT_ID", text(), "Client id that the provider gave berth"),
+  clientSecret: optional("BERTH_OIDC_CLIENT_SECRET", text("a secret"), "Its secret; unset for a public client", { secret: true }),
+  scopes: setting(
+    "BERTH_OIDC_SCOPES",
+    list(text("a scope", /^[\x21\x23-\x5b\x5d-\x7e]+$/)),
+    ["openid", "profile", "email"],
+    "Scopes that berth requests",
+  ),
+  loginClaim: setting(
+    "BERTH_OIDC_LOGIN_CLAIM",
+    text("a claim"),
+    "preferred_username",
+    "Claim with the login of a new user; of an e-mail address berth takes the part before @",
+  ),
+  groupsClaim: setting("BERTH_OIDC_GROUPS_CLAIM", text("a claim"), "groups", "Claim with the user's groups at the provider: a list, or one text"),
+  allowedGroups: setting(
+    "BERTH_OIDC_ALLOWED_GROUPS",
+    list(text("a group")),
+    [],
+    "Groups at the provider whose members may sign in; `*` for every user of the issuer. Required with BERTH_OIDC_ISSUER",
+  ),
+  adminGroups: setting(
+    "BERTH_OIDC_ADMIN_GROUPS",
+    list(text("a group")),
+    [],
+    "Groups at the provider whose members are administrators, decided at each sign-in; if unset, berth's administrators decide",
+  ),
+  groups: setting(
+    "BERTH_OIDC_GROUPS",
+    list(text("`*`, or a group's name of letters, digits, ., _ and -", /^(?:\*|[A-Za-z0-9][A-Za-z0-9._-]{0,62})$/)),
+    [],
+    "Groups at the provider that are groups in berth too, whose members manage each other's packages; each sign-in sets them. `*` for all",
+  ),
+  createUsers: setting("BERTH_OIDC_CREATE_USERS", flag(), true, "A user that berth does not have is created at the first sign-in; off: refused"),
+  linkUsers: setting(
+    "BERTH_OIDC_LINK_USERS",
+    flag(),
+    false,
+    "A first sign-in takes over an existing user of the same login who is no administrator. Only for providers at which users cannot choose their login",
+  ),
+  sessionHours: setting(
+    "BERTH_OIDC_SESSION_HOURS",
+    quantity(0.01, 8_760, "hours"),
+    24,
+    "How long a session lasts that began at the provider, at most BERTH_SESSION_DAYS; then users sign in again",
+  ),
+  signOut: setting(
+    "BERTH_OIDC_SIGN_OUT",
+    flag(),
+    true,
+    "Signing out of the console signs out at the provider too, if the provider supports it. The redirect address must then be allowed there for sign-out as well",
+  ),
+};
+
+/** The names of the further providers' fields are those of the first one's settings. */
+const OIDC_PROVIDERS = { id: optional([], text("letters a-z, digits and -", /^(?!default$)[a-z0-9][a-z0-9-]{0,39}$/), ""), ...OIDC_PROVIDER };
 
 /**
  * Every setting, once. A row is its type, its parser and its line in docs/reference/settings.md; keys are those of berth.yaml.
@@ -284,61 +354,13 @@ export const SETTINGS = {
     },
   ),
   oidc: {
-    issuer: optional(
-      "BERTH_OIDC_ISSUER",
-      url("an https URL", "https", "http"),
-      "Issuer of an OpenID Connect provider at which users sign in ([sign-in](../sign-in.md)); http only on this machine. If unset, developer keys alone sign in",
-    ),
-    name: optional(
-      "BERTH_OIDC_NAME",
-      text("at most 40 characters", /^[^\0\r\n]{1,40}$/),
-      "What the console's button calls it; if unset, the issuer's host",
-    ),
-    clientId: optional("BERTH_OIDC_CLIENT_ID", text(), "Client id that the provider gave berth"),
-    clientSecret: optional("BERTH_OIDC_CLIENT_SECRET", text("a secret"), "Its secret; unset for a public client", { secret: true }),
-    scopes: setting(
-      "BERTH_OIDC_SCOPES",
-      list(text("a scope", /^[\x21\x23-\x5b\x5d-\x7e]+$/)),
-      ["openid", "profile", "email"],
-      "Scopes that berth requests",
-    ),
-    loginClaim: setting(
-      "BERTH_OIDC_LOGIN_CLAIM",
-      text("a claim"),
-      "preferred_username",
-      "Claim with the login of a new user; of an e-mail address berth takes the part before @",
-    ),
-    groupsClaim: setting("BERTH_OIDC_GROUPS_CLAIM", text("a claim"), "groups", "Claim with the user's groups at the provider: a list, or one text"),
-    allowedGroups: setting(
-      "BERTH_OIDC_ALLOWED_GROUPS",
-      list(text("a group")),
+    ...OIDC_PROVIDER,
+    providers: setting(
+      "BERTH_OIDC_PROVIDERS",
+      entryList("providers", 10, OIDC_PROVIDERS, ["id", "issuer", "clientId", "allowedGroups"]),
       [],
-      "Groups at the provider whose members may sign in; `*` for every user of the issuer. Required with BERTH_OIDC_ISSUER",
-    ),
-    adminGroups: setting(
-      "BERTH_OIDC_ADMIN_GROUPS",
-      list(text("a group")),
-      [],
-      "Groups at the provider whose members are administrators, decided at each sign-in; if unset, berth's administrators decide",
-    ),
-    groups: setting(
-      "BERTH_OIDC_GROUPS",
-      list(text("`*`, or a group's name of letters, digits, ., _ and -", /^(?:\*|[A-Za-z0-9][A-Za-z0-9._-]{0,62})$/)),
-      [],
-      "Groups at the provider that are groups in berth too, whose members manage each other's packages; each sign-in sets them. `*` for all",
-    ),
-    createUsers: setting("BERTH_OIDC_CREATE_USERS", flag(), true, "A user that berth does not have is created at the first sign-in; off: refused"),
-    linkUsers: setting(
-      "BERTH_OIDC_LINK_USERS",
-      flag(),
-      false,
-      "A first sign-in takes over an existing user of the same login who is no administrator. Only for providers at which users cannot choose their login",
-    ),
-    sessionHours: setting(
-      "BERTH_OIDC_SESSION_HOURS",
-      quantity(0.01, 8_760, "hours"),
-      24,
-      "How long a session lasts that began at the provider, at most BERTH_SESSION_DAYS; then users sign in again",
+      "Further providers, as a JSON array: each has an `id`, and the settings above as `issuer`, `clientId`, `allowedGroups`, … ([sign-in](../sign-in.md#several-providers))",
+      { secret: true },
     ),
   },
   sessionDays: setting("BERTH_SESSION_DAYS", quantity(0.001, 3_650, "days"), 30, "How long a session lasts"),

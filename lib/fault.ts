@@ -22,6 +22,7 @@ export const FAULTS = {
   SESSION_NOT_FOUND: [404, "Session not found"],
   SIGNING_KEY_NOT_FOUND: [404, "Signing key not found"],
   WEBHOOK_NOT_FOUND: [404, "Webhook not found"],
+  PROVIDER_NOT_FOUND: [404, "Sign-in provider not found"],
   PUBLISHER_NOT_FOUND: [404, "Trusted publisher not found"],
   ISSUER_UNUSABLE: [502, "Issuer cannot be used"],
   LOGIN_TAKEN: [409, "Login taken"],

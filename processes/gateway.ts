@@ -19,7 +19,8 @@ import { ownText } from "../lib/own-files.ts";
 import { privateListeners } from "../lib/refused-addresses.ts";
 import { isSessionToken } from "../lib/sign-in.ts";
 import { openConfiguredConnections } from "./configured-connections.ts";
-import { calloutOptions, configuredLimits, type ListeningHandle, oidcSettingsFault, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
+import { calloutOptions, configuredLimits, type ListeningHandle, openEdgeTlsKeys, openListeningHandle } from "./listeners.ts";
+import { oidcSettingsFault } from "./sign-in-providers.ts";
 import type { StoppableProcess } from "./parent.ts";
 import { openConfiguredAccessLog, openConfiguredTraces } from "./telemetry.ts";
 

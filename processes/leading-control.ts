@@ -227,7 +227,7 @@ export async function openLeadingControl(
         changes: lifecycle,
         gateways: feed,
         identity,
-        oidc,
+        oidc: oidc.signIns,
         publisher,
         importer: openImporter({ store, driver, lifecycle, environment: settings.environment, clock }),
         credentials,
@@ -317,7 +317,7 @@ export async function openLeadingControl(
       isEnding = true;
       await api?.close();
       await ended;
-      oidc?.close();
+      oidc.close();
     },
     close: async () => {
       await driver.close();

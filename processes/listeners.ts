@@ -69,29 +69,6 @@ export function calloutSettingsFault({ callout, workers }: Pick<Settings, "callo
   );
 }
 
-/** What is wrong with the settings of the sign-in provider. */
-export function oidcSettingsFault({ oidc, datagrok }: Pick<Settings, "oidc" | "datagrok">): Fault | undefined {
-  const { issuer, clientId, clientSecret, allowedGroups } = oidc;
-  const wrong = (sentence: string) => new Fault("SETTINGS_INVALID", sentence);
-  if (issuer === undefined) {
-    if (clientId === undefined && clientSecret === undefined) return undefined;
-    return wrong("BERTH_OIDC_CLIENT_ID and BERTH_OIDC_CLIENT_SECRET have no effect without BERTH_OIDC_ISSUER: set that too.");
-  }
-  if (datagrok.directory === "datagrok")
-    return wrong("BERTH_OIDC_ISSUER is set and BERTH_DIRECTORY is datagrok: users sign in at the Datagrok server there. Unset BERTH_OIDC_ISSUER.");
-  const { protocol, hostname, search, hash } = new URL(issuer);
-  if (protocol === "http:" && !isLoopback(hostname.replace(/^\[|\]$/g, "")))
-    return wrong(`BERTH_OIDC_ISSUER is ${issuer}, over which tokens would travel unencrypted: use https. http is for this machine only.`);
-  if (search !== "" || hash !== "") return wrong(`BERTH_OIDC_ISSUER is ${issuer}: an issuer has no query and no fragment.`);
-  if (clientId === undefined)
-    return wrong("BERTH_OIDC_ISSUER is set and BERTH_OIDC_CLIENT_ID is not: set the client id that the provider gave berth.");
-  if (allowedGroups.length === 0)
-    return wrong(
-      "BERTH_OIDC_ISSUER is set and BERTH_OIDC_ALLOWED_GROUPS is not: name the groups whose members may sign in, or * for every user of the issuer.",
-    );
-  return undefined;
-}
-
 /** The listener for callouts by the settings; undefined: there is none. Faults: SETTINGS_INVALID. */
 export function calloutOptions(settings: Settings, log: Log): CalloutOptions | undefined {
   const fault = calloutSettingsFault(settings);

@@ -24,6 +24,7 @@ export const LOGIN: Verbs = {
       name: { value: "<name>", summary: "the name to save it under; the default is the host of the address" },
       "key-file": { value: "<file>", summary: "file with the developer key", completes: "files" },
       "use-key": { summary: "enter a developer key, also where the server has a sign-in provider" },
+      provider: { value: "<id>", summary: "the sign-in provider, if the server has several; the default is the first one" },
       "no-browser": { summary: "do not open a browser for the sign-in provider" },
       ca: { value: "<file>", summary: "PEM file with the certificate of an authority that the server's certificate may have", completes: "files" },
       ci: { summary: "sign in with the identity of this CI job, as berth publishers allows; berth publish does so by itself" },
@@ -59,6 +60,8 @@ export const LOGIN: Verbs = {
       const hints = { away: "Check the address.", key: "Nothing was saved." };
       const clientWith = (key: string, isToken: boolean) =>
         createServerClient({ name: url, place, key, isToken, bareKey: false, hints, clock: context.clock });
+      if (options.provider !== undefined && (keyFile !== undefined || options["use-key"]))
+        throw new Fault("SETTINGS_INVALID", "--provider is for a sign-in without a key: leave out --key-file and --use-key.");
       const mayAsk = keyFile === undefined && screen.input.isTTY && !options["use-key"];
       const session = mayAsk
         ? await signInAtProvider({
@@ -66,6 +69,7 @@ export const LOGIN: Verbs = {
             word,
             env: context.env,
             opensBrowser: !options["no-browser"],
+            chosen: options.provider,
             screen,
             clock: context.clock,
             signal,
@@ -89,6 +93,8 @@ type DeviceOnWire = {
   expiresSeconds: number;
   intervalSeconds: number;
 };
+/** Before there were several, servers sent the name alone. */
+type ProvidersOnWire = { name?: unknown; providers?: { id: string; name: string }[] };
 type DeviceResultOnWire = { isPending: boolean; token?: string; expiresOn?: string };
 
 /** The server, or the provider behind it, may answer again before the code expires. */
@@ -108,15 +114,29 @@ async function signInAtProvider(of: {
   word: string;
   env: NodeJS.ProcessEnv;
   opensBrowser: boolean;
+  /** The id of the provider; undefined: the first one. */
+  chosen: string | undefined;
   screen: Screen;
   clock: Clock;
   signal: AbortSignal;
 }): Promise<{ token: string; expiresOn: string } | undefined> {
-  const { server, word, env, opensBrowser, screen, clock, signal } = of;
+  const { server, word, env, opensBrowser, chosen, screen, clock, signal } = of;
   // A server of another kind answers an unknown route in its own way.
-  const provider = await ifNoFault(server.callAnonymously<{ name?: unknown } | null>("GET", "/users/login/oidc"));
-  if (typeof provider?.name !== "string") return undefined;
-  const begun = await ifNoFault(server.callAnonymously<DeviceOnWire>("POST", "/users/login/device"), (fault) => screen.note(oneLine(fault.message)));
+  const answer = await ifNoFault(server.callAnonymously<ProvidersOnWire | null>("GET", "/users/login/oidc"));
+  if (typeof answer?.name !== "string") {
+    if (chosen === undefined) return undefined;
+    throw new Fault("SETTINGS_INVALID", `${word} has no sign-in provider: leave out --provider, and enter a developer key.`);
+  }
+  const all = answer.providers ?? [{ id: "", name: answer.name }];
+  const provider = chosen === undefined ? all[0] : all.find(({ id }) => id === chosen);
+  if (provider === undefined)
+    throw new Fault("SETTINGS_INVALID", `${word} has no sign-in provider ${JSON.stringify(chosen)}. Its providers are: ${listed(all)}.`);
+  const others = all.filter((one) => one !== provider);
+  if (chosen === undefined && others.length > 0) screen.note(`To sign in elsewhere, use --provider: ${listed(others)}.`);
+  const query = chosen === undefined ? "" : `?provider=${encodeURIComponent(chosen)}`;
+  const begun = await ifNoFault(server.callAnonymously<DeviceOnWire>("POST", `/users/login/device${query}`), (fault) =>
+    screen.note(oneLine(fault.message)),
+  );
   if (begun === undefined) return undefined;
   const address = webAddress(begun.completeUrl ?? begun.url);
   const code = screen.paint("bold", oneLine(begun.userCode));
@@ -140,6 +160,10 @@ async function signInAtProvider(of: {
     if (result?.token !== undefined) return { token: result.token, expiresOn: result.expiresOn ?? "" };
   }
   throw new Fault("SIGN_IN_FAILED", "The code has expired. Nothing was saved. Run berth login again.");
+}
+
+function listed(providers: readonly { id: string; name: string }[]): string {
+  return providers.map(({ id, name }) => oneLine(`${id} (${name})`)).join(", ");
 }
 
 async function ifNoFault<T>(work: Promise<T>, onFault: (fault: Fault) => void = () => {}): Promise<T | undefined> {

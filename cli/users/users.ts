@@ -84,8 +84,10 @@ export const verbs: Verbs = {
   link: requestVerb({
     words: "<login> <subject>",
     summary: "let a subject of the sign-in provider sign in as this user",
+    options: { provider: { value: "<id>", summary: "the sign-in provider, if the server has several; the default is the first one" } },
     completes: "users",
-    request: (call, [login = "", subject = ""]) => call<UserOnWire>("PUT", `${path(login)}/subject`, { subject }),
+    request: (call, [login = "", subject = ""], { provider }) =>
+      call<UserOnWire>("PUT", `${path(login)}/subject`, { subject, ...(provider === undefined ? {} : { provider }) }),
     format: ({ subject }, [login = ""]) => `The subject ${subject} signs in as ${login} from now on.`,
   }),
   unlink: requestVerb({

@@ -93,8 +93,8 @@ export type ApiDeps = {
   /** Services with berth's labels that belong to no container here. */
   orphans: Pick<Lifecycle, "findOrphans" | "removeOrphan">;
   identity: ControlIdentity;
-  /** Sign-in at a provider; undefined: developer keys alone sign in. */
-  oidc?: OidcSignIn | undefined;
+  /** Sign-in at each provider, in the order of the console's buttons; none: developer keys alone sign in. */
+  oidc?: readonly OidcSignIn[] | undefined;
   publisher: Publisher;
   importer: Importer;
   credentials: Credentials;

@@ -6,7 +6,13 @@ import { isoDate } from "./entities.ts";
 import { route, type Route, type RouteDeps, type RouteRequest, type RouteSchema } from "./route.ts";
 import { date, text } from "./schemas.ts";
 
-const PROVIDER = Type.Object({ name: Type.String({ description: "what users know the provider by" }) });
+const PROVIDER_NAME = Type.String({ description: "what users know the provider by" });
+const PROVIDERS = Type.Object({
+  name: PROVIDER_NAME,
+  providers: Type.Array(Type.Object({ id: text, name: PROVIDER_NAME }), { description: "all providers; the first one is meant where none is named" }),
+});
+/** As `id` of the providers. */
+export const PROVIDER_ID = Type.String({ maxLength: 40, description: "the id of the sign-in provider; without it, the first one" });
 const DEVICE = Type.Object({
   handle: Type.String({ description: "names this sign-in in the requests that finish it; secret" }),
   userCode: Type.String({ description: "what the user enters at the address" }),
@@ -34,8 +40,8 @@ export function oidcRoutes({ oidc, authorization, auditRecorder }: OidcRouteDeps
       method: "GET",
       path: "/users/login/oidc",
       authorize: "anyone",
-      schema: { tags, summary: "Returns the provider at which users sign in", response: PROVIDER },
-      handle: async () => ({ name: requireProvider(oidc).name }),
+      schema: { tags, summary: "Returns the providers at which users sign in", response: PROVIDERS },
+      handle: async () => ({ name: requireProvider(oidc).name, providers: (oidc ?? []).map(({ id, name }) => ({ id, name })) }),
     }),
     route({
       method: "POST",
@@ -44,9 +50,16 @@ export function oidcRoutes({ oidc, authorization, auditRecorder }: OidcRouteDeps
       // No user is signed in yet.
       audit: "none",
       uncompressed: true,
-      schema: { tags, summary: "Begins the sign-in of a command line at the provider (RFC 8628)", response: DEVICE },
+      schema: {
+        tags,
+        summary: "Begins the sign-in of a command line at a provider (RFC 8628)",
+        querystring: Type.Object({ provider: Type.Optional(PROVIDER_ID) }),
+        response: DEVICE,
+      },
       handle: async (request) => {
-        const { expiresMs, intervalMs, completeUrl, ...begun } = await requireProvider(oidc).beginDevice(clientAddress(request));
+        const { expiresMs, intervalMs, completeUrl, ...begun } = await requireProvider(oidc, request.query.provider).beginDevice(
+          clientAddress(request),
+        );
         return {
           ...begun,
           ...(completeUrl === undefined ? {} : { completeUrl }),
@@ -68,7 +81,7 @@ export function oidcRoutes({ oidc, authorization, auditRecorder }: OidcRouteDeps
         response: DEVICE_RESULT,
       },
       handle: async (request) => {
-        const session = await requireProvider(oidc).finishDevice(request.body.handle, clientAddress(request));
+        const session = await providerOfSealed(oidc, request.body.handle).finishDevice(request.body.handle, clientAddress(request));
         if (session === undefined) return { isPending: true };
         await recordOidcSignIn({ authorization, auditRecorder }, request, session);
         return { isPending: false, token: session.token, login: session.user.login, expiresOn: isoDate(session.expiresOn) };
@@ -77,10 +90,22 @@ export function oidcRoutes({ oidc, authorization, auditRecorder }: OidcRouteDeps
   ];
 }
 
-/** Faults: NOT_PROVIDED. */
-export function requireProvider(oidc: OidcSignIn | undefined): OidcSignIn {
-  if (oidc) return oidc;
-  throw new Fault("NOT_PROVIDED", "This server has no sign-in provider (BERTH_OIDC_ISSUER): sign in with a developer key.");
+/** The provider with this id; undefined: the first one. Faults: NOT_PROVIDED, PROVIDER_NOT_FOUND. */
+export function requireProvider(oidc: readonly OidcSignIn[] | undefined, id?: string): OidcSignIn {
+  const [first] = oidc ?? [];
+  if (!first) throw new Fault("NOT_PROVIDED", "This server has no sign-in provider (BERTH_OIDC_ISSUER): sign in with a developer key.");
+  const named = id === undefined ? first : oidc?.find((one) => one.id === id);
+  if (named) return named;
+  const all = (oidc ?? []).map((one) => `${one.id} (${one.name})`).join(", ");
+  throw new Fault("PROVIDER_NOT_FOUND", `There is no sign-in provider ${JSON.stringify(id?.slice(0, 40))} here. The providers are: ${all}.`);
+}
+
+/** The provider at which a sign-in was begun. What is sealed begins with its id, and opens with no other. Faults: NOT_PROVIDED, SIGN_IN_FAILED. */
+export function providerOfSealed(oidc: readonly OidcSignIn[] | undefined, sealed: string): OidcSignIn {
+  requireProvider(oidc);
+  const found = oidc?.find(({ id }) => sealed.startsWith(`${id}.`));
+  if (found) return found;
+  throw new Fault("SIGN_IN_FAILED", "The sign-in was not begun here, or its provider was removed from the settings. Sign in again.");
 }
 
 /** The audit log records the user, although no credential of the request names the user. */

@@ -30,6 +30,7 @@ export const ACCOUNT = Type.Object({
   groups: groupNames,
   keys: Type.Integer({ description: "how many developer keys" }),
   subject: nullable(text, { description: "who signs in as this user at the sign-in provider; null: no one" }),
+  provider: nullable(text, { description: "what that provider is called; its issuer, if the settings do not name it" }),
   blockedOn: nullable(date, { description: "since when no key and no session of the user is valid; null: they are" }),
 });
 export type AccountJson = Static<typeof ACCOUNT>;

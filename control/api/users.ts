@@ -5,7 +5,9 @@ import type { UserFilter } from "../store/users.ts";
 import { NEW_KEY_BODY, rangeOf } from "./accounts.ts";
 import { clientAddress, parseDevKey } from "./authorization.ts";
 import { isoDate, keyToJson, userToJson } from "./entities.ts";
-import { requireProvider } from "./oidc.ts";
+import type { OidcSignIn } from "../identity/oidc-sign-in.ts";
+import { isSameIssuer } from "../identity/open-users.ts";
+import { PROVIDER_ID, requireProvider } from "./oidc.ts";
 import { namedTarget } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { count, DONE, LIST_QUERY, text } from "./schemas.ts";
@@ -115,6 +117,7 @@ const OF_LOGIN = Type.Object({ login: text });
 export function userRoutes({ identity: { users }, oidc, authorization }: Pick<RouteDeps, "identity" | "oidc" | "authorization">): Route[] {
   const tags = ["users"];
   const authorize = "admin" as const;
+  const accountToJson = accountJsonWith(oidc ?? []);
   const target = ({ params: { login } }: { params: { login: string } }) => login;
 
   return [
@@ -208,13 +211,16 @@ export function userRoutes({ identity: { users }, oidc, authorization }: Pick<Ro
       audit: { action: "userLinked", target },
       schema: {
         tags,
-        summary: "Links a user to a subject of the sign-in provider, who signs in as this user from then on",
+        summary: "Links a user to a subject of a sign-in provider, who signs in as this user from then on",
         params: OF_LOGIN,
-        body: Type.Object({ subject: Type.String({ minLength: 1, maxLength: 255 }) }, { additionalProperties: false }),
+        body: Type.Object(
+          { subject: Type.String({ minLength: 1, maxLength: 255 }), provider: Type.Optional(PROVIDER_ID) },
+          { additionalProperties: false },
+        ),
         response: ACCOUNT,
       },
-      handle: async ({ params, body: { subject } }) =>
-        accountToJson(await users.link(params.login, { issuer: requireProvider(oidc).issuer, subject })),
+      handle: async ({ params, body: { subject, provider } }) =>
+        accountToJson(await users.link(params.login, { issuer: requireProvider(oidc, provider).issuer, subject })),
     }),
     route({
       method: "DELETE",
@@ -285,7 +291,10 @@ function filterOf({ text, group }: { text?: string; group?: string }): UserFilte
   return { text: decodeAgain(text ?? "").trim(), group };
 }
 
-function accountToJson({ user, groups, keys }: UserAccount) {
-  const { oidcSubject: subject = null, blockedOn } = user;
-  return { ...userToJson(user), groups, keys, subject, blockedOn: blockedOn === undefined ? null : isoDate(blockedOn) };
+function accountJsonWith(oidc: readonly OidcSignIn[]) {
+  return ({ user, groups, keys }: UserAccount) => {
+    const { oidcSubject: subject = null, oidcIssuer: issuer = null, blockedOn } = user;
+    const provider = issuer === null ? null : (oidc.find((one) => isSameIssuer(one.issuer, issuer))?.name ?? issuer);
+    return { ...userToJson(user), groups, keys, subject, provider, blockedOn: blockedOn === undefined ? null : isoDate(blockedOn) };
+  };
 }

@@ -11,7 +11,8 @@ import { type ControlListenerOptions, openControlListener } from "../api/control
 import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "../api/route.ts";
 import { type ConsoleSection, text } from "../api/schemas.ts";
-import { addSessionTransfer, consoleOidcRoutes, consoleSignInRoutes, OIDC_CALLBACK } from "./sign-in.ts";
+import type { OidcSignIn } from "../identity/oidc-sign-in.ts";
+import { addSessionTransfer, consoleOidcRoutes, consoleSignInRoutes, oidcCallback } from "./sign-in.ts";
 
 /**
  * The console of a server with a control plane: all sections, and its sign-in. It is served at the console's own origin only, since pages of containers share the
@@ -33,7 +34,7 @@ export function addConsole(app: FastifyInstance, deps: RouteDeps): void {
       ...consolePageRoutes({
         sections: ["containers", "images", "registry", "stand"],
         formAction: (request) => edgeOrigin(settings, request),
-        provider: deps.oidc?.name,
+        providers: deps.oidc,
       }),
       ...consoleOidcRoutes(deps),
       ...consoleSignInRoutes({
@@ -126,12 +127,12 @@ export type ConsolePageDeps = {
   sections: readonly ConsoleSection[];
   /** Another origin that the console's forms may post to. */
   formAction?: (request: FastifyRequest) => string | undefined;
-  /** What the sign-in provider is called; undefined: there is none. */
-  provider?: string | undefined;
+  /** The sign-in providers, in the order of their buttons. */
+  providers?: readonly Pick<OidcSignIn, "id" | "name">[] | undefined;
 };
 
 /** The console's page, its files, and its sections. */
-export function consolePageRoutes({ sections, formAction = () => undefined, provider }: ConsolePageDeps): Route[] {
+export function consolePageRoutes({ sections, formAction = () => undefined, providers = [] }: ConsolePageDeps): Route[] {
   const common = { method: "GET", authorize: "anyone", schema: { hide: true } } as const;
   const files = readConsole();
 
@@ -144,8 +145,12 @@ export function consolePageRoutes({ sections, formAction = () => undefined, prov
   return [
     route({ ...common, path: "/", exposeHead: true, handle: sendPage }),
     route({ ...common, path: "/console", handle: sendPage }),
-    ...(provider === undefined ? [] : [route({ ...common, path: OIDC_CALLBACK, handle: sendPage })]),
-    route({ ...common, path: "/console/rooms", handle: async (request) => ({ rooms: sections, edge: formAction(request), provider }) }),
+    ...providers.map((provider) => route({ ...common, path: oidcCallback(provider), handle: sendPage })),
+    route({
+      ...common,
+      path: "/console/rooms",
+      handle: async (request) => ({ rooms: sections, edge: formAction(request), providers: providers.map(({ id, name }) => ({ id, name })) }),
+    }),
     route({
       ...common,
       path: "/console/:file",

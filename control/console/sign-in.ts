@@ -4,9 +4,11 @@ import { pageOf } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
 import { Type } from "typebox";
 import { clientAddress, CONSOLE_COOKIE, headerOf, isAtConsole, parseDevKey } from "../api/authorization.ts";
-import { recordOidcSignIn, requireProvider } from "../api/oidc.ts";
+import { PROVIDER_ID, providerOfSealed, recordOidcSignIn, requireProvider } from "../api/oidc.ts";
 import { consoleOrigin, edgeOrigin, isHttps, ownConsoleOrigin } from "../api/origins.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "../api/route.ts";
+import { DEFAULT_PROVIDER } from "../identity/oidc-provider.ts";
+import type { OidcSignIn } from "../identity/oidc-sign-in.ts";
 import { tokenDigest } from "../identity/sessions.ts";
 
 const CODE_MS = 60_000;
@@ -136,13 +138,19 @@ export function consoleSignInRoutes({ cookie, sessionMs, isSecure, signIn, signO
   ];
 }
 
-/** Where the provider sends the browser back to. It is one page of the console, which finishes the sign-in. */
-export const OIDC_CALLBACK = "/console/signed-in";
+/** Where the first provider sends the browser back to: a page of the console, which finishes the sign-in. Each further provider has an address below it. */
+const OIDC_CALLBACK = "/console/signed-in";
+
+export function oidcCallback({ id }: Pick<OidcSignIn, "id">): string {
+  return id === DEFAULT_PROVIDER ? OIDC_CALLBACK : `${OIDC_CALLBACK}/${id}`;
+}
+
 const LONGEST_QUERY = 16_384;
 const FINISH_BODY = Type.Object(
   {
     sealed: Type.String({ maxLength: LONGEST_QUERY, description: "as the response that began the sign-in" }),
-    search: Type.String({ maxLength: LONGEST_QUERY, description: "the query of the address that the provider sent the browser back to" }),
+    path: Type.String({ maxLength: 100, description: "of the address that the provider sent the browser back to" }),
+    search: Type.String({ maxLength: LONGEST_QUERY, description: "the query of that address" }),
   },
   { additionalProperties: false },
 );
@@ -157,10 +165,11 @@ export function consoleOidcRoutes({ oidc, settings, authorization, auditRecorder
     route({
       ...common,
       path: "/console/sign-in/begin",
-      schema: { hide: true },
+      schema: { hide: true, querystring: Type.Object({ provider: Type.Optional(PROVIDER_ID) }) },
       handle: async (request) => {
         requireOwnPage(request);
-        return requireProvider(oidc).begin(`${ownConsoleOrigin(settings, request)}${OIDC_CALLBACK}`);
+        const provider = requireProvider(oidc, request.query.provider);
+        return provider.begin(`${ownConsoleOrigin(settings, request)}${oidcCallback(provider)}`);
       },
     }),
     route({
@@ -169,7 +178,7 @@ export function consoleOidcRoutes({ oidc, settings, authorization, auditRecorder
       schema: { hide: true, body: FINISH_BODY },
       handle: async (request, reply) => {
         requireOwnPage(request);
-        const session = await requireProvider(oidc).finish(request.body, clientAddress(request));
+        const session = await providerOfSealed(oidc, request.body.sealed).finish(request.body, clientAddress(request));
         await recordOidcSignIn({ authorization, auditRecorder }, request, session);
         const seconds = Math.floor((session.expiresOn - clock.now()) / 1_000);
         reply.header("set-cookie", sessionCookie(CONSOLE_COOKIE, session.token, seconds, isHttps({ webRoot: settings.console?.url }, request)));

@@ -6,13 +6,21 @@ import { type HttpClient, openHttpClient } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
 import { openRefreshingValue } from "../../lib/refreshing-value.ts";
 
+/** The id of the provider of the settings `BERTH_OIDC_*`. Further ones have ids of their own. */
+export const DEFAULT_PROVIDER = "default";
+
+/** The name of the setting that holds a field of a provider, for messages to administrators. */
+export type ProviderSettingName = (field: "issuer" | "name" | "clientId" | "clientSecret" | "scopes" | "loginClaim" | "allowedGroups") => string;
+
 export type OidcClientSettings = {
+  id: string;
   issuer: string;
   /** What users know the provider by. */
   name: string;
   clientId: string;
   /** Undefined: a public client. */
   clientSecret: string | undefined;
+  settingOf: ProviderSettingName;
   scopes: readonly string[];
   /** Claims that berth needs. If the ID token lacks one, berth requests the user info. */
   claims: readonly string[];
@@ -36,9 +44,7 @@ export type OidcDeviceRequest = {
 };
 
 /** The sign-in provider. Faults of all: SIGN_IN_PROVIDER_AWAY. */
-export type OidcProvider = {
-  name: string;
-  issuer: string;
+export type OidcProvider = Pick<OidcClientSettings, "id" | "name" | "issuer" | "settingOf"> & {
   beginCode(redirectUri: string): Promise<OidcCodeRequest>;
   /** `search`: the query of the address that the provider sent the browser back to. Faults: SIGN_IN_FAILED. */
   finishCode(request: Omit<OidcCodeRequest, "url">, search: string): Promise<OidcUserClaims>;
@@ -65,7 +71,7 @@ const MOST_DEVICE_SECONDS = 1_800;
 const LONGEST_DETAIL = 200;
 
 export function openOidcProvider(settings: OidcClientSettings, { clock, log }: { clock: Clock; log: Log }): OidcProvider {
-  const { name, issuer } = settings;
+  const { id, name, issuer, settingOf } = settings;
   const http = openHttpClient({
     clock,
     maxBytes: MOST_BYTES,
@@ -109,7 +115,7 @@ export function openOidcProvider(settings: OidcClientSettings, { clock, log }: {
     response: OpenidClient.TokenEndpointResponse & OpenidClient.TokenEndpointResponseHelpers,
   ): Promise<OidcUserClaims> => {
     const token = response.claims();
-    if (token === undefined) throw failed(name, "the provider sent no ID token. Add the scope openid to BERTH_OIDC_SCOPES");
+    if (token === undefined) throw failed(name, `the provider sent no ID token. Add the scope openid to ${settingOf("scopes")}`);
     const isComplete = settings.claims.every((claim) => token[claim] !== undefined);
     const hasUserInfo = config.serverMetadata().userinfo_endpoint !== undefined;
     const more = isComplete || !hasUserInfo ? {} : await oidc.fetchUserInfo(config, response.access_token, token.sub);
@@ -117,8 +123,10 @@ export function openOidcProvider(settings: OidcClientSettings, { clock, log }: {
   };
 
   return {
+    id,
     name,
     issuer,
+    settingOf,
     beginCode: (redirectUri) =>
       call(async (oidc, config) => {
         const secrets = { state: oidc.randomState(), nonce: oidc.randomNonce(), verifier: oidc.randomPKCECodeVerifier() };
@@ -234,7 +242,7 @@ function failed(name: string, why: string, cause?: unknown): Fault {
 
 function signInFault(
   { ResponseBodyError, AuthorizationResponseError, WWWAuthenticateChallengeError }: typeof OpenidClient,
-  { name }: OidcClientSettings,
+  { name, settingOf }: OidcClientSettings,
   error: unknown,
 ): Fault {
   if (error instanceof AuthorizationResponseError)
@@ -242,7 +250,7 @@ function signInFault(
   if (error instanceof WWWAuthenticateChallengeError || (error instanceof ResponseBodyError && error.error === "invalid_client"))
     return failed(
       name,
-      "it does not accept berth's client id and secret. An administrator compares BERTH_OIDC_CLIENT_ID and BERTH_OIDC_CLIENT_SECRET with the provider",
+      `it does not accept berth's client id and secret. An administrator compares ${settingOf("clientId")} and ${settingOf("clientSecret")} with the provider`,
       error,
     );
   if (error instanceof ResponseBodyError) {

@@ -5,9 +5,9 @@ import type { SessionKind, User } from "../model/entities.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
 import { clientOf, createSignInAttempts } from "./attempts.ts";
-import type { OidcCodeRequest, OidcProvider, OidcUserClaims } from "./oidc-provider.ts";
+import { DEFAULT_PROVIDER, type OidcCodeRequest, type OidcProvider, type OidcUserClaims } from "./oidc-provider.ts";
 import { blocked, type ControlIdentity } from "./open-identity.ts";
-import { ADMIN_LOGIN, LOGIN, MOST_GROUPS } from "./open-users.ts";
+import { ADMIN_LOGIN, findBySubject, LOGIN, MOST_GROUPS } from "./open-users.ts";
 import { tokenDigest } from "./sessions.ts";
 
 /** Who may sign in, and as what. `*` in a list of groups: all. */
@@ -41,16 +41,14 @@ export type OidcDeviceStart = {
 };
 
 /**
- * Sign-in at an OpenID Connect provider. What berth must remember of a begun sign-in is sealed and held by the client, so another control process can finish it.
+ * Sign-in at one OpenID Connect provider. What berth must remember of a begun sign-in is sealed and held by the client, so another control process can finish it.
  * `peer` is the client's address. Faults of all: SIGN_IN_PROVIDER_AWAY, TOO_MANY_ATTEMPTS.
  */
-export type OidcSignIn = {
-  name: string;
-  issuer: string;
+export type OidcSignIn = Pick<OidcProvider, "id" | "name" | "issuer"> & {
   /** Where the browser goes, and what finishes the sign-in when it is back at `redirectUri`. */
   begin(redirectUri: string): Promise<{ url: string; state: string; sealed: string }>;
-  /** Faults: SIGN_IN_FAILED, SIGN_IN_REFUSED, USER_BLOCKED. */
-  finish(request: { sealed: string; search: string }, peer: string | undefined): Promise<OidcSession>;
+  /** `path`: at which the browser is back. Faults: SIGN_IN_FAILED, SIGN_IN_REFUSED, USER_BLOCKED. */
+  finish(request: { sealed: string; path: string; search: string }, peer: string | undefined): Promise<OidcSession>;
   /** Faults: NOT_PROVIDED, SIGN_IN_FAILED. */
   beginDevice(peer: string | undefined): Promise<OidcDeviceStart>;
   /** Undefined: the user has not finished yet. Faults: SIGN_IN_FAILED, SIGN_IN_REFUSED, USER_BLOCKED. */
@@ -69,8 +67,9 @@ export type OidcSignInDeps = {
 
 /** Users read a second factor from a phone, and accept terms. */
 const CODE_MS = 15 * 60_000;
-const CODE_CONTEXT = ["sign-in of a browser"];
-const DEVICE_CONTEXT = ["sign-in of a device"];
+/** What was begun at one provider is not finished at another. */
+const CODE_CONTEXT = "sign-in of a browser";
+const DEVICE_CONTEXT = "sign-in of a device";
 /** Each waits for the provider. */
 const MOST_AT_ONCE = 32;
 /** Polls of devices have places of their own: they need no credential, so they must not keep a sign-in of a browser waiting. */
@@ -87,7 +86,7 @@ type SealedCode = Omit<OidcCodeRequest, "url"> & { until: number };
 type SealedDevice = { deviceCode: string; intervalMs: number; until: number };
 
 export function createOidcSignIn({ provider, rules, store, identity, vault, clock, log }: OidcSignInDeps): OidcSignIn {
-  const { name } = provider;
+  const { id, name, issuer } = provider;
   /** Each unfinished sign-in costs a request to the provider. */
   const attempts = createSignInAttempts({ clock, refusal: `Too many sign-ins with ${name} failed from this address. Wait, then try again.` });
   /** When berth may ask the provider again about a device, by the digest of its device code; the oldest first. */
@@ -114,18 +113,18 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
       throw error;
     }
   };
-  const seal = async (context: readonly string[], value: object): Promise<string> => {
+  const seal = async (context: string, value: object): Promise<string> => {
     // No write: clients without a session could keep the store's writer busy.
-    const { keyId, box } = await vault.sealForClient(context, JSON.stringify(value));
-    return `${keyId}.${box}`;
+    const { keyId, box } = await vault.sealForClient([context, issuer], JSON.stringify(value));
+    return `${id}.${keyId}.${box}`;
   };
-  const unseal = <T extends { until: number }>(context: readonly string[], sealed: string): T => {
-    const [keyId = "", box = ""] = sealed.split(".", 2);
+  const unseal = <T extends { until: number }>(context: string, sealed: string): T => {
+    const [, keyId = "", box = ""] = sealed.split(".", 3);
     // Decoding of base64 is lenient: only the spelling that berth wrote is accepted.
-    const isCanonical = sealed === `${keyId}.${Buffer.from(box, "base64").toString("base64")}`;
+    const isCanonical = sealed === `${id}.${keyId}.${Buffer.from(box, "base64").toString("base64")}`;
     let value: T | undefined;
     try {
-      if (isCanonical) value = JSON.parse(vault.open(context, { keyId, box }, "The sign-in")) as T;
+      if (isCanonical) value = JSON.parse(vault.open([context, issuer], { keyId, box }, "The sign-in")) as T;
     } catch {
       // Of another berth, or changed.
     }
@@ -156,24 +155,24 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
   /** If the provider no longer allows a user, the open sessions end too. */
   const mapOrEnd = async (claims: OidcUserClaims): Promise<MappedUser> => {
     try {
-      return mapClaims(rules, name, claims);
+      return mapClaims(rules, provider, claims);
     } catch (error) {
-      const linked = await store.users.bySubject(claims.issuer, claims.subject);
+      const linked = await findBySubject(store, claims.issuer, claims.subject);
       if (linked) await identity.sessions.endAll(linked.id, undefined);
       throw error;
     }
   };
 
-  const findOrCreate = async ({ issuer, subject, login, friendlyName }: MappedUser): Promise<{ user: User; change?: OidcUserChange }> => {
-    const linked = await store.users.bySubject(issuer, subject);
+  const findOrCreate = async ({ issuer: stated, subject, login, friendlyName }: MappedUser): Promise<{ user: User; change?: OidcUserChange }> => {
+    const linked = await findBySubject(store, stated, subject);
     if (linked) return { user: linked };
-    const link = { oidcIssuer: issuer, oidcSubject: subject };
+    const link = { oidcIssuer: stated, oidcSubject: subject };
     const taken = (await store.users.all()).find((user) => user.login.toLowerCase() === login.toLowerCase());
     if (taken !== undefined) {
       if (!rules.linkUsers || taken.oidcSubject !== undefined || taken.admin || taken.login === ADMIN_LOGIN)
         throw new Fault(
           "SIGN_IN_REFUSED",
-          `${name} calls you ${login}, and berth has a user ${taken.login} who is not linked to you there. If that is you, an administrator runs: berth users link ${taken.login} ${JSON.stringify(subject)}.`,
+          `${name} calls you ${login}, and berth has a user ${taken.login} who is not linked to you there. If that is you, an administrator runs: berth users link ${taken.login} ${JSON.stringify(subject)}${id === DEFAULT_PROVIDER ? "" : ` --provider ${id}`}.`,
         );
       return { user: (await store.users.update(taken.id, link)) ?? taken, change: { action: "userLinked", detail: subject } };
     }
@@ -199,14 +198,21 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
   };
 
   return {
+    id,
     name,
-    issuer: provider.issuer,
+    issuer,
     begin: async (redirectUri) => {
       const { url, ...secrets } = await provider.beginCode(redirectUri);
       return { url, state: secrets.state, sealed: await seal(CODE_CONTEXT, { ...secrets, until: clock.now() + CODE_MS } satisfies SealedCode) };
     },
-    finish: ({ sealed, search }, peer) =>
-      limited(peer, async () => openSession(await provider.finishCode(unseal<SealedCode>(CODE_CONTEXT, sealed), search), "console", peer)),
+    finish: ({ sealed, path, search }, peer) =>
+      limited(peer, async () => {
+        const begun = unseal<SealedCode>(CODE_CONTEXT, sealed);
+        // RFC 9700 §4.4: a provider that sends the browser on to another one must not receive that one's code. Each has its own redirect address.
+        if (path !== new URL(begun.redirectUri).pathname)
+          throw new Fault("SIGN_IN_FAILED", `The sign-in was begun with ${name}, and another provider sent the browser back. Sign in again.`);
+        return openSession(await provider.finishCode(begun, search), "console", peer);
+      }),
     beginDevice: (peer) =>
       limited(peer, async () => {
         // A begun one counts as failed until it succeeds: it is a request to the provider that needs no credential.
@@ -256,7 +262,11 @@ export type MappedUser = {
 };
 
 /** What berth makes of the claims. Faults: SIGN_IN_REFUSED. */
-export function mapClaims(rules: OidcRules, name: string, { issuer, subject, claims }: OidcUserClaims): MappedUser {
+export function mapClaims(
+  rules: OidcRules,
+  { name, settingOf }: Pick<OidcProvider, "name" | "settingOf">,
+  { issuer, subject, claims }: OidcUserClaims,
+): MappedUser {
   const refused = (why: string) => new Fault("SIGN_IN_REFUSED", `The sign-in with ${name} is refused: ${why}.`);
   const { loginClaim, groupsClaim, allowedGroups, adminGroups } = rules;
   const groups = groupsOf(claims[groupsClaim]);
@@ -268,12 +278,12 @@ export function mapClaims(rules: OidcRules, name: string, { issuer, subject, cla
   }
   if (subject.length > LONGEST_SUBJECT) throw refused(`your subject is longer than ${LONGEST_SUBJECT} characters`);
   const claimed = claims[loginClaim];
-  if (typeof claimed !== "string") throw refused(`the provider sent no claim ${loginClaim}. An administrator sets BERTH_OIDC_LOGIN_CLAIM`);
+  if (typeof claimed !== "string") throw refused(`the provider sent no claim ${loginClaim}. An administrator sets ${settingOf("loginClaim")}`);
   if (loginClaim === "email" && claims["email_verified"] === false) throw refused("the provider has not verified your e-mail address");
   const [login = ""] = claimed.split("@", 1);
   if (!new RegExp(LOGIN).test(login))
     throw refused(
-      `${JSON.stringify(claimed.slice(0, 100))} cannot be a login: letters, digits, ., _ and -, at most 63. BERTH_OIDC_LOGIN_CLAIM names another claim`,
+      `${JSON.stringify(claimed.slice(0, 100))} cannot be a login: letters, digits, ., _ and -, at most 63. An administrator sets ${settingOf("loginClaim")} to another claim`,
     );
   const fullName = claims["name"];
   return {

@@ -139,9 +139,9 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
       const account = await store.transaction(async () => {
         const user = await find(login);
         if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user signs in by its key alone: link another administrator.");
-        const holder = provided && (await store.users.bySubject(provided.issuer, provided.subject));
+        const holder = provided && (await findBySubject(store, provided.issuer, provided.subject));
         if (holder && holder.id !== user.id) throw new Fault("LOGIN_TAKEN", `This subject signs in as ${holder.login}: unlink that user first.`);
-        const isSame = user.oidcIssuer === provided?.issuer && user.oidcSubject === provided?.subject;
+        const isSame = isSameIssuer(user.oidcIssuer, provided?.issuer) && user.oidcSubject === provided?.subject;
         if (user.oidcSubject !== undefined && !isSame) {
           // The subject before may be another person, who may have created keys too: a key's sessions end with the others.
           await store.containers.endStartsOfSessions(user.id, undefined);
@@ -189,4 +189,23 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
       signedOut(login);
     },
   };
+}
+
+/** As URLs: a provider may write itself with a slash at the end, and the settings without one. */
+export function isSameIssuer(one: string | undefined, other: string | undefined): boolean {
+  return one !== undefined && other !== undefined && spellingsOf(one).includes(other);
+}
+
+/** The user to whom a subject of a provider is linked. */
+export async function findBySubject(store: Pick<Store, "users">, issuer: string, subject: string): Promise<User | undefined> {
+  for (const spelling of spellingsOf(issuer)) {
+    const user = await store.users.bySubject(spelling, subject);
+    if (user) return user;
+  }
+  return undefined;
+}
+
+function spellingsOf(issuer: string): string[] {
+  const { href = issuer, pathname } = URL.parse(issuer) ?? {};
+  return pathname === "/" ? [...new Set([issuer, href, href.replace(/\/$/, "")])] : [...new Set([issuer, href])];
 }

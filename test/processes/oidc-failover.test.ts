@@ -67,7 +67,7 @@ t.test("a sign-in that one leader began is finished by the next one", async (t) 
   leader.start();
   await eventually("another leader", async () => (await client.call("/users/current")).status === 200 || undefined);
 
-  const finished = await post("/console/sign-in/finish", { sealed: begun.json["sealed"], search });
+  const finished = await post("/console/sign-in/finish", { sealed: begun.json["sealed"], path: "/console/signed-in", search });
   t.equal(finished.status, 200, JSON.stringify(finished.json));
   t.match(finished.cookie, /^berth-console=.*; HttpOnly; SameSite=Strict; Secure$/);
   const polled = await client.call("/users/login/device/token", {

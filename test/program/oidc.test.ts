@@ -160,7 +160,7 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
       const answer = await fetch(`${console}/console/sign-in/${path}`, {
         method: "POST",
         headers: { "content-type": "application/json", origin: stand.base, "sec-fetch-site": "same-site" },
-        body: JSON.stringify({ sealed: "x", search: "?code=x" }),
+        body: JSON.stringify({ sealed: "x", path: "/console/signed-in", search: "?code=x" }),
       });
       t.equal(answer.status, 403, "a page of the edge");
     }
@@ -176,12 +176,12 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
     const arrived = own.waitForRequest(/signed-in\?/);
     await own.getByLabel("Name").fill("anna");
     await own.keyboard.press("Enter");
-    const { search } = new URL((await arrived).url());
+    const { pathname: path, search } = new URL((await arrived).url());
     const finish = () =>
       fetch(`${console}/console/sign-in/finish`, {
         method: "POST",
         headers: { "content-type": "application/json" },
-        body: JSON.stringify({ sealed: begun.sealed, search }),
+        body: JSON.stringify({ sealed: begun.sealed, path, search }),
       });
     const first = await finish();
     t.equal(first.status, 200);

@@ -98,8 +98,11 @@ export async function probeServer(): Promise<void> {
   await send("/console/rooms");
 }
 
-/** `edge`: the origin of the edge; undefined: unknown. `provider`: what the sign-in provider is called; undefined: there is none. */
-type ConsoleServer = { sections: readonly ConsoleSection[]; edge: string | undefined; provider: string | undefined };
+/** A provider at which users sign in, in the order of the buttons. */
+export type SignInProvider = { id: string; name: string };
+
+/** `edge`: the origin of the edge; undefined: unknown. */
+type ConsoleServer = { sections: readonly ConsoleSection[]; edge: string | undefined; providers: readonly SignInProvider[] };
 
 /** The sections that this server has: a registry without a control plane has no containers. Requested once, before sign-in. */
 export function useServerSections(): { server: ConsoleServer | undefined; error: Error | undefined; reload(): void } {
@@ -109,9 +112,9 @@ export function useServerSections(): { server: ConsoleServer | undefined; error:
   useEffect(() => {
     const gone = new AbortController();
     send("/console/rooms", { signal: gone.signal })
-      .then((answer) => answer.json() as Promise<{ rooms: ConsoleSection[]; edge?: string; provider?: string }>)
+      .then((answer) => answer.json() as Promise<{ rooms: ConsoleSection[]; edge?: string; providers: SignInProvider[] }>)
       .then(
-        (body) => (setServer({ sections: body.rooms, edge: body.edge, provider: body.provider }), setError(undefined)),
+        (body) => (setServer({ sections: body.rooms, edge: body.edge, providers: body.providers }), setError(undefined)),
         (reason: unknown) => {
           if (!gone.signal.aborted) setError(reason as Error);
         },

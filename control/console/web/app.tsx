@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { RequestError, type RequestState, send, SESSION_ENDED, useRequest, useServerSections } from "./api-client.ts";
+import { RequestError, type RequestState, send, SESSION_ENDED, type SignInProvider, useRequest, useServerSections } from "./api-client.ts";
 import { Administration } from "./administration/administration.tsx";
 import { ConnectionBanner } from "./connection-banner.tsx";
 import { ContainerList } from "./containers/container-list.tsx";
@@ -73,17 +73,17 @@ function App() {
   return (
     <EdgeAddress.Provider value={server.edge}>
       {isBackFromProvider() ? (
-        <FinishSignIn hasOwnUsers provider={server.provider} />
+        <FinishSignIn hasOwnUsers providers={server.providers} />
       ) : (
-        <Console names={server.sections} provider={server.provider} state={user} />
+        <Console names={server.sections} providers={server.providers} state={user} />
       )}
     </EdgeAddress.Provider>
   );
 }
 
-type ConsoleProps = { names: readonly ConsoleSection[]; provider: string | undefined; state: RequestState<User> };
+type ConsoleProps = { names: readonly ConsoleSection[]; providers: readonly SignInProvider[]; state: RequestState<User> };
 
-function Console({ names, provider, state: { value: user, error, reload } }: ConsoleProps) {
+function Console({ names, providers, state: { value: user, error, reload } }: ConsoleProps) {
   const [session, setSession] = useState<"signedIn" | "ended" | "signedOut">("signedIn");
   /** Counts sign-ins: each one reads the page again. */
   const [turn, setTurn] = useState(0);
@@ -100,7 +100,7 @@ function Console({ names, provider, state: { value: user, error, reload } }: Con
   };
 
   if (session === "signedOut" || (!user && error instanceof RequestError && error.status === 401))
-    return <SignIn hasOwnUsers={withContainers} provider={provider} onSignedIn={onSignedIn} />;
+    return <SignIn hasOwnUsers={withContainers} providers={providers} onSignedIn={onSignedIn} />;
   if (error && !user) return <UnreachablePage error={error} onRetry={reload} />;
   if (!user) return <Loading />;
 
@@ -119,7 +119,7 @@ function Console({ names, provider, state: { value: user, error, reload } }: Con
       )}
       {session === "ended" ? (
         <Dialog title="Your session has ended">
-          <SignInForm hasOwnUsers={withContainers} provider={provider} onSignedIn={onSignedIn} />
+          <SignInForm hasOwnUsers={withContainers} providers={providers} onSignedIn={onSignedIn} />
         </Dialog>
       ) : null}
     </NoticeBoard>

@@ -1,11 +1,13 @@
+import { Fragment } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import icon from "./icon.svg";
-import { type RequestError, send } from "./api-client.ts";
+import { type RequestError, send, type SignInProvider } from "./api-client.ts";
 
-/** `hasOwnUsers`: berth has users of its own, and created the first one. `provider`: what the sign-in provider is called; undefined: there is none. */
-type SignInProps = { hasOwnUsers: boolean; provider: string | undefined; onSignedIn(): void };
+/** `hasOwnUsers`: berth has users of its own, and created the first one. */
+type SignInProps = { hasOwnUsers: boolean; providers: readonly SignInProvider[]; onSignedIn(): void };
 
-type SignInWay = "key" | "provider";
+/** Instead of the id of a provider, which is not empty. */
+const BY_KEY = "";
 
 export function SignIn(props: SignInProps) {
   return (
@@ -26,40 +28,44 @@ function SignInPage({ children }: { children: preact.ComponentChildren }) {
   );
 }
 
-export function SignInForm({ hasOwnUsers, provider, onSignedIn }: SignInProps) {
+export function SignInForm({ hasOwnUsers, providers, onSignedIn }: SignInProps) {
   const [key, setKey] = useState("");
-  const [failure, setFailure] = useState<{ of: SignInWay; message: string }>();
-  const [busy, setBusy] = useState<SignInWay>();
+  const [failure, setFailure] = useState<{ way: string; message: string }>();
+  const [busy, setBusy] = useState<string>();
 
-  const start = (way: SignInWay, work: () => Promise<unknown>) => {
+  const start = (way: string, work: () => Promise<unknown>) => {
     setBusy(way);
     setFailure(undefined);
     work()
-      .catch((reason: unknown) => setFailure({ of: way, message: messageOf(reason as RequestError) }))
+      .catch((reason: unknown) => setFailure({ way, message: messageOf(reason as RequestError) }))
       .finally(() => setBusy(undefined));
   };
   /** Beside the button that it is about. */
-  const failureOf = (way: SignInWay) =>
-    failure?.of === way ? (
+  const failureOf = (way: string) =>
+    failure?.way === way ? (
       <p class="failure" role="alert">
         {failure.message}
       </p>
     ) : null;
   const submit = (event: Event) => {
     event.preventDefault();
-    start("key", async () => {
+    start(BY_KEY, async () => {
       await send("/console/sign-in", { method: "POST", headers: { authorization: `Dev ${key.trim()}` } });
       onSignedIn();
     });
   };
   return (
     <>
-      {provider === undefined ? null : (
+      {providers.length === 0 ? null : (
         <div class="sign-in-provider">
-          <button type="button" class="primary" disabled={busy !== undefined} onClick={() => start("provider", goToProvider)}>
-            {busy === "provider" ? "Signing in…" : `Sign in with ${provider}`}
-          </button>
-          {failureOf("provider")}
+          {providers.map(({ id, name }) => (
+            <Fragment key={id}>
+              <button type="button" class="primary" disabled={busy !== undefined} onClick={() => start(id, () => goToProvider(id))}>
+                {busy === id ? "Signing in…" : `Sign in with ${name}`}
+              </button>
+              {failureOf(id)}
+            </Fragment>
+          ))}
           <p class="quiet">or with a developer key:</p>
         </div>
       )}
@@ -74,7 +80,7 @@ export function SignInForm({ hasOwnUsers, provider, onSignedIn }: SignInProps) {
           onInput={(event) => setKey(event.currentTarget.value)}
           aria-describedby="hint"
           // oxlint-disable-next-line jsx-a11y/no-autofocus
-          autofocus={provider === undefined}
+          autofocus={providers.length === 0}
         />
         <p id="hint" class="quiet">
           {hasOwnUsers ? (
@@ -87,9 +93,9 @@ export function SignInForm({ hasOwnUsers, provider, onSignedIn }: SignInProps) {
             </>
           )}
         </p>
-        {failureOf("key")}
-        <button type="submit" class={provider === undefined ? "primary" : ""} disabled={busy !== undefined || key.trim() === ""}>
-          {busy === "key" ? "Signing in…" : "Sign in"}
+        {failureOf(BY_KEY)}
+        <button type="submit" class={providers.length === 0 ? "primary" : ""} disabled={busy !== undefined || key.trim() === ""}>
+          {busy === BY_KEY ? "Signing in…" : "Sign in"}
         </button>
       </form>
     </>
@@ -100,7 +106,7 @@ function messageOf({ status, message, path }: RequestError): string {
   return status === 401 && path === "/console/sign-in" ? "Unknown key. Ask your administrator." : message;
 }
 
-/** The address that the provider sends the browser back to. */
+/** The address that the first provider sends the browser back to; those of further ones are below it. */
 const RETURN_PATH = "/console/signed-in";
 /** In the storage of this tab: what finishes the sign-in that it began, and the page to open then. */
 const BEGUN = "begun sign-in";
@@ -108,11 +114,11 @@ const BEGUN = "begun sign-in";
 type BegunSignIn = { state: string; sealed: string; page: string };
 
 export function isBackFromProvider(): boolean {
-  return location.pathname === RETURN_PATH;
+  return location.pathname === RETURN_PATH || location.pathname.startsWith(`${RETURN_PATH}/`);
 }
 
-async function goToProvider(): Promise<void> {
-  const answer = await send("/console/sign-in/begin", { method: "POST" });
+async function goToProvider(id: string): Promise<void> {
+  const answer = await send(`/console/sign-in/begin?provider=${encodeURIComponent(id)}`, { method: "POST" });
   const { url, state, sealed } = (await answer.json()) as { url: string; state: string; sealed: string };
   const begun: BegunSignIn = { state, sealed, page: isBackFromProvider() ? "" : location.hash };
   sessionStorage.setItem(BEGUN, JSON.stringify(begun));
@@ -124,7 +130,7 @@ async function finishSignIn(): Promise<string> {
   const stored = sessionStorage.getItem(BEGUN);
   sessionStorage.removeItem(BEGUN);
   const begun = stored === null ? undefined : (JSON.parse(stored) as BegunSignIn);
-  const { search } = location;
+  const { pathname: path, search } = location;
   // Its code is for one use; it stays neither in the address nor in the history.
   history.replaceState(null, "", RETURN_PATH);
   if (begun === undefined || begun.state !== new URLSearchParams(search).get("state"))
@@ -132,7 +138,7 @@ async function finishSignIn(): Promise<string> {
   await send("/console/sign-in/finish", {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ sealed: begun.sealed, search }),
+    body: JSON.stringify({ sealed: begun.sealed, path, search }),
   });
   return begun.page;
 }

@@ -389,7 +389,16 @@ t.test("before the sign-in, and the menu of a phone", async (t) => {
 t.test("the sign-in with a provider, which is away", async (t) => {
   const issuer = `http://127.0.0.1:${await freePort()}`;
   const server = await openApiFixture(t, {}, systemClock(), ({ store, identity, vault, clock, log }) => {
-    const client = { issuer, name: "Example Login", clientId: "berth", clientSecret: undefined, scopes: ["openid"], claims: [] };
+    const client = {
+      id: "default",
+      issuer,
+      name: "Example Login",
+      settingOf: (field: string) => field,
+      clientId: "berth",
+      clientSecret: undefined,
+      scopes: ["openid"],
+      claims: [],
+    };
     const provider = openOidcProvider(client, { clock, log });
     t.teardown(provider.close);
     const rules = {
@@ -402,7 +411,7 @@ t.test("the sign-in with a provider, which is away", async (t) => {
       linkUsers: false,
       sessionMs: 60_000,
     };
-    return { oidc: createOidcSignIn({ provider, rules, store, identity, vault, clock, log }) };
+    return { oidc: [createOidcSignIn({ provider, rules, store, identity, vault, clock, log })] };
   });
   const base = await listenForBrowsers(t, server);
   const { page, signIn, troubles } = await openConsole(t, base);

@@ -1,9 +1,9 @@
 import t, { type Test } from "tap";
-import { openOidcProvider } from "../../../control/identity/oidc-provider.ts";
+import { DEFAULT_PROVIDER, openOidcProvider } from "../../../control/identity/oidc-provider.ts";
 import { createOidcSignIn, mapClaims, type OidcRules, type OidcSignIn } from "../../../control/identity/oidc-sign-in.ts";
 import type { FaultCode } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
-import { systemClock } from "../../../lib/clock.ts";
+import { type Clock, systemClock } from "../../../lib/clock.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { openApiDeps, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
@@ -19,18 +19,27 @@ const RULES: OidcRules = {
   linkUsers: false,
   sessionMs: 3_600_000,
 };
-const REDIRECT = "http://127.0.0.1:8081/console/signed-in";
+const PATH = "/console/signed-in";
+const REDIRECT = `http://127.0.0.1:8081${PATH}`;
 const PEER = "192.0.2.1";
 
-async function openSignIn(t: Test, rules: Partial<OidcRules> = {}, clock = systemClock()) {
-  const forging = await startForgingProvider(t);
+async function openStoreDeps(t: Test, clock: Clock) {
   const { deps, close, store, identity } = await openApiDeps({}, clock);
   t.teardown(close);
+  return { store, identity, vault: deps.vault };
+}
+
+/** `shared`: the store of another one, beside whose provider this is the provider `partners`. */
+async function openSignIn(t: Test, rules: Partial<OidcRules> = {}, clock = systemClock(), shared?: Awaited<ReturnType<typeof openStoreDeps>>) {
+  const forging = await startForgingProvider(t);
+  const { store, identity, vault } = shared ?? (await openStoreDeps(t, clock));
   const log = openLog({ level: "silent", name: "test" });
   const provider = openOidcProvider(
     {
+      id: shared === undefined ? DEFAULT_PROVIDER : "partners",
       issuer: forging.issuer,
       name: "Forge",
+      settingOf: (field) => field,
       clientId: FORGED_CLIENT,
       clientSecret: FORGED_SECRET,
       scopes: ["openid"],
@@ -39,9 +48,8 @@ async function openSignIn(t: Test, rules: Partial<OidcRules> = {}, clock = syste
     { clock, log },
   );
   t.teardown(provider.close);
-  const { vault } = deps;
   const open = (changed: Partial<OidcRules>) => createOidcSignIn({ provider, rules: { ...RULES, ...changed }, store, identity, vault, clock, log });
-  return { forging, store, identity, provider, open, signIn: open(rules) };
+  return { forging, store, identity, vault, provider, open, signIn: open(rules) };
 }
 
 /** As a browser that comes back from the provider at once. */
@@ -52,7 +60,7 @@ async function signInWith(
   const { url, sealed, state } = await signIn.begin(REDIRECT);
   forging.state(changes, new URL(url).searchParams.get("nonce") ?? "");
   const right = new URLSearchParams({ code: "a-code", state });
-  return signIn.finish({ sealed, search: `?${changes.search?.(right) ?? right.toString()}` }, undefined);
+  return signIn.finish({ sealed, path: PATH, search: `?${changes.search?.(right) ?? right.toString()}` }, undefined);
 }
 
 t.test("the request to the provider has PKCE, state and nonce, and the code is exchanged with the verifier and the secret", async (t) => {
@@ -116,11 +124,11 @@ t.test("what finishes a sign-in is sealed, for one purpose and a quarter of an h
   const flipped = `${sealed.slice(0, -6)}${sealed.endsWith("AAAAAA") ? "BBBBBB" : "AAAAAA"}`;
   const { handle } = await signIn.beginDevice(PEER);
   for (const wrong of ["", ".", "no.thing", flipped, handle, "x".repeat(4_000)])
-    await t.rejects(signIn.finish({ sealed: wrong, search }, undefined), { code: "SIGN_IN_FAILED" });
+    await t.rejects(signIn.finish({ sealed: wrong, path: PATH, search }, undefined), { code: "SIGN_IN_FAILED" });
   await t.rejects(signIn.finishDevice(sealed, PEER), { code: "SIGN_IN_FAILED" });
-  t.notMatch(Buffer.from(sealed.split(".")[1] ?? "", "base64").toString("latin1"), state);
+  t.notMatch(Buffer.from(sealed.split(".")[2] ?? "", "base64").toString("latin1"), state);
   await clock.advance(15 * 60_000);
-  await t.rejects(signIn.finish({ sealed, search }, undefined), { code: "SIGN_IN_FAILED" });
+  await t.rejects(signIn.finish({ sealed, path: PATH, search }, undefined), { code: "SIGN_IN_FAILED" });
   t.notOk(forging.requests.some(({ path }) => path === "/token"));
 });
 
@@ -142,7 +150,7 @@ t.test("another control process with the same store finishes what one began", as
   const opened = await openSignIn(t);
   const { url, sealed, state } = await opened.signIn.begin(REDIRECT);
   opened.forging.state({}, new URL(url).searchParams.get("nonce") ?? "");
-  t.match(await opened.open({}).finish({ sealed, search: `?code=a-code&state=${state}` }, undefined), { user: { login: "anna" } });
+  t.match(await opened.open({}).finish({ sealed, path: PATH, search: `?code=a-code&state=${state}` }, undefined), { user: { login: "anna" } });
 });
 
 t.test("responses of a provider are bounded, and its redirects lead nowhere", async (t) => {
@@ -199,12 +207,65 @@ t.test("a provider that sends nothing is given up after 10 s, and is tried again
   t.equal(requested(), 3, "its document is kept");
 });
 
+t.test("a provider that writes its issuer with a slash at the end is the one that the settings write without it", async (t) => {
+  const opened = await openSignIn(t);
+  const { forging, identity, provider } = opened;
+  const written = `${forging.issuer}/`;
+  forging.answers.set("/.well-known/openid-configuration", (_request, response) =>
+    forging.json(response, { ...forging.document(), issuer: written }),
+  );
+  await identity.users.add("anna", {});
+  await identity.users.link("anna", { issuer: provider.issuer, subject: "id-of-anna" });
+  t.match(await signInWith(opened, { claims: { iss: written } }), { user: { login: "anna" }, isNew: false });
+  await identity.users.link("anna", { issuer: written, subject: "id-of-anna" });
+  t.match(await signInWith(opened, { claims: { iss: written } }), { user: { login: "anna" } });
+  await identity.users.add("eve", {});
+  await t.rejects(identity.users.link("eve", { issuer: provider.issuer, subject: "id-of-anna" }), { code: "LOGIN_TAKEN" });
+});
+
+t.test("what was begun at one provider is not finished at another, nor where another sends the browser back to", async (t) => {
+  const opened = await openSignIn(t);
+  const { signIn, forging } = opened;
+  const { signIn: partners, forging: other } = await openSignIn(t, {}, systemClock(), opened);
+  const begun = await signIn.begin(REDIRECT);
+  forging.state({}, new URL(begun.url).searchParams.get("nonce") ?? "");
+  const search = `?code=a-code&state=${begun.state}`;
+  t.match(begun.sealed, /^default\./);
+  const renamed = begun.sealed.replace("default.", "partners.");
+  for (const sealed of [begun.sealed, renamed])
+    await t.rejects(partners.finish({ sealed, path: PATH, search }, undefined), { code: "SIGN_IN_FAILED" });
+  await t.rejects(signIn.finish({ sealed: begun.sealed, path: `${PATH}/partners`, search }, undefined), { code: "SIGN_IN_FAILED" });
+  t.notOk(
+    [...forging.requests, ...other.requests].some(({ path }) => path === "/token"),
+    "the code was sent to no provider",
+  );
+  const { handle } = await signIn.beginDevice(PEER);
+  await t.rejects(partners.finishDevice(handle.replace("default.", "partners."), PEER), { code: "SIGN_IN_FAILED" });
+  t.match(await signIn.finish({ sealed: begun.sealed, path: PATH, search }, undefined), { user: { login: "anna" } });
+});
+
+t.test("the same subject and login at another provider is another user", async (t) => {
+  const opened = await openSignIn(t);
+  const other = await openSignIn(t, {}, systemClock(), opened);
+  await signInWith(opened);
+  await t.rejects(signInWith(other), { code: "SIGN_IN_REFUSED" });
+  await t.rejects(
+    signInWith({ ...other, signIn: other.open({ linkUsers: true }) }),
+    { code: "SIGN_IN_REFUSED" },
+    "whom the first provider's user is",
+  );
+  t.match(await signInWith(other, { claims: { preferred_username: "anna2", email: "anna@example.com", email_verified: true } }), {
+    user: { login: "anna2" },
+    isNew: true,
+  });
+});
+
 t.test("sign-ins that fail are counted by address", async (t) => {
   const { signIn, forging } = await openSignIn(t);
   forging.answers.set("/token", (_request, response) => forging.json(response, { error: "invalid_grant" }, 400));
   const attempt = async () => {
     const { sealed, state } = await signIn.begin(REDIRECT);
-    return signIn.finish({ sealed, search: `?code=guessed&state=${state}` }, PEER);
+    return signIn.finish({ sealed, path: PATH, search: `?code=guessed&state=${state}` }, PEER);
   };
   for (let count = 0; count < 10; count++) await t.rejects(attempt(), { code: "SIGN_IN_FAILED" });
   await t.rejects(attempt(), { code: "TOO_MANY_ATTEMPTS" });
@@ -378,7 +439,7 @@ t.test("the audit log has what a sign-in changed about its user", async (t) => {
   const { provider, forging } = await openSignIn(t);
   const log = openLog({ level: "silent", name: "test" });
   const { call, store } = await openApiFixture(t, {}, undefined, (own) => ({
-    oidc: createOidcSignIn({ ...own, provider, rules: { ...RULES, adminGroups: ["admins"] }, log }),
+    oidc: [createOidcSignIn({ ...own, provider, rules: { ...RULES, adminGroups: ["admins"] }, log })],
   }));
   const post = (path: string, body: object) =>
     call(`/users/login/${path}`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
@@ -440,7 +501,11 @@ t.test("a sign-in that is under way when its user is blocked opens no session, a
 
 t.test("claims become a user by the settings", async (t) => {
   const map = (claims: object, rules: Partial<OidcRules> = {}) =>
-    mapClaims({ ...RULES, ...rules }, "Forge", { issuer: "https://i", subject: "s", claims: { preferred_username: "anna", ...claims } });
+    mapClaims(
+      { ...RULES, ...rules },
+      { name: "Forge", settingOf: (field) => field },
+      { issuer: "https://i", subject: "s", claims: { preferred_username: "anna", ...claims } },
+    );
   t.match(map({ name: " Anna " }), { login: "anna", friendlyName: "Anna", groups: undefined, admin: undefined });
   t.match(map({ preferred_username: "anna@example.com" }), { login: "anna", friendlyName: "anna" });
   t.match(map({ hd: "example.com" }, { groupsClaim: "hd", allowedGroups: ["example.com"] }), { login: "anna" });

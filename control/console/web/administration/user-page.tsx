@@ -59,7 +59,9 @@ export function UserPage({ login, isOwn }: { login: string; isOwn: boolean }) {
         facts={[
           ["Name", user.friendlyName],
           ["Rights", rightsOf(user)],
-          ...(user.subject === null ? [] : [["Subject at the sign-in provider", <code key="subject">{user.subject}</code>] as const]),
+          ...(user.subject === null
+            ? []
+            : [[`Subject at ${user.provider ?? "the sign-in provider"}`, <code key="subject">{user.subject}</code>] as const]),
           ["Created", <Moment at={user.createdOn} />],
         ]}
       />
