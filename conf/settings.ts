@@ -359,7 +359,7 @@ export const SETTINGS = {
       "BERTH_OIDC_PROVIDERS",
       entryList("providers", 10, OIDC_PROVIDERS, ["id", "issuer", "clientId", "allowedGroups"]),
       [],
-      "Further providers, as a JSON array: each has an `id`, and the settings above as `issuer`, `clientId`, `allowedGroups`, … ([sign-in](../sign-in.md#several-providers))",
+      "Further providers, as a JSON array: each has an `id`, and the settings above as `issuer`, `clientId`, `allowedGroups`, … ([several providers](../sign-in-providers.md))",
       { secret: true },
     ),
   },

@@ -146,6 +146,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/program/rollback.test.ts",
   "test/program/series-engines.test.ts",
   "test/program/series.test.ts",
+  "test/program/several-providers.test.ts",
   "test/program/shared-store.test.ts",
   "test/program/shell.test.ts",
   "test/program/spawner.test.ts",
