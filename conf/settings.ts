@@ -115,7 +115,7 @@ const OIDC_PROVIDER = {
     "BERTH_OIDC_SIGN_OUT",
     flag(),
     true,
-    "Signing out of the console signs out at the provider too, if the provider supports it. The redirect address must then be allowed there for sign-out as well",
+    "Signing out of the console signs out at the provider too, if the provider supports it. The redirect address must then be allowed there for sign-outs too ([sign-out](../sign-out.md))",
   ),
 };
 

@@ -15,7 +15,7 @@ export function openConfiguredOidc(
   const fault = oidcSettingsFault(settings);
   if (fault) throw fault;
   const opened = configuredProviders(settings.oidc).map((configured) => {
-    const { id, issuer = "", clientId = "", clientSecret, settingOf, scopes, sessionHours, ...rules } = configured;
+    const { id, issuer = "", clientId = "", clientSecret, settingOf, scopes, sessionHours, signOut, ...rules } = configured;
     const usesGroups = !rules.allowedGroups.includes("*") || rules.adminGroups.length > 0 || rules.groups.length > 0;
     const provider = openOidcProvider(
       {
@@ -25,6 +25,7 @@ export function openConfiguredOidc(
         clientId,
         clientSecret,
         settingOf,
+        signsOut: signOut,
         scopes: [...new Set(["openid", ...scopes])],
         claims: [rules.loginClaim, ...(usesGroups ? [rules.groupsClaim] : [])],
       },

@@ -46,7 +46,7 @@ function providerMistake({ issuer = "", clientId, allowedGroups, settingOf }: Co
   return undefined;
 }
 
-/** Users are told apart by issuer and subject, buttons by their names, and redirect addresses by the ids. */
+/** Issuers identify users, names identify buttons, and ids identify redirect addresses. */
 function twinMistake(one: ConfiguredProvider, before: readonly ConfiguredProvider[]): string | undefined {
   const same = (of: (provider: ConfiguredProvider) => string) => before.find((other) => of(other) === of(one));
   if (same(({ id }) => id)) return `BERTH_OIDC_PROVIDERS has two providers with the id ${one.id}: give each its own.`;

@@ -103,8 +103,8 @@ export function requireProvider(oidc: readonly OidcSignIn[] | undefined, id?: st
 /** The provider at which a sign-in was begun. What is sealed begins with its id, and opens with no other. Faults: NOT_PROVIDED, SIGN_IN_FAILED. */
 export function providerOfSealed(oidc: readonly OidcSignIn[] | undefined, sealed: string): OidcSignIn {
   requireProvider(oidc);
-  const found = oidc?.find(({ id }) => sealed.startsWith(`${id}.`));
-  if (found) return found;
+  const provider = oidc?.find(({ id }) => sealed.startsWith(`${id}.`));
+  if (provider) return provider;
   throw new Fault("SIGN_IN_FAILED", "The sign-in was not begun here, or its provider was removed from the settings. Sign in again.");
 }
 

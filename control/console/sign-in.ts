@@ -9,6 +9,7 @@ import { consoleOrigin, edgeOrigin, isHttps, ownConsoleOrigin } from "../api/ori
 import { addRoutes, route, type Route, type RouteDeps } from "../api/route.ts";
 import { DEFAULT_PROVIDER } from "../identity/oidc-provider.ts";
 import type { OidcSignIn } from "../identity/oidc-sign-in.ts";
+import { isSameIssuer } from "../identity/open-users.ts";
 import { tokenDigest } from "../identity/sessions.ts";
 
 const CODE_MS = 60_000;
@@ -91,6 +92,9 @@ export function addSessionTransfer(app: FastifyInstance, { identity, settings, c
   });
 }
 
+/** Where the browser signs out at the provider `name`, and the `state` with which it is sent back. */
+export type ProviderSignOut = { name: string; url: string; state: string };
+
 export type SignInRouteDeps = {
   /** The name of the cookie with the session's token. */
   cookie: string;
@@ -100,8 +104,8 @@ export type SignInRouteDeps = {
   isSecure(request: FastifyRequest): boolean;
   /** The token of a new session for a developer key. Faults: DEV_KEY_INVALID, TOO_MANY_ATTEMPTS, and those of the server that verifies the key. */
   signIn(request: FastifyRequest, key: string | undefined, reply: FastifyReply): Promise<string>;
-  /** Ends the session of an authorized request. */
-  signOut(request: FastifyRequest): void | Promise<void>;
+  /** Ends the session of an authorized request. Returns where the browser goes next. */
+  signOut(request: FastifyRequest): void | Promise<ProviderSignOut | undefined>;
 };
 
 /** Signing in and out of the console: the session is in a cookie that no script can read. */
@@ -130,9 +134,9 @@ export function consoleSignInRoutes({ cookie, sessionMs, isSecure, signIn, signO
       audit: { action: "signedOut" },
       schema,
       handle: async (request, reply) => {
-        await signOut(request);
+        const atProvider = await signOut(request);
         reply.header("set-cookie", cookieLine(request, "", 0));
-        return { isSuccess: true };
+        return { isSuccess: true, ...(atProvider ? { atProvider } : {}) };
       },
     }),
   ];
@@ -186,6 +190,20 @@ export function consoleOidcRoutes({ oidc, settings, authorization, auditRecorder
       },
     }),
   ];
+}
+
+/** Ends a session of the console, and then begins the sign-out at the provider where it began. */
+export async function signOutOfConsole(
+  { oidc = [], identity, store, settings }: Pick<RouteDeps, "oidc" | "identity" | "store" | "settings">,
+  request: FastifyRequest,
+  token: string,
+): Promise<ProviderSignOut | undefined> {
+  const ended = oidc.length === 0 ? undefined : await store.providerSessions.find(tokenDigest(token));
+  await identity.endSession(token);
+  const provider = ended && oidc.find(({ issuer }) => isSameIssuer(issuer, ended.issuer));
+  // The address of the sign-in is allowed at the provider already.
+  const begun = provider && (await provider.beginSignOut(ended, `${ownConsoleOrigin(settings, request)}${oidcCallback(provider)}`));
+  return begun && { name: provider.name, ...begun };
 }
 
 /** `Strict`: the page itself needs no cookie, so a link to the console still finds the user signed in. */

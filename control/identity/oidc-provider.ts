@@ -24,10 +24,20 @@ export type OidcClientSettings = {
   scopes: readonly string[];
   /** Claims that berth needs. If the ID token lacks one, berth requests the user info. */
   claims: readonly string[];
+  /** Whether users who sign out of berth sign out at the provider too. */
+  signsOut: boolean;
 };
 
 /** What the provider states about a user, verified. */
-export type OidcUserClaims = { issuer: string; subject: string; claims: Readonly<Record<string, unknown>> };
+export type OidcUserClaims = {
+  issuer: string;
+  subject: string;
+  claims: Readonly<Record<string, unknown>>;
+  /** The provider's name of its own session. */
+  sid?: string | undefined;
+  /** For the sign-out at the provider; undefined: it has none, or the settings refuse it. Secret. */
+  idToken?: string | undefined;
+};
 
 /** A begun sign-in of a browser. All but `url` is secret, and needed to finish it. */
 export type OidcCodeRequest = { url: string; state: string; nonce: string; verifier: string; redirectUri: string };
@@ -52,6 +62,11 @@ export type OidcProvider = Pick<OidcClientSettings, "id" | "name" | "issuer" | "
   beginDevice(): Promise<OidcDeviceRequest>;
   /** `pending`: the user has not finished yet; `slow_down`: nor should berth ask so often. Faults: SIGN_IN_FAILED. */
   finishDevice(deviceCode: string): Promise<OidcUserClaims | "pending" | "slow_down">;
+  /**
+   * Where a browser ends the provider's session, from where it is sent back to `redirectUri` with `state` (RP-Initiated Logout 1.0). Undefined: the provider
+   * has no such address. Without `idToken`, the provider asks its user.
+   */
+  signOutUrl(idToken: string | undefined, redirectUri: string): Promise<{ url: string; state: string } | undefined>;
   close(): void;
 };
 
@@ -69,6 +84,9 @@ const DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
 const DEFAULT_INTERVAL_SECONDS = 5;
 const MOST_DEVICE_SECONDS = 1_800;
 const LONGEST_DETAIL = 200;
+const LONGEST_SID = 255;
+/** It is a part of an address at the sign-out. Servers refuse addresses that are longer than 8 KiB. */
+const LONGEST_ID_TOKEN = 6_000;
 
 export function openOidcProvider(settings: OidcClientSettings, { clock, log }: { clock: Clock; log: Log }): OidcProvider {
   const { id, name, issuer, settingOf } = settings;
@@ -119,7 +137,15 @@ export function openOidcProvider(settings: OidcClientSettings, { clock, log }: {
     const isComplete = settings.claims.every((claim) => token[claim] !== undefined);
     const hasUserInfo = config.serverMetadata().userinfo_endpoint !== undefined;
     const more = isComplete || !hasUserInfo ? {} : await oidc.fetchUserInfo(config, response.access_token, token.sub);
-    return { issuer: token.iss, subject: token.sub, claims: { ...more, ...token } };
+    const { sid } = token;
+    const idToken = settings.signsOut && config.serverMetadata().end_session_endpoint !== undefined ? response.id_token : undefined;
+    return {
+      issuer: token.iss,
+      subject: token.sub,
+      claims: { ...more, ...token },
+      sid: typeof sid === "string" && sid.length <= LONGEST_SID ? sid : undefined,
+      idToken: idToken !== undefined && idToken.length <= LONGEST_ID_TOKEN ? idToken : undefined,
+    };
   };
 
   return {
@@ -173,6 +199,14 @@ export function openOidcProvider(settings: OidcClientSettings, { clock, log }: {
           throw error;
         });
         return typeof response === "string" ? response : claimsOf(oidc, config, response);
+      }),
+    signOutUrl: (idToken, redirectUri) =>
+      call(async (oidc, config) => {
+        const { end_session_endpoint: endpoint } = config.serverMetadata();
+        if (!settings.signsOut || endpoint === undefined || !isWebAddress(endpoint)) return undefined;
+        const state = oidc.randomState();
+        const hint = idToken === undefined ? {} : { id_token_hint: idToken };
+        return { url: oidc.buildEndSessionUrl(config, { ...hint, post_logout_redirect_uri: redirectUri, state }).href, state };
       }),
     close: () => {
       configuration.close(new Error("berth ends"));
@@ -265,9 +299,13 @@ function described(code: string, description: string | undefined): string {
   return printable(description === undefined ? code : `${code}, ${description}`);
 }
 
+function isWebAddress(address: string): boolean {
+  return /^https?:$/.test(URL.parse(address)?.protocol ?? "");
+}
+
 /** It is shown to users, and opened in their browsers. */
 function webAddress(name: string, address: string): string {
   const url = URL.parse(address);
-  if (url === null || !/^https?:$/.test(url.protocol)) throw failed(name, "the provider's address for command lines is no web address");
+  if (url === null || !isWebAddress(address)) throw failed(name, "the provider's address for command lines is no web address");
   return url.href;
 }

@@ -1,8 +1,10 @@
 import type { Clock } from "../../lib/clock.ts";
+import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { SessionKind, User } from "../model/entities.ts";
-import type { Vault } from "../packages/credentials/open-vault.ts";
+import type { ProviderSession } from "../model/records.ts";
+import { idTokenContext, unlessKeyMissing, type Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
 import { clientOf, createSignInAttempts } from "./attempts.ts";
 import { DEFAULT_PROVIDER, type OidcCodeRequest, type OidcProvider, type OidcUserClaims } from "./oidc-provider.ts";
@@ -53,6 +55,11 @@ export type OidcSignIn = Pick<OidcProvider, "id" | "name" | "issuer"> & {
   beginDevice(peer: string | undefined): Promise<OidcDeviceStart>;
   /** Undefined: the user has not finished yet. Faults: SIGN_IN_FAILED, SIGN_IN_REFUSED, USER_BLOCKED. */
   finishDevice(handle: string, peer: string | undefined): Promise<OidcSession | undefined>;
+  /**
+   * Where the browser signs out at the provider after a session of berth has ended, and the `state` with which it is sent back to `redirectUri`. Undefined:
+   * the provider has no sign-out, or is away, which keeps no one signed in to berth.
+   */
+  beginSignOut(ended: ProviderSession, redirectUri: string): Promise<{ url: string; state: string } | undefined>;
 };
 
 export type OidcSignInDeps = {
@@ -60,7 +67,7 @@ export type OidcSignInDeps = {
   rules: OidcRules;
   store: Store;
   identity: Pick<ControlIdentity, "users" | "sessions" | "openSession">;
-  vault: Pick<Vault, "sealForClient" | "open">;
+  vault: Pick<Vault, "seal" | "sealForClient" | "open">;
   clock: Clock;
   log: Log;
 };
@@ -81,6 +88,8 @@ const SLOWER_MS = 5_000;
 const LONGEST_SUBJECT = 255;
 const LONGEST_NAME = 200;
 const MOST_CLAIMED_GROUPS = 5_000;
+/** So long a user who signs out waits for a provider whose document is not known. */
+const SIGN_OUT_MS = 3_000;
 
 type SealedCode = Omit<OidcCodeRequest, "url"> & { until: number };
 type SealedDevice = { deviceCode: string; intervalMs: number; until: number };
@@ -145,6 +154,16 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
       if (user.blockedOn !== undefined) throw blocked(user);
       const current = await applyRights(user, mapped);
       const token = await identity.openSession(user.id, rules.sessionMs, kind, peer);
+      const digest = tokenDigest(token);
+      // A command line has no browser for the provider's page.
+      const idToken = kind === "console" ? claims.idToken : undefined;
+      await store.providerSessions.insert({
+        digest,
+        issuer: claims.issuer,
+        subject: claims.subject,
+        sid: claims.sid,
+        idToken: idToken === undefined ? undefined : await unlessKeyMissing(() => vault.seal(idTokenContext(digest), idToken)),
+      });
       const changes = [change, current.change].filter((one) => one !== undefined);
       return { token, user: current.user, isNew: change?.action === "userAdded", changes, expiresOn };
     });
@@ -246,6 +265,17 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
         });
       } finally {
         polling.splice(polling.indexOf(client), 1);
+      }
+    },
+    beginSignOut: async ({ digest, idToken }, redirectUri) => {
+      const opened = idToken && (await unlessKeyMissing(async () => vault.open(idTokenContext(digest), idToken, "The ID token")));
+      const overdue = () => new Fault("SIGN_IN_PROVIDER_AWAY", "it sent no document in time");
+      try {
+        return await withTimeout({ clock, ms: SIGN_OUT_MS, overdue }, () => provider.signOutUrl(opened, redirectUri));
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        log.warn({ issuer, reason: error.message }, "signed out of berth, and not at the provider");
+        return undefined;
       }
     },
   };

@@ -196,7 +196,7 @@ export function isSameIssuer(one: string | undefined, other: string | undefined)
   return one !== undefined && other !== undefined && spellingsOf(one).includes(other);
 }
 
-/** The user to whom a subject of a provider is linked. */
+/** The user who is linked to a subject of a provider. */
 export async function findBySubject(store: Pick<Store, "users">, issuer: string, subject: string): Promise<User | undefined> {
   for (const spelling of spellingsOf(issuer)) {
     const user = await store.users.bySubject(spelling, subject);

@@ -187,3 +187,15 @@ export type JobToken = {
   /** Until then the identity token is valid: no later than this, the row is removed. */
   keptUntil: number;
 };
+
+/** The provider's own session, at which a session of berth began. */
+export type ProviderSession = {
+  /** Of berth's session, with which it ends. */
+  digest: string;
+  issuer: string;
+  subject: string;
+  /** The provider's name of its session; undefined: it names none. */
+  sid: string | undefined;
+  /** The ID token, sealed; undefined: berth does not sign out at this provider. */
+  idToken: Sealed | undefined;
+};

@@ -32,7 +32,7 @@ import { createPublishedFiles, type PublishedFiles } from "./published-files.ts"
 import { createQueries } from "./queries.ts";
 import { createSharedSecrets, createSharedTexts, type SharedSecrets, type SharedTexts } from "./secrets.ts";
 import { createSeries, type Series } from "./series.ts";
-import { createSessions, type Sessions } from "./sessions.ts";
+import { createProviderSessions, createSessions, type ProviderSessions, type Sessions } from "./sessions.ts";
 import { createUseWeeks, type UseWeeks } from "./use-weeks.ts";
 import { openSqlite, openSqliteReader, sqliteConnection } from "./sqlite.ts";
 import { createJobTokens, createTrustedPublishers, type JobTokens, type TrustedPublishers } from "./trusted-publishers.ts";
@@ -49,6 +49,7 @@ export type Store = {
   revision(): Promise<number>;
   users: Users;
   sessions: Sessions;
+  providerSessions: ProviderSessions;
   devKeys: DevKeys;
   groups: Groups;
   trustedPublishers: TrustedPublishers;
@@ -229,6 +230,7 @@ async function storeOn(opened: OpenedDatabase, folder: string, close: () => Prom
     },
     users: createUsers(queries),
     sessions,
+    providerSessions: createProviderSessions(queries),
     devKeys: createDevKeys(queries),
     groups: createGroups(queries),
     trustedPublishers: createTrustedPublishers(queries),

@@ -353,6 +353,14 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE containers ADD COLUMN replica INTEGER;
   CREATE UNIQUE INDEX containers_by_replica ON containers (replica_of, replica) WHERE replica_of IS NOT NULL;
   `,
+  // The sign-in provider's own session behind each session that began there: each of the two ends the other.
+  `
+  CREATE TABLE provider_sessions (
+    digest TEXT PRIMARY KEY REFERENCES sessions ON DELETE CASCADE, issuer TEXT NOT NULL, subject TEXT NOT NULL, sid TEXT, id_token TEXT
+  ) STRICT;
+  CREATE INDEX provider_sessions_by_sid ON provider_sessions (issuer, sid);
+  CREATE INDEX provider_sessions_by_subject ON provider_sessions (issuer, subject);
+  `,
 ];
 
 /** How many steps a store has seen. Faults: DATA_FOLDER_UNUSABLE for more than there are, whose steps are unknown. */

@@ -1,5 +1,6 @@
 import { sql } from "kysely";
 import type { ContainerStart, Session, SessionKind } from "../model/entities.ts";
+import type { Sealed } from "../model/records.ts";
 import { createEntityTable } from "./entity-table.ts";
 import type { Queries } from "./queries.ts";
 import { containsText, type StoreRange } from "./users.ts";
@@ -147,5 +148,28 @@ export function createSessions(queries: Queries) {
     removeOldestKeyless: (userId: string, most: number) => removeOldestKeyless({ userId, most }),
     /** Removes those that ended at `now` (epoch ms) or before; returns how many. */
     removeExpired: (now: number) => removeExpired({ now: Math.trunc(now) }),
+  };
+}
+
+export type ProviderSessions = ReturnType<typeof createProviderSessions>;
+
+/** The provider's own sessions behind those that began at a sign-in provider. Each goes with its session. */
+export function createProviderSessions(queries: Queries) {
+  const table = createEntityTable(queries, "provider_sessions", "digest");
+  const bySid = table.list((query, values: { issuer: string; sid: string }) =>
+    query.where("issuer", "=", values.issuer).where("sid", "=", values.sid),
+  );
+  const bySubject = table.list((query, values: { issuer: string; subject: string }) =>
+    query.where("issuer", "=", values.issuer).where("subject", "=", values.subject),
+  );
+  const sealed = table.list((query) => query.where("id_token", "is not", null));
+  return {
+    find: table.find,
+    insert: table.insert,
+    bySid: (issuer: string, sid: string) => bySid({ issuer, sid }),
+    bySubject: (issuer: string, subject: string) => bySubject({ issuer, subject }),
+    /** Those that keep an ID token. */
+    sealed: () => sealed({}),
+    updateIdToken: (digest: string, idToken: Sealed | undefined) => table.update(digest, { idToken }),
   };
 }

@@ -30,6 +30,7 @@ import type {
   JobToken,
   OwnedRepository,
   PackageVersion,
+  ProviderSession,
   Sealed,
   SigningKey,
   TrustedPublisher,
@@ -329,6 +330,13 @@ export const TABLES = {
     rights: json<TrustedPublisher["rights"]>(),
     lifetimeMinutes: whole(),
     createdOn: whole(),
+  }),
+  provider_sessions: columnsOf<ProviderSession>()({
+    digest: text(),
+    issuer: text(),
+    subject: text(),
+    sid: optional(text()),
+    idToken: optional(json<Sealed>()),
   }),
   job_tokens: columnsOf<JobToken>()({
     digest: text(),

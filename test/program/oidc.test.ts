@@ -67,8 +67,16 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
   await t.test("sign-out ends the session, and no one else signs in", async (t) => {
     await page.goto(`${console}/#/profile`);
     await page.getByText("this session").waitFor();
+    const { rows: before } = await stand.json<{ rows: object[] }>("/admin/sessions?text=anna");
+    t.ok(before.length >= 2, "the console's session, and the one of the container's page");
     await page.getByRole("button", { name: "Sign out" }).click();
-    await page.context().clearCookies();
+    await page.getByRole("button", { name: "Yes, sign me out" }).click();
+    await page.getByText("You are signed out of berth and of Example Login.").waitFor();
+    await picture("signed-out-at-provider");
+    t.equal(page.url(), `${console}/console/signed-in`, "the address has nothing of the sign-out");
+    t.match(await stand.json("/admin/sessions?text=anna"), { total: 0 });
+    await page.goto(`${console}/#/profile`);
+    // The provider asks who it is again.
     await atProvider("eve");
     await page.getByRole("alert").getByText("you are in none of the groups").waitFor();
     await picture("sign-in-refused");

@@ -115,7 +115,7 @@ t.test("users of two providers sign in, and none becomes a user of the other", a
     t.equal(await session.ended(), 0, session.output());
     t.match(session.output(), /Signed in to http.* as bob, until 2/);
 
-    const other = openTerminal(t, login.with(-1, "other"), { env });
+    const other = openTerminal(t, [...login.slice(0, -1), "other"], { env });
     await other.expect(/has no sign-in provider "other"\. Its providers are: default \(Staff Login\), partners \(Partner Login\)\./);
     t.not(await other.ended(), 0);
     const first = openTerminal(t, [...login.slice(0, -2), "--no-browser"], { env });

@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { RequestError, type RequestState, send, SESSION_ENDED, type SignInProvider, useRequest, useServerSections } from "./api-client.ts";
+import { RequestError, type RequestState, SESSION_ENDED, type SignInProvider, useRequest, useServerSections } from "./api-client.ts";
 import { Administration } from "./administration/administration.tsx";
 import { ConnectionBanner } from "./connection-banner.tsx";
 import { ContainerList } from "./containers/container-list.tsx";
@@ -19,7 +19,7 @@ import { NoticeBoard } from "./parts/notices.tsx";
 import { PackageList, PackagePage } from "./packages.tsx";
 import { PageHeader } from "./page-header.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
-import { FinishSignIn, isBackFromProvider, SignIn, SignInForm } from "./sign-in.tsx";
+import { FinishSignIn, isBackFromProvider, SignIn, SignInForm, signOutAnywhere } from "./sign-in.tsx";
 
 /** The sections of the console: their titles in the navigation, and their pages for the rest of the path. The first one is the start page. */
 const SECTIONS: readonly ConsolePage[] = [
@@ -104,7 +104,7 @@ function Console({ names, providers, state: { value: user, error, reload } }: Co
   if (error && !user) return <UnreachablePage error={error} onRetry={reload} />;
   if (!user) return <Loading />;
 
-  const signOut = () => void send("/console/sign-out", { method: "POST" }).finally(() => setSession("signedOut"));
+  const signOut = () => void signOutAnywhere().finally(() => setSession("signedOut"));
   const page = <Page key={turn} names={names} user={user} onSignOut={signOut} />;
   return (
     <NoticeBoard>

@@ -125,6 +125,33 @@ async function goToProvider(id: string): Promise<void> {
   location.assign(url);
 }
 
+/** In the storage of this tab: the sign-out at a provider that it began. */
+const LEFT = "begun sign-out";
+
+type BegunSignOut = { name: string; url: string; state: string };
+
+/** Ends the session, and then the one at the provider at which it began, if that has a page for it. */
+export async function signOutAnywhere(): Promise<void> {
+  const answer = await send("/console/sign-out", { method: "POST" });
+  const { atProvider } = (await answer.json()) as { atProvider?: BegunSignOut };
+  if (atProvider === undefined) return;
+  const { name, url, state } = atProvider;
+  sessionStorage.setItem(LEFT, JSON.stringify({ name, state }));
+  location.assign(url);
+}
+
+/** What the page says when a provider sent the browser back after a sign-out; undefined: it is back from a sign-in. */
+function signedOutText(): string | undefined {
+  const query = new URLSearchParams(location.search);
+  if (query.has("code") || query.has("error")) return undefined;
+  const stored = sessionStorage.getItem(LEFT);
+  sessionStorage.removeItem(LEFT);
+  const left = stored === null ? undefined : (JSON.parse(stored) as Pick<BegunSignOut, "name" | "state">);
+  history.replaceState(null, "", location.pathname);
+  // A link from elsewhere says nothing about a sign-out.
+  return left === undefined || left.state !== query.get("state") ? "" : `You are signed out of berth and of ${left.name}.`;
+}
+
 /** Finishes the sign-in that this tab began. Any other is refused: its link may come from another user, who would then be signed in here. */
 async function finishSignIn(): Promise<string> {
   const stored = sessionStorage.getItem(BEGUN);
@@ -146,8 +173,18 @@ async function finishSignIn(): Promise<string> {
 /** The page to which the provider sends the browser back. */
 export function FinishSignIn(props: Omit<SignInProps, "onSignedIn">) {
   const [error, setError] = useState<string>();
+  const [signedOut] = useState(signedOutText);
   const open = (page: string) => location.replace(`/${page}`);
-  useEffect(() => void finishSignIn().then(open, (reason: unknown) => setError((reason as Error).message)), []);
+  useEffect(() => {
+    if (signedOut === undefined) void finishSignIn().then(open, (reason: unknown) => setError((reason as Error).message));
+  }, []);
+  if (signedOut !== undefined)
+    return (
+      <SignInPage>
+        {signedOut === "" ? null : <p role="status">{signedOut}</p>}
+        <SignInForm {...props} onSignedIn={() => open("")} />
+      </SignInPage>
+    );
   return (
     <SignInPage>
       {error === undefined ? (

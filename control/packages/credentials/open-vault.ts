@@ -38,6 +38,11 @@ export function sessionContext(digest: string): SealContext {
   return ["session", digest];
 }
 
+/** The context of the ID token with which a session began at its provider. */
+export function idTokenContext(digest: string): SealContext {
+  return ["ID token", digest];
+}
+
 /** The context of the private part of a signing key. */
 export function signingKeyContext(kid: string): SealContext {
   return ["signing key", kid];
@@ -146,6 +151,13 @@ export async function openVault(parts: { store: Store; keyFile: KeyFile; given: 
         const old = find(start.sealed.keyId);
         const token = old && unseal(old, sessionContext(digest), start.sealed);
         await store.sessions.updateStart(digest, { ...start, sealed: token === undefined ? undefined : seal(key, sessionContext(digest), token) });
+      }
+      for (const { digest, idToken } of await store.providerSessions.sealed()) {
+        if (!idToken || idToken.keyId === key.id) continue;
+        const old = find(idToken.keyId);
+        const token = old && unseal(old, idTokenContext(digest), idToken);
+        // Without it, the provider asks its user whether to sign out.
+        await store.providerSessions.updateIdToken(digest, token === undefined ? undefined : seal(key, idTokenContext(digest), token));
       }
       for (const row of await store.signingKeys.all()) {
         if (row.keyId === key.id) continue;

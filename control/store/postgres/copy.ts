@@ -32,6 +32,7 @@ export const COPIED: readonly CopiedTable[] = [
   { table: "package_versions", key: "id" },
   { table: "version_folders", key: "version_id, folder" },
   { table: "sessions", key: "digest", inserted: "rowid" },
+  { table: "provider_sessions", key: "digest" },
   { table: "tombstones", key: "id" },
   { table: "history", key: "seq" },
   { table: "wakes", key: "seq" },

@@ -394,6 +394,7 @@ t.test("the sign-in with a provider, which is away", async (t) => {
       issuer,
       name: "Example Login",
       settingOf: (field: string) => field,
+      signsOut: true,
       clientId: "berth",
       clientSecret: undefined,
       scopes: ["openid"],

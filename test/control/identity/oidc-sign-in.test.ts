@@ -1,6 +1,8 @@
+import { decodeJwt } from "jose";
 import t, { type Test } from "tap";
 import { DEFAULT_PROVIDER, openOidcProvider } from "../../../control/identity/oidc-provider.ts";
-import { createOidcSignIn, mapClaims, type OidcRules, type OidcSignIn } from "../../../control/identity/oidc-sign-in.ts";
+import { createOidcSignIn, mapClaims, type OidcRules, type OidcSignIn, type OidcSignInDeps } from "../../../control/identity/oidc-sign-in.ts";
+import { tokenDigest } from "../../../control/identity/sessions.ts";
 import type { FaultCode } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { type Clock, systemClock } from "../../../lib/clock.ts";
@@ -40,6 +42,7 @@ async function openSignIn(t: Test, rules: Partial<OidcRules> = {}, clock = syste
       issuer: forging.issuer,
       name: "Forge",
       settingOf: (field) => field,
+      signsOut: true,
       clientId: FORGED_CLIENT,
       clientSecret: FORGED_SECRET,
       scopes: ["openid"],
@@ -244,6 +247,80 @@ t.test("what was begun at one provider is not finished at another, nor where ano
   t.match(await signIn.finish({ sealed: begun.sealed, path: PATH, search }, undefined), { user: { login: "anna" } });
 });
 
+/** The provider has a page for sign-outs. */
+function withSignOut({ forging }: { forging: ForgingProvider }) {
+  const document = { ...forging.document(), end_session_endpoint: `${forging.issuer}/end?of=berth` };
+  forging.answers.set("/.well-known/openid-configuration", (_request, response) => forging.json(response, document));
+}
+const keptSession = async ({ store }: Pick<OidcSignInDeps, "store">, { token }: { token: string }) => {
+  const kept = await store.providerSessions.find(tokenDigest(token));
+  if (!kept) throw new Error("The provider's session is not kept.");
+  return kept;
+};
+
+t.test("the browser signs out at the provider with the ID token, which lies sealed in the store", async (t) => {
+  const opened = await openSignIn(t);
+  withSignOut(opened);
+  const session = await signInWith(opened, { claims: { sid: "session-1" } });
+  const kept = await keptSession(opened, session);
+  t.match(kept, { issuer: opened.forging.issuer, subject: "id-of-anna", sid: "session-1", idToken: { box: String } });
+  t.notMatch(Buffer.from(kept.idToken?.box ?? "", "base64").toString("latin1"), "eyJ");
+  await opened.identity.endSession(session.token);
+  t.equal(await opened.store.providerSessions.find(kept.digest), undefined, "it goes with the session");
+  const { url, state } = (await opened.signIn.beginSignOut(kept, REDIRECT)) ?? {};
+  const query = new URL(url ?? "").searchParams;
+  t.match(Object.fromEntries(query), { of: "berth", post_logout_redirect_uri: REDIRECT, state, client_id: FORGED_CLIENT });
+  t.match(decodeJwt(query.get("id_token_hint") ?? ""), { sub: "id-of-anna", sid: "session-1" });
+  const elsewhere = { ...kept, digest: "another" };
+  t.notOk(
+    new URL((await opened.signIn.beginSignOut(elsewhere, REDIRECT))?.url ?? "").searchParams.has("id_token_hint"),
+    "it opens for its session alone",
+  );
+});
+
+t.test("no ID token is kept without a sign-out at the provider, for a command line, or if it is too long for an address", async (t) => {
+  const without = await openSignIn(t);
+  const session = await keptSession(without, await signInWith(without));
+  t.match(session, { idToken: undefined });
+  t.equal(await without.signIn.beginSignOut(session, REDIRECT), undefined);
+  const opened = await openSignIn(t);
+  withSignOut(opened);
+  t.match(await keptSession(opened, await signInWith(opened, { claims: { groups: "x".repeat(6_000) } })), { idToken: undefined });
+  opened.forging.state({});
+  const { handle } = await opened.signIn.beginDevice(PEER);
+  const device = await opened.signIn.finishDevice(handle, PEER);
+  if (!device) throw new Error("The device is not signed in.");
+  t.match(await keptSession(opened, device), { subject: "id-of-anna", idToken: undefined });
+  const strange = { ...opened.forging.document(), end_session_endpoint: "javascript:alert(1)" };
+  const third = await openSignIn(t);
+  third.forging.answers.set("/.well-known/openid-configuration", (_request, response) =>
+    third.forging.json(response, { ...strange, ...third.forging.document() }),
+  );
+  t.equal(await third.signIn.beginSignOut(session, REDIRECT), undefined);
+});
+
+t.test("a provider that does not answer keeps no one waiting at a sign-out", async (t) => {
+  const clock = createStillClock(Date.now());
+  const opened = await openSignIn(t, {}, clock);
+  opened.forging.answers.set("/.well-known/openid-configuration", () => {});
+  const ended = { digest: "d", issuer: opened.forging.issuer, subject: "s", sid: undefined, idToken: undefined };
+  const leaving = opened.signIn.beginSignOut(ended, REDIRECT);
+  await eventually("a request", () => opened.forging.requests.length === 1);
+  await clock.advance(3_000);
+  t.equal(await leaving, undefined);
+});
+
+t.test("a rotation of the store's key seals ID tokens anew", async (t) => {
+  const opened = await openSignIn(t);
+  withSignOut(opened);
+  const { digest } = await keptSession(opened, await signInWith(opened));
+  const before = await opened.store.providerSessions.find(digest);
+  await opened.vault.rotate();
+  const after = await opened.store.providerSessions.find(digest);
+  t.not(after?.idToken?.keyId, before?.idToken?.keyId);
+  t.match((after && (await opened.signIn.beginSignOut(after, REDIRECT)))?.url, /id_token_hint=eyJ/);
+});
+
 t.test("the same subject and login at another provider is another user", async (t) => {
   const opened = await openSignIn(t);
   const other = await openSignIn(t, {}, systemClock(), opened);
@@ -252,7 +329,7 @@ t.test("the same subject and login at another provider is another user", async (
   await t.rejects(
     signInWith({ ...other, signIn: other.open({ linkUsers: true }) }),
     { code: "SIGN_IN_REFUSED" },
-    "whom the first provider's user is",
+    "the login is of a user of the first provider",
   );
   t.match(await signInWith(other, { claims: { preferred_username: "anna2", email: "anna@example.com", email_verified: true } }), {
     user: { login: "anna2" },
