@@ -373,14 +373,15 @@ export function knownVersion(database: Database, steps: readonly string[] = SCHE
   );
 }
 
-/** Each step in a transaction with its number, so a process that dies in between finds the store at a whole step. */
+/**
+ * All missing steps in one transaction, as on PostgreSQL: a process that dies in between, or a step that fails, leaves the store as it was. Each transaction of
+ * its own would wait for the disk: a new store has dozens of steps.
+ */
 export function migrate(database: Database, steps: readonly string[] = SCHEMA_STEPS): void {
   const version = knownVersion(database, steps);
-  for (const [index, step] of steps.entries()) {
-    if (index < version) continue;
-    database.transaction(() => {
-      database.exec(step);
-      database.pragma(`user_version = ${index + 1}`);
-    })();
-  }
+  if (version === steps.length) return;
+  database.transaction(() => {
+    for (const step of steps.slice(version)) database.exec(step);
+    database.pragma(`user_version = ${steps.length}`);
+  })();
 }

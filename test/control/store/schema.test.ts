@@ -164,9 +164,10 @@ t.test("the address of an older store is the first of its container's list, and 
   t.strictSame(await store.containers.atAddresses([own]), []);
 });
 
-t.test("a step that fails leaves the store at the one before it", async (t) => {
+t.test("a step that fails leaves the store as it was", async (t) => {
   const database = new Sqlite(":memory:");
-  t.throws(() => migrate(database, ["CREATE TABLE one (a)", "CREATE TABLE two (a); CREATE TABLE one (a)"]));
+  migrate(database, ["CREATE TABLE one (a)"]);
+  t.throws(() => migrate(database, ["CREATE TABLE one (a)", "CREATE TABLE two (a)", "CREATE TABLE three (a); CREATE TABLE one (a)"]));
   t.equal(database.pragma("user_version", { simple: true }), 1);
   t.strictSame(database.prepare("SELECT name FROM sqlite_schema").pluck().all(), ["one"]);
   database.close();
