@@ -81,7 +81,7 @@ async function tests(engine: TestEngine): Promise<TestCount> {
   // A person gets tap's own display, and the plain text goes to a file; a machine gets the plain text.
   if (process.stdout.isTTY) {
     const file = join(folder, "output.tap");
-    const isGood = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, "--jobs=3", ...args, ...files], env);
+    const isGood = await run(tap, ["run", "--reporter=terse", `--output-file=${file}`, "--jobs=4", ...args, ...files], env);
     return countTap(existsSync(file) ? readFileSync(file, "utf8") : "", isGood);
   }
   const printed = async (jobs: number, these: readonly string[]) => {
@@ -92,8 +92,8 @@ async function tests(engine: TestEngine): Promise<TestCount> {
     });
     return { failures: failuresIn(output), failedFiles: failedFilesIn(output) ?? [], count: countTap(output, isGood) };
   };
-  // Slow files wait for engines, browsers and other processes most of their time: five at once leave two processors idle for a while.
-  const first = await printed(isSlow ? 6 : 3, files);
+  // With one less of each, two processors are idle for a twentieth of the time; slow files wait for engines, browsers and other processes.
+  const first = await printed(isSlow ? 6 : 4, files);
   failures += first.failures;
   if (isNamed || first.failedFiles.length === 0 || first.failedFiles.length > MAX_RUN_AGAIN) return first.count;
   const second = await printed(1, first.failedFiles);
