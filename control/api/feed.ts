@@ -12,12 +12,15 @@ import {
   type PushedReport,
   type ReachedReport,
   type ReportedLoad,
+  type ReportedUse,
   type RecentRequest,
   type StartStatusRequest,
   type UseReport,
   type WakeRequest,
 } from "../../gateway/contract.ts";
 import { Fault } from "../../lib/fault.ts";
+import { inTurns } from "../../lib/in-turns.ts";
+import { readJsonLists } from "../../lib/json-lists.ts";
 import type { TrafficCounts } from "../../lib/traffic-counts.ts";
 import { claimPushed, packageOfRepository } from "../identity/rights.ts";
 import { recordPush } from "../store/change-events.ts";
@@ -82,8 +85,12 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       return undefined;
     },
     "/use": async (body) => {
-      const report = parseUseReport(body);
-      deps.countTraffic?.(report.uses);
+      const report = await parseUseReport(body);
+      // After all of it was checked: a gateway sends a refused report again.
+      for (let at = 0; at < report.uses.length; at += USES_IN_ONE_TURN) {
+        if (at > 0) await new Promise(setImmediate);
+        deps.countTraffic?.(report.uses.slice(at, at + USES_IN_ONE_TURN));
+      }
       await deps.lifecycle.recordUse(report);
       feeds.get(report.gateway)?.reported(report.last === true);
       return undefined;
@@ -117,7 +124,7 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       return streamChanges(deps, { feeds, gateways, pages }, response, { from, query: new URLSearchParams(query) });
     const handler = request.method === "POST" && Object.hasOwn(handlers, path) ? handlers[path] : undefined;
     if (!handler) throw new Fault("ROUTE_NOT_FOUND", "The feed has no such route.");
-    const body = await handler(await readBody(request), () => goneSignal(response));
+    const body = await handler(await readBody(path, request), () => goneSignal(response));
     send(response, body ? 200 : 204, body);
   };
   const answer: FeedHandler = (request, response, from) => {
@@ -173,18 +180,35 @@ function send(response: ServerResponse, status: number, body?: object): void {
 
 // The sender is a gateway of this server, so only harmful mistakes are checked. Every parser's fault: REQUEST_INVALID.
 
-/** The largest body, in characters: a report of 100 000 containers in use has 9 million. */
-const LONGEST_BODY = 16 * 1_048_576;
+/**
+ * In bytes. A report has every container in use at one gateway, and is parsed one entry at a time: a use has up to 250 bytes. The rest is parsed at once, in some
+ * milliseconds.
+ */
+const BODY_LIMITS = { use: { body: 64 * 1_048_576, entry: 4_096, entries: 200_000 }, other: 1_048_576 };
+const USE_NAMES = { body: "report", shorten: "Upgrade the gateway.", split: "Use more gateways." };
+/** Checked or counted in one turn of the event loop: some milliseconds. */
+const USES_IN_ONE_TURN = 1_000;
 
-export async function readBody(request: IncomingMessage): Promise<unknown> {
-  let text = "";
-  request.setEncoding("utf8");
-  for await (const piece of request) {
-    text += String(piece);
-    if (text.length > LONGEST_BODY) throw new Fault("REQUEST_INVALID", "The request is too long.");
+async function readBody(path: string, request: IncomingMessage): Promise<unknown> {
+  const body = request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>;
+  try {
+    return await (path === "/use" ? readJsonLists(body, BODY_LIMITS.use, USE_NAMES) : readJson(body, BODY_LIMITS.other));
+  } finally {
+    // A gateway that still sends reads the refusal afterwards.
+    request.resume();
+  }
+}
+
+async function readJson(body: AsyncIterable<Buffer>, longest: number): Promise<unknown> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of body) {
+    size += piece.length;
+    if (size > longest) throw new Fault("REQUEST_INVALID", "The request is too long.");
+    pieces.push(piece);
   }
   try {
-    return JSON.parse(text) as unknown;
+    return JSON.parse(Buffer.concat(pieces).toString("utf8")) as unknown;
   } catch (cause) {
     throw new Fault("REQUEST_INVALID", "The request is not JSON.", { cause });
   }
@@ -261,28 +285,27 @@ function parsePushCheckRequest(body: unknown): PushCheckRequest {
   return { repository, reference, sizeBytes, ...(by === undefined ? {} : { by }) };
 }
 
-function parseUseReport(body: unknown): UseReport {
-  const { gateway, seq, uses, last } = fieldsOf(body);
-  if (typeof gateway !== "string" || typeof seq !== "number" || !Array.isArray(uses))
+async function parseUseReport(body: unknown): Promise<UseReport> {
+  const { gateway, seq, uses: list, last } = fieldsOf(body);
+  if (typeof gateway !== "string" || typeof seq !== "number" || !Array.isArray(list))
     throw new Fault("REQUEST_INVALID", "A report needs gateway, seq and uses.");
+  const uses: ReportedUse[] = [];
+  await inTurns(list, USES_IN_ONE_TURN, (use) => void uses.push(parseUse(use)));
+  return { gateway, seq, ...(last === true ? { last } : {}), uses };
+}
+
+function parseUse(use: unknown): ReportedUse {
+  const { id, open, streams, lastActive, traffic, load, replica } = fieldsOf(use);
+  if (typeof id !== "string" || !isCount(open) || !isCount(streams) || !isCount(lastActive))
+    throw new Fault("REQUEST_INVALID", "A use in the report is malformed.");
   return {
-    gateway,
-    seq,
-    ...(last === true ? { last } : {}),
-    uses: uses.map((use) => {
-      const { id, open, streams, lastActive, traffic, load, replica } = fieldsOf(use);
-      if (typeof id !== "string" || !isCount(open) || !isCount(streams) || !isCount(lastActive))
-        throw new Fault("REQUEST_INVALID", "A use in the report is malformed.");
-      return {
-        id,
-        open,
-        streams,
-        lastActive,
-        ...(traffic === undefined ? {} : { traffic: parseTraffic(traffic) }),
-        ...(load === undefined ? {} : { load: parseReportedLoad(load) }),
-        ...(replica === true ? { replica } : {}),
-      };
-    }),
+    id,
+    open,
+    streams,
+    lastActive,
+    ...(traffic === undefined ? {} : { traffic: parseTraffic(traffic) }),
+    ...(load === undefined ? {} : { load: parseReportedLoad(load) }),
+    ...(replica === true ? { replica } : {}),
   };
 }
 

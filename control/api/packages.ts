@@ -3,9 +3,9 @@ import { Readable } from "node:stream";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { type Static, Type } from "typebox";
 import { Fault } from "../../lib/fault.ts";
+import { readJsonLists } from "../../lib/json-lists.ts";
 import { type Import, ownerOf } from "../packages/import/open-importer.ts";
 import type { Fate, ImportedContainer, Plan } from "../packages/import/plan-import.ts";
-import { readImportBody } from "../packages/import/read-import.ts";
 import type { Published } from "../packages/publish/open-publisher.ts";
 import { refuseForeignAuthor } from "../packages/publish/record-package.ts";
 import type { Store } from "../store/open-store.ts";
@@ -146,6 +146,7 @@ const ROWS_OF_A_PIECE = 500;
 
 /** An entity may contain a whole Dockerfile and the end of a log. What one turn of the event loop parses is one of them. */
 const IMPORT_LIMITS = { body: 256 * 1_048_576, entry: 1_048_576, entries: 100_000 };
+const IMPORT_NAMES = { body: "import", shorten: "Leave out its log.", split: "Import it in parts." };
 const entities = (from: string) =>
   Type.Array(Type.Unknown(), { maxItems: IMPORT_LIMITS.entries, description: `the response of that server to \`${from}\`` });
 const IMPORT = Type.Unsafe<Import>(
@@ -171,7 +172,7 @@ export function addImportRoutes(app: FastifyInstance, deps: Pick<RouteDeps, "imp
   app.addContentTypeParser("application/json", async (_request: FastifyRequest, payload: IncomingMessage) => {
     try {
       // As for a package.
-      return await readImportBody(payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>, IMPORT_LIMITS);
+      return await readJsonLists(payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>, IMPORT_LIMITS, IMPORT_NAMES);
     } finally {
       payload.resume();
     }

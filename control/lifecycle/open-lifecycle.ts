@@ -3,6 +3,7 @@ import type { ContainerView, StartStatus, UseReport } from "../../gateway/contra
 import { retryDelay } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { inTurns } from "../../lib/in-turns.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Metrics, openMetrics } from "../../lib/metrics/open-metrics.ts";
 import type { Container, Image } from "../model/entities.ts";
@@ -35,6 +36,10 @@ import { createStartStatus } from "./state-reason.ts";
 import { createComponentLogs, recordLifecycleMetrics, timed } from "./telemetry.ts";
 import { createUsage, createWorkerActivity, openUseRecord } from "./usage.ts";
 import { containerKey, imageKey, openWorkQueue, type PendingStart, placeOf, replicasKey, SWEEP, type WorkQueue } from "./work-queue.ts";
+
+/** Containers of a gateway's report that are looked at in one turn of the event loop, and rows that are read. It may have a hundred thousand. */
+const USES_IN_ONE_TURN = 2_000;
+const ROWS_IN_ONE_TURN = 100;
 
 /** Brings the observed state to the desired state. Level-triggered: every call, event and timer only requests another look. */
 export type Lifecycle = LifecycleRequests &
@@ -279,18 +284,18 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const reconcileUsed = async (ids: readonly string[]) => {
     // A feed may end after the store was closed.
     if (stop.signal.aborted) return;
-    for (const id of ids) {
-      const row = await store.containers.find(id);
+    await inTurns(ids, ROWS_IN_ONE_TURN, async (id) => {
+      const row = stop.signal.aborted ? undefined : await store.containers.find(id);
       const idleMs = row?.state === "STARTED" && row.desiredInstances === 1 ? idleInMs(await situationOf(row, "unknown"), limits) : 0;
-      if (idleMs === undefined) continue;
+      if (idleMs === undefined) return;
       if (idleMs > 0) queue.addAfter(containerKey(id), idleMs);
       else queue.add(containerKey(id));
-    }
+    });
     for (const id of draining) queue.add(containerKey(id));
   };
 
   const gatewayEnded = async (gateway: string) => {
-    await reconcileUsed(usage.left(gateway));
+    await reconcileUsed(await usage.left(gateway));
     if (!stop.signal.aborted) await publishLimited({ store, changes });
   };
 
@@ -337,12 +342,15 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       stop.signal.addEventListener("abort", cancel, { once: true });
     },
     recordUse: async (report) => {
-      for (const { id, load } of report.uses) {
-        if (load === undefined || stop.signal.aborted) continue;
+      const withReplicas: string[] = [];
+      await inTurns(report.uses, USES_IN_ONE_TURN, ({ id, load }) => {
+        if (load === undefined) return;
         loads.add(id, load);
-        queue.add(replicasKey(id));
-      }
-      await reconcileUsed(usage.report(report));
+        withReplicas.push(id);
+      });
+      await reconcileUsed(await usage.report(report));
+      // Afterwards: another number of replicas is a change, for whose report a stop would wait too.
+      await inTurns(withReplicas, USES_IN_ONE_TURN, (id) => queue.add(replicasKey(id)));
     },
     connections: (id) => usage.open(id) + usage.sockets(id),
     depth: queue.depth,

@@ -2,14 +2,21 @@ import type { Usage } from "../../drivers/driver.ts";
 import type { ContainerUse, UseReport } from "../../gateway/contract.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { inTurns } from "../../lib/in-turns.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Container } from "../model/entities.ts";
 import type { Store } from "../store/open-store.ts";
 import type { ContainerEngine } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
 
-/** `lostUntil`: its connection was lost, and until then (epoch ms) it may be serving all the same. */
-type GatewayUsage = { seq: number; uses: Map<string, ContainerUse>; lostUntil?: number };
+/**
+ * `lostUntil`: its connection was lost, and until then (epoch ms) it may be serving all the same. `reported`: the number of the report that the uses are
+ * from.
+ */
+type GatewayUsage = { seq: number; uses: ReadonlyMap<string, ContainerUse>; reported: number; lostUntil?: number };
+
+/** Uses that are looked at in one turn of the event loop: some milliseconds. A gateway may report a hundred thousand. */
+const IN_ONE_TURN = 2_000;
 
 /** How the gateways use the containers, as far as they have reported; the process loses only a few seconds of `lastActive` when it ends. */
 export type ContainerUsage = {
@@ -17,12 +24,12 @@ export type ContainerUsage = {
   joined(gateway: string, seq: number, was?: string): void;
   /** Its reports have stopped, but what it had open counts until `left`, which is to come at `until` (epoch ms) unless it joins again. */
   lost(gateway: string, until: number): void;
-  /** Returns the containers that it had in use. */
-  left(gateway: string): string[];
+  /** Resolves with the containers that it had in use. */
+  left(gateway: string): Promise<string[]>;
   /** How many gateway processes are connected, or may be serving all the same. */
   gateways(): number;
-  /** Returns the containers whose last open request ended with this report. */
-  report(report: UseReport): string[];
+  /** Resolves with the containers whose last open request ended with this report. All of it counts at once, unless a newer one has come meanwhile. */
+  report(report: UseReport): Promise<string[]>;
   /** It was used at `at` (epoch ms), past the gateways. */
   used(id: string, at: number): void;
   /** Epoch ms: until then some gateway may be using containers without a report; 0 where none does. */
@@ -51,6 +58,7 @@ export function createUsage(now: () => number): ContainerUsage {
   const gateways = new Map<string, GatewayUsage>();
   const lastActive = new Map<string, number>();
   let fresh = new Map<string, number>();
+  let reports = 0;
 
   const touch = (id: string, at: number) => {
     if (at <= (lastActive.get(id) ?? 0)) return;
@@ -66,22 +74,22 @@ export function createUsage(now: () => number): ContainerUsage {
     return total;
   };
   const open = (id: string) => sum(id, (use) => use.open);
-  /** An open request is activity by itself, so its end is the last moment of use. */
-  const closed = (before: Map<string, ContainerUse> | undefined): string[] => {
-    const ended: string[] = [];
-    for (const use of before?.values() ?? []) {
-      if (use.open === 0 || open(use.id) > 0) continue;
-      touch(use.id, now());
-      ended.push(use.id);
-    }
-    return ended;
+  /** Those that it had open until now, and of which `next` has none. An open request is activity by itself, so its end is the last moment of use. */
+  const closing = async (before: GatewayUsage | undefined, next?: GatewayUsage["uses"]): Promise<string[]> => {
+    const ids: string[] = [];
+    await inTurns(before?.uses.values() ?? [], IN_ONE_TURN, ({ id, open: count }) => {
+      if (count === 0 || (next?.get(id)?.open ?? 0) > 0) return;
+      ids.push(id);
+      touch(id, now());
+    });
+    return ids;
   };
 
   return {
     joined: (gateway, seq, was = "") => {
-      const uses = gateways.get(was)?.uses ?? new Map<string, ContainerUse>();
+      const { uses = new Map<string, ContainerUse>() } = gateways.get(was) ?? {};
       gateways.delete(was);
-      gateways.set(gateway, { seq, uses });
+      gateways.set(gateway, { seq, uses, reported: 0 });
     },
     lost: (gateway, until) => {
       const usage = gateways.get(gateway);
@@ -90,19 +98,33 @@ export function createUsage(now: () => number): ContainerUsage {
     used: touch,
     gateways: () => gateways.size,
     uncertainUntil: () => Math.max(0, ...[...gateways.values()].map(({ lostUntil = 0 }) => lostUntil)),
-    left: (gateway) => {
-      const before = gateways.get(gateway)?.uses;
-      gateways.delete(gateway);
-      closed(before);
-      return [...(before?.keys() ?? [])];
-    },
-    report: ({ gateway, seq, uses }) => {
+    left: async (gateway) => {
       const before = gateways.get(gateway);
+      await closing(before);
+      gateways.delete(gateway);
+      return [...(before?.uses.keys() ?? [])];
+    },
+    report: async ({ gateway, seq, uses }) => {
+      const reported = ++reports;
+      const next = new Map<string, ContainerUse>();
       // A report that overtook its feed's end, or that came before its begin: it counts as use, but no drain may wait for its sender.
-      for (const use of uses) touch(use.id, Math.min(use.lastActive, now()));
-      if (!before) return [];
-      gateways.set(gateway, { seq: Math.max(before.seq, seq), uses: new Map(uses.map((use) => [use.id, use])) });
-      return closed(before.uses);
+      await inTurns(uses, IN_ONE_TURN, (use) => {
+        touch(use.id, Math.min(use.lastActive, now()));
+        next.set(use.id, use);
+      });
+      for (;;) {
+        const before = gateways.get(gateway);
+        if (before === undefined || before.reported > reported) return [];
+        const closed = await closing(before, next);
+        // Another report of it, or its end, came meanwhile.
+        if (gateways.get(gateway) !== before) continue;
+        gateways.set(gateway, { seq: Math.max(before.seq, seq), uses: next, reported });
+        const ended: string[] = [];
+        await inTurns(closed, IN_ONE_TURN, (id) => {
+          if (open(id) === 0) ended.push(id);
+        });
+        return ended;
+      }
     },
     open,
     sockets: (id) => sum(id, (use) => Math.max(0, use.streams - use.open)),

@@ -35,6 +35,9 @@ export type WorkQueue = {
 /** `lane`: the one that it has a worker of. `leaveLane`: gives that worker to another key, if fewer than `MOST_OUTSIDE` have done so; this one's work goes on, and is still its only one. */
 export type WorkOptions = { lane: Lane; pending: PendingStart | undefined; leaveLane: () => void };
 
+/** Each may be a read of the store, and a gateway's report may end the use of a hundred thousand containers. */
+const PLACED_IN_ONE_TURN = 100;
+
 /** So much work may be outside its lane at a time: with an engine that hangs, every stop leaves it. */
 export const MOST_OUTSIDE = 64;
 
@@ -102,7 +105,9 @@ export function openWorkQueue(options: {
 
   const placeAll = async () => {
     // Each is placed after its caller's turn. Those that are added meanwhile are placed too.
+    let placed = 0;
     for (const [key, given] of unplaced) {
+      if (++placed % PLACED_IN_ONE_TURN === 0) await new Promise(setImmediate);
       const found = await (given ?? options.place(key));
       if (stop.signal.aborted) return;
       // Of what was given meanwhile, the newest counts.

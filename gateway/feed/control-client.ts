@@ -109,7 +109,7 @@ export function untrustedFault(error: unknown, link: ControlLink): Fault | undef
 
 type ControlClient = {
   /**
-   * Posts JSON to control. Resolves with the reply, undefined if that is empty. Faults: those of the reply; CONTROL_AWAY if control cannot be reached,
+   * Posts JSON to control: a value, or its bytes. Resolves with the reply, undefined if that is empty. Faults: those of the reply; CONTROL_AWAY if control cannot be reached,
    * breaks the connection, or refuses this gateway; CONTROL_BUSY if it is connected and took too long: the request may be repeated. An abort
    * rejects with the signal's reason. `timeoutMs`: for what takes control longer than a row.
    */
@@ -174,7 +174,7 @@ export function openControlClient(deps: { link: ControlLink; refused?: () => voi
         method: "POST",
         url: `http://localhost${path}`,
         headers: { ...link.headers(), "content-type": "application/json" },
-        body: JSON.stringify(body),
+        body: body instanceof Uint8Array ? body : JSON.stringify(body),
         signal,
         timeoutMs: wasAway ? AWAY_TIMEOUT_MS : timeoutMs,
         toFault: ({ kind, cause }) => {

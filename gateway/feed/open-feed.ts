@@ -14,7 +14,6 @@ import {
   type RecentRequest,
   type StartStatus,
   type StartStatusRequest,
-  type UseReport,
   viewOffWire,
   type WakeRequest,
   type CallersReply,
@@ -103,13 +102,14 @@ export function openFeed(deps: {
 
   const reports = openUseReports({
     clock,
-    send: async (uses, last) => {
+    readHead: () => {
       if (gateway === undefined) throw controlAway("has sent nothing yet");
-      await control.post(
-        "/use",
-        { gateway, seq, uses, ...(last ? { last } : {}) } satisfies UseReport,
-        AbortSignal.any([closed.signal, silent.signal]),
-      );
+      return { gateway, seq };
+    },
+    send: async (head, report) => {
+      // Control knows what was in use by another name now.
+      if (head.gateway !== gateway) throw controlAway("was lost meanwhile");
+      await control.post("/use", report, AbortSignal.any([closed.signal, silent.signal]));
     },
   });
 

@@ -1,5 +1,6 @@
 import type { Clock } from "../../lib/clock.ts";
-import type { ContainerUse, CountedUse, ReportedUse } from "../contract.ts";
+import { inTurns } from "../../lib/in-turns.ts";
+import type { ContainerUse, CountedUse, ReportedUse, UseReport } from "../contract.ts";
 
 type UseReports = {
   /** The object may change after this call: the report has its values when it is sent. `soon`: a stop may wait for it. */
@@ -15,13 +16,25 @@ type UseReports = {
 /** Several events within this time make one report. */
 const SOON_MS = 50;
 const EVERY_MS = 1_000;
+/** So many uses are read and written in one turn of the event loop: some milliseconds. A hundred thousand containers may be in use. */
+const IN_ONE_TURN = 1_000;
+
+/** What a report begins with. Faults of reading it: CONTROL_AWAY. */
+export type UseReportHead = Pick<UseReport, "gateway" | "seq">;
+
+type UseReportDeps = {
+  clock: Clock;
+  /** Called before the uses are read, so that none of them is older than `seq`. */
+  readHead(): UseReportHead;
+  /** `report`: JSON. */
+  send(head: UseReportHead, report: Buffer): Promise<void>;
+};
 
 /**
  * Reports use in batches: soon if a stop may wait for it, else every second while something changes. One report is in flight at a time, so that an
  * older one never overtakes a newer one.
  */
-export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], last: boolean): Promise<void> }): UseReports {
-  const { clock, send } = deps;
+export function openUseReports({ clock, readHead, send }: UseReportDeps): UseReports {
   const uses = new Map<string, CountedUse>();
   let due: { at: number; ms: number; cancel: () => void } | undefined;
   let sending: Promise<void> | undefined;
@@ -36,25 +49,35 @@ export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], l
       again = true;
       return sending;
     }
-    const reported = [...uses.values()].filter((use) => isOpen(use) || use.reportDue);
-    for (const use of reported) use.reportDue = false;
-    sending = report(reported);
+    sending = report();
     return sending;
   };
 
-  const report = async (reported: readonly CountedUse[]): Promise<void> => {
-    const sent = reported.map(wireForm);
+  const report = async (): Promise<void> => {
+    const reported = [...uses.values()].filter((use) => isOpen(use) || use.reportDue);
+    const sent: ReportedUse[] = [];
     try {
-      await send(sent, closing);
-      for (const use of reported) if (!isOpen(use) && !use.reportDue && uses.get(use.id) === use) uses.delete(use.id);
+      const head = readHead();
+      const pieces = [Buffer.from(`${JSON.stringify({ ...head, ...(closing ? { last: true } : {}) }).slice(0, -1)},"uses":[`)];
+      for (let at = 0; at < reported.length; at += IN_ONE_TURN) {
+        if (at > 0) await new Promise(setImmediate);
+        const part = reported.slice(at, at + IN_ONE_TURN).map(takeUse);
+        sent.push(...part);
+        pieces.push(Buffer.from(`${at > 0 ? "," : ""}${JSON.stringify(part).slice(1, -1)}`));
+      }
+      await send(head, Buffer.concat([...pieces, Buffer.from("]}")]));
+      await inTurns(reported, IN_ONE_TURN, (use) => {
+        if (!isOpen(use) && !use.reportDue && uses.get(use.id) === use) uses.delete(use.id);
+      });
     } catch {
       // Control is away: it gets these when it is back.
-      for (const [index, use] of reported.entries()) {
+      let index = 0;
+      await inTurns(reported, IN_ONE_TURN, (use) => {
         use.reportDue = true;
-        const { traffic, load } = sent[index] ?? {};
+        const { traffic, load } = sent[index++] ?? {};
         if (traffic) use.responses?.traffic.putBack(traffic);
         if (load) use.load?.putBack(load);
-      }
+      });
       if (!closing) schedule(EVERY_MS * (1 + Math.random()));
     }
     sending = undefined;
@@ -105,7 +128,10 @@ export function openUseReports(deps: { clock: Clock; send(uses: ReportedUse[], l
   };
 }
 
-function wireForm({ id, open, streams, lastActive, responses, load, replica }: CountedUse): ReportedUse {
+/** The use in the form of the wire. What has changed since then is of the next report. */
+function takeUse(use: CountedUse): ReportedUse {
+  const { id, open, streams, lastActive, responses, load, replica } = use;
+  use.reportDue = false;
   const traffic = responses?.traffic.take();
   return { id, open, streams, lastActive, ...(traffic ? { traffic } : {}), ...(load ? { load: load.take() } : {}), ...(replica ? { replica } : {}) };
 }

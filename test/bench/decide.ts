@@ -38,7 +38,7 @@ const metrics = openMetrics();
 const observer = createExchangeObserver(metrics, []);
 const containers = createContainerCache();
 for (const id of ids) containers.change({ id, name: "demo", availability: { kind: "awake", addresses: [{ host: "127.0.0.1", port: 9 }] } });
-const reports = openUseReports({ clock, send: () => Promise.resolve() });
+const reports = openUseReports({ clock, readHead: () => ({ gateway: "bench", seq: 0 }), send: () => Promise.resolve() });
 const identity = openCallerCache({
   clock,
   closed: new AbortController().signal,

@@ -533,8 +533,11 @@ t.test("a stop has ended when all replicas have stopped", async (t) => {
   const third = addressesOf(stand, web).find(({ replica }) => replica === 3)?.owner ?? "";
   await report(web.id, 1, { streams: { [third]: 1 } });
   await stand.lifecycle().requestStop(web.id, USER);
-  await report(web.id, 1, { streams: { [third]: 1 } });
-  await stand.reaches(web.id, "USER_STOPPED");
+  await eventually("the container to be stopped", async () => {
+    // As a gateway does after each change: each replica that begins to stop is one.
+    await report(web.id, 1, { streams: { [third]: 1 } });
+    return stand.row(web.id).state === "USER_STOPPED";
+  });
   let isSettled = false;
   const settled = stand.lifecycle().settled(web.id, new AbortController().signal);
   void settled.then(() => (isSettled = true));

@@ -1,7 +1,10 @@
-import { Fault } from "../../../lib/fault.ts";
+import { Fault } from "./fault.ts";
 
 /** In bytes; `entries`: of each list. */
-export type ImportBodyLimits = { body: number; entry: number; entries: number };
+export type JsonListLimits = { body: number; entry: number; entries: number };
+
+/** For the messages: what the body is, such as `import`, and what its sender can do about an entry that is too long, or about too many of them. */
+export type JsonListNames = { body: string; shorten: string; split: string };
 
 /** What is not an entry of a list: a few names and settings. */
 const LONGEST_FRAME = 65_536;
@@ -17,8 +20,8 @@ const isSpace = (byte: number) => byte === 0x20 || byte === 0x0a || byte === 0x0
  * Parses a JSON object whose members may be long lists. Each entry of a list is parsed as it arrives, so that no turn of the event loop takes long, however long the
  * lists are. Faults: REQUEST_INVALID, BODY_TOO_LARGE.
  */
-export async function readImportBody(body: AsyncIterable<Buffer>, limits: ImportBodyLimits): Promise<unknown> {
-  const reader = createBodyReader(limits);
+export async function readJsonLists(body: AsyncIterable<Buffer>, limits: JsonListLimits, names: JsonListNames): Promise<unknown> {
+  const reader = createBodyReader(limits, names);
   for await (const chunk of body)
     for (let at = 0; at < chunk.length; at += PIECE) {
       if (at > 0) await new Promise(setImmediate);
@@ -30,12 +33,20 @@ export async function readImportBody(body: AsyncIterable<Buffer>, limits: Import
 /** The text of one entry, or of what is around the lists. */
 type CollectedText = { add(bytes: Buffer): void; take(): string };
 
-function createBodyReader(limits: ImportBodyLimits) {
+function createBodyReader(limits: JsonListLimits, names: JsonListNames) {
+  const notJson = () => new Fault("REQUEST_INVALID", `The ${names.body} is not JSON.`);
+  const parse = (text: string): unknown => {
+    try {
+      return JSON.parse(text);
+    } catch {
+      throw notJson();
+    }
+  };
   const lists: unknown[][] = [];
-  const frame = collectText(LONGEST_FRAME, () => new Fault("REQUEST_INVALID", "The import has more than its lists and its settings."));
+  const frame = collectText(LONGEST_FRAME, () => new Fault("REQUEST_INVALID", `The ${names.body} has more than its lists and its settings.`));
   const entry = collectText(limits.entry, () => {
     const place = `Entry ${(lists.at(-1)?.length ?? 0) + 1} of list ${lists.length}`;
-    return new Fault("REQUEST_INVALID", `${place} of the import is longer than ${limits.entry} bytes. Leave out its log.`);
+    return new Fault("REQUEST_INVALID", `${place} of the ${names.body} is longer than ${limits.entry} bytes. ${names.shorten}`);
   });
   let size = 0;
   let depth = 0;
@@ -49,7 +60,7 @@ function createBodyReader(limits: ImportBodyLimits) {
   const addEntry = () => {
     const list = lists.at(-1) ?? [];
     if (list.length >= limits.entries)
-      throw new Fault("REQUEST_INVALID", `A list of the import has more than ${limits.entries} entries. Import them in parts.`);
+      throw new Fault("REQUEST_INVALID", `A list of the ${names.body} has more than ${limits.entries} entries. ${names.split}`);
     list.push(parse(entry.take()));
     isInEntry = false;
     expected = "comma or end";
@@ -100,7 +111,7 @@ function createBodyReader(limits: ImportBodyLimits) {
   return {
     read: (bytes: Buffer): void => {
       size += bytes.length;
-      if (size > limits.body) throw new Fault("BODY_TOO_LARGE", `The import is longer than ${limits.body} bytes. Import it in parts.`);
+      if (size > limits.body) throw new Fault("BODY_TOO_LARGE", `The ${names.body} is longer than ${limits.body} bytes. ${names.split}`);
       read(bytes);
     },
     end: (): unknown => {
@@ -127,16 +138,4 @@ function collectText(longest: number, excess: () => Fault): CollectedText {
       return text;
     },
   };
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw notJson();
-  }
-}
-
-function notJson(): Fault {
-  return new Fault("REQUEST_INVALID", "The import is not JSON.");
 }
