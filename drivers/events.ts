@@ -53,8 +53,8 @@ type EventIterator = AsyncIterator<DriverEvent>;
 type Arrival = { source: EventIterator; event: IteratorResult<DriverEvent> } | { error: unknown };
 
 /**
- * Merges the events of several drivers. "disconnected" lasts until all that sent it are connected again. At most one event of each waits. An error of one
- * driver ends the stream.
+ * Merges the events of several drivers. "connected" comes once all of them are, and "disconnected" lasts until all that sent it are connected again. At most one
+ * event of each waits. An error of one driver ends the stream.
  */
 export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call): AsyncGenerator<DriverEvent> {
   const done = new AbortController();
@@ -71,7 +71,7 @@ export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call)
     wake();
   };
   const sources = drivers.map((driver) => driver.events({ signal: own })[Symbol.asyncIterator]());
-  const disconnected = new Set<EventIterator>();
+  const disconnected = new Set(sources);
   const pending = new Map(sources.map((source) => [source, request(source)]));
   try {
     while (pending.size > 0) {
