@@ -225,7 +225,7 @@ export function leavesRunning({ signal }: Call): boolean {
 }
 
 /** `owner`: the service's labels must name this store and this container. */
-export type DestroyCall = Call & { owner?: Pick<Labels, "store" | "container"> | undefined };
+export type OwnedCall = Call & { owner?: Pick<Labels, "store" | "container"> | undefined };
 
 export type DeployCall = Call & {
   /** Called at least every few seconds while an image is pulled; `done` and `total` are bytes, 0 if unknown. */
@@ -287,7 +287,7 @@ export type Driver = {
    * Stops and removes the service, paused or not: it ends within the grace time of its spec, or is killed then. Succeeds if it does not exist.
    * Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, SPEC_REFUSED if the service is not the `owner`'s, which is then left as it is.
    */
-  destroy(service: string, call: DestroyCall): Promise<void>;
+  destroy(service: string, call: OwnedCall): Promise<void>;
 
   /** Undefined if the service does not exist. */
   inspect(service: string, call: Call): Promise<Observed | undefined>;
@@ -295,8 +295,8 @@ export type Driver = {
   /** Every service with berth's labels, of any store. */
   list(call: Call): Promise<Observed[]>;
 
-  /** Standard output and error, oldest first, in pieces of text. Empty for an unknown service. */
-  logs(service: string, options: LogOptions, call: Call): AsyncIterable<string>;
+  /** Standard output and error, oldest first, in pieces of text. Empty for an unknown service, and for one that is not the `owner`'s. */
+  logs(service: string, options: LogOptions, call: OwnedCall): AsyncIterable<string>;
 
   /** Undefined or absent if the orchestrator has no limit or does not report it. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
   capacity?(call: Call): Promise<Capacity | undefined>;

@@ -1,4 +1,4 @@
-import type { Labels } from "./driver.ts";
+import type { Labels, OwnedCall } from "./driver.ts";
 import { advisedFault } from "./faults.ts";
 
 /** The label that every service of berth has, whichever store it belongs to. Lists and events are filtered by it. */
@@ -35,6 +35,11 @@ export function readPort(written: Record<string, string> | undefined): number | 
   return Number.isInteger(port) && port > 0 ? port : undefined;
 }
 
+/** True for every service if no owner is given. */
+export function isOwnedBy(holder: Labels | undefined, owner: OwnedCall["owner"]): boolean {
+  return owner === undefined || (holder?.store === owner.store && holder.container === owner.container);
+}
+
 /** `kind`: what holds the name if berth did not create it. `where` follows "is taken". */
 type NameConflict = { kind?: string; where?: string; todo?: string };
 
@@ -44,7 +49,7 @@ export function refuseForeignOwner(
   { service, labels }: { service: string; labels: Pick<Labels, "store" | "container"> },
   { kind = "service", where = "", todo }: NameConflict = {},
 ): void {
-  if (holder?.store === labels.store && holder.container === labels.container) return;
+  if (isOwnedBy(holder, labels)) return;
   const owner = holder ? `container ${holder.container} of another berth (store ${holder.store})` : `a ${kind} that berth did not make`;
   throw advisedFault("SPEC_REFUSED", `The name ${service} is taken${where} by ${owner}`, { todo });
 }

@@ -244,7 +244,7 @@ export async function openLeadingControl(
           environment: settings.environment,
           capacity: async (signal) => driver.capacity?.({ signal }),
         },
-        driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
+        driverLogs: ({ id, service }, options, signal) => driver.logs(service, options, { signal, owner: { store: store.id, container: id } }),
         shell: settings.shell
           ? {
               exec: () => execOf(driver),

@@ -13,6 +13,7 @@ import type { Credentials } from "../packages/credentials/open-credentials.ts";
 import type { Vault } from "../packages/credentials/open-vault.ts";
 import type { Importer } from "../packages/import/open-importer.ts";
 import type { Publisher } from "../packages/publish/open-publisher.ts";
+import type { Container } from "../model/entities.ts";
 import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
 import type { WebhookSender } from "../webhooks/open-webhook-sender.ts";
@@ -119,7 +120,7 @@ export type ApiDeps = {
   /** Rules by which images of that registry are removed; undefined likewise. */
   retention?: RegistryRetention | undefined;
   /** A container's last `tail` lines, oldest first, as the orchestrator has them now; followed, those that come, until it ends. */
-  driverLogs(service: string, options: LogOptions, signal: AbortSignal): AsyncIterable<string>;
+  driverLogs(container: Pick<Container, "id" | "service">, options: LogOptions, signal: AbortSignal): AsyncIterable<string>;
   /** Undefined: the settings have it off. */
   shell?: ShellBackend | undefined;
   /** What runs the containers. */

@@ -116,7 +116,7 @@ export async function containerLogs(
 ): Promise<string> {
   try {
     let text = "";
-    for await (const piece of driverLogs(container.service, options, signal)) {
+    for await (const piece of driverLogs(container, options, signal)) {
       text += piece;
       if (text.length > 2 * MOST_CHARACTERS) text = text.slice(-MOST_CHARACTERS);
     }
@@ -141,7 +141,7 @@ export async function* followedLogs(
 ): AsyncGenerator<string> {
   let empty = true;
   try {
-    for await (const piece of driverLogs(container.service, { ...options, follow: true }, signal)) {
+    for await (const piece of driverLogs(container, { ...options, follow: true }, signal)) {
       empty = false;
       yield piece;
     }

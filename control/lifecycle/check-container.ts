@@ -236,7 +236,7 @@ async function lossFault(
 ): Promise<Fault> {
   const { name } = row;
   if (!observed) return new Fault("CONTAINER_CRASHED", `The container ${name} is gone: something other than berth removed it.`);
-  const logs = await logTailLines(engine, row.service, signal);
+  const logs = await logTailLines(engine, row, signal);
   if (observed.exit?.outOfMemory) {
     const sentence = `The container ${name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });

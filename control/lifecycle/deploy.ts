@@ -132,7 +132,7 @@ export function createDeploy({
       beforeAbort: async () => {
         // Until then there may be an earlier instance, with a log of its own.
         if (steps.of(row.id)?.launchedOn === undefined) return;
-        [logs] = await Promise.all([logTailLines(engine, row.service, signal), listeners.read()]);
+        [logs] = await Promise.all([logTailLines(engine, row, signal), listeners.read()]);
       },
     };
     const prepare = async (stop: AbortSignal): Promise<[Spec]> => {

@@ -1,7 +1,7 @@
 import {
   type Call,
   type DeployCall,
-  type DestroyCall,
+  type OwnedCall,
   type Driver,
   type DriverVerb,
   type Foreign,
@@ -35,7 +35,7 @@ type DriverResult<V extends DriverVerb> = Awaited<ReturnType<Method<V>>> | (unde
 type Callbacks<V extends DriverVerb> = V extends "deploy" | "resolve"
   ? Omit<DeployCall, "signal">
   : V extends "destroy"
-    ? Omit<DestroyCall, "signal">
+    ? Omit<OwnedCall, "signal">
     : unknown;
 
 /**
@@ -62,8 +62,8 @@ export type ContainerEngine = {
    * same containers: then nothing of this container runs. `store`: its own, if it is not this one.
    */
   destroy(of: Pick<Container, "id" | "service"> & { store?: string }, signal: AbortSignal, deadline?: CallDeadline): Promise<void>;
-  /** Empty where it cannot be read soon: no step fails for it. `timestamps`: as in `LogOptions`. */
-  logTail(service: string, signal: AbortSignal, options?: Pick<LogOptions, "timestamps">): Promise<string>;
+  /** Of the row's service. Empty where it cannot be read soon, or is another owner's: no step fails for it. `timestamps`: as in `LogOptions`. */
+  logTail(row: Pick<Container, "id" | "service">, signal: AbortSignal, options?: Pick<LogOptions, "timestamps">): Promise<string>;
 };
 
 export type ContainerEngineDeps = {
@@ -104,10 +104,11 @@ export function createContainerEngine({ driver, clock, limits, storeId, log }: C
         log.warn({ container: id, service, reason: error.message }, "service of another owner left as it is");
       }
     },
-    logTail: (service, signal, { timestamps = false } = {}) => {
+    logTail: ({ id, service }, signal, { timestamps = false } = {}) => {
       const read = async (stop: AbortSignal) => {
         let text = "";
-        for await (const piece of driver.logs(service, { tail: LOG_TAIL_LINES, timestamps }, { signal: stop })) text = cutLogTail(text + piece);
+        const call = { signal: stop, owner: { store: storeId, container: id } };
+        for await (const piece of driver.logs(service, { tail: LOG_TAIL_LINES, timestamps }, call)) text = cutLogTail(text + piece);
         return text;
       };
       return callUnderDeadline({ ...within(LOG_TAIL_MS, "return the log tail"), clock, signal }, read).catch(() => "");
@@ -121,8 +122,12 @@ export function cutLogTail(text: string, characters = LONGEST_LOG_TAIL): string 
 }
 
 /** The log tail of a service as a fault holds it: the oldest line first, each with its time where the orchestrator knows it. */
-export async function logTailLines(engine: Pick<ContainerEngine, "logTail">, service: string, signal: AbortSignal): Promise<string[]> {
-  return linesOfTail(await engine.logTail(service, signal, { timestamps: true }));
+export async function logTailLines(
+  engine: Pick<ContainerEngine, "logTail">,
+  row: Pick<Container, "id" | "service">,
+  signal: AbortSignal,
+): Promise<string[]> {
+  return linesOfTail(await engine.logTail(row, signal, { timestamps: true }));
 }
 
 export function linesOfTail(tail: string): string[] {
@@ -135,7 +140,7 @@ function createDriverCalls({ driver, clock }: { driver: Driver; clock: Clock }):
     callUnderDeadline({ ...deadline, clock, signal }, async (call, extend) => {
       const given: readonly unknown[] = typeof args === "function" ? await args(call) : args;
       call.throwIfAborted();
-      const { owner } = callbacks as Partial<DestroyCall>;
+      const { owner } = callbacks as Partial<OwnedCall>;
       const options = { ...deployCallbacks(callbacks, call, extend), ...(owner ? { owner } : {}), signal: call };
       return (await verbs[verb]?.(...(given as never[]), options as never)) as never;
     });

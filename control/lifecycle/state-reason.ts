@@ -167,7 +167,7 @@ export function createStartStatus({ steps, engine, situationOf }: StartStatusDep
     if (reading >= MOST_LOGS) return [];
     reading++;
     try {
-      const logs = await logTailLines(engine, row.service, signal);
+      const logs = await logTailLines(engine, row, signal);
       return linesOfTail(cutLogTail(logs.slice(-MOST_LINES).join("\n"), LONGEST_FAULT_LOGS));
     } finally {
       reading--;

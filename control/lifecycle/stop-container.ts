@@ -42,7 +42,7 @@ export async function stopContainer(
       await moves.container(now, event, { ...stopped, ...releasedService(now, environment), ...(lastLogs === "" ? {} : { lastLogs }) });
       return "stopped";
     });
-  const lastLogs = await engine.logTail(row.service, signal);
+  const lastLogs = await engine.logTail(row, signal);
   const toPause = row.pausedOn !== undefined && row.stopFor === "system" && limits.pausedMs > 0;
   const isPaused = toPause && (await engine.call("pause", [row.service], { deadline: await within("pause"), signal })) === true;
   if (isPaused && (await finish(true)) !== undefined) return;

@@ -1,7 +1,7 @@
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
-import { type Call, type DestroyCall, MOST_STOP_GRACE_SECONDS, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import { type Call, type OwnedCall, MOST_STOP_GRACE_SECONDS, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
@@ -108,7 +108,7 @@ export async function destroy(
   engine: Engine,
   view: DockerView,
   service: string,
-  { signal, owner }: DestroyCall,
+  { signal, owner }: OwnedCall,
 ): Promise<ContainerInspectInfo | undefined> {
   const container = await findService(engine, view, service, signal);
   if (!container) return undefined;

@@ -1,12 +1,12 @@
 import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
-import type { Address, Call, LogOptions, Observed, Spec } from "../driver.ts";
+import type { Address, Call, LogOptions, Observed, OwnedCall, Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { logStream } from "../engine/streams.ts";
 import { crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
-import { isServiceName, OURS, parseLabels, readPort } from "../labels.ts";
+import { isOwnedBy, isServiceName, OURS, parseLabels, readPort } from "../labels.ts";
 import { ownEndpoint } from "./network.ts";
 
 /** The network and the way by which berth reaches containers. */
@@ -106,8 +106,13 @@ export async function list(engine: Engine, view: DockerView, lines: readonly Con
 }
 
 /** Ends when the container does. */
-export async function* logs(engine: Engine, view: DockerView, service: string, options: LogOptions, { signal }: Call): AsyncGenerator<string> {
-  if (await inspect(engine, view, service, { signal })) yield* logStream(engine, { of: "containers", id: service }, options, signal);
+export async function* logs(engine: Engine, view: DockerView, service: string, options: LogOptions, call: OwnedCall): AsyncGenerator<string> {
+  const { signal, owner } = call;
+  signal.throwIfAborted();
+  const container = await findService(engine, view, service, signal);
+  // By its id: another one may take the name.
+  if (container && isOwnedBy(parseLabels(container.Config.Labels), owner))
+    yield* logStream(engine, { of: "containers", id: container.Id }, options, signal);
 }
 
 /** Why a container ended by itself; read before it is removed. */

@@ -1,7 +1,7 @@
 import type { Service } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
-import { type DestroyCall, MOST_STOP_GRACE_SECONDS, type Spec } from "../driver.ts";
+import { type OwnedCall, MOST_STOP_GRACE_SECONDS, type Spec } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { isServiceName, refuseForeignOwner } from "../labels.ts";
 import { ignoredSettings, readTags, service, taskDefinition } from "./definition.ts";
@@ -90,7 +90,7 @@ const GONE_MS = MOST_STOP_GRACE_SECONDS * 1_000 + 170_000;
 const MOST_PAGES = 20;
 
 /** Deletes the service and returns when its tasks have stopped, also if another process does the same. */
-export async function destroy(site: EcsSite, service: string, { signal, owner }: DestroyCall): Promise<void> {
+export async function destroy(site: EcsSite, service: string, { signal, owner }: OwnedCall): Promise<void> {
   signal.throwIfAborted();
   if (!isServiceName(service)) return;
   const holder = await findService(site.aws, service, signal);

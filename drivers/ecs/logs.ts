@@ -2,9 +2,9 @@ import type { OutputLogEvent } from "@aws-sdk/client-cloudwatch-logs";
 import type { Task } from "@aws-sdk/client-ecs";
 import { createBackoff } from "../../lib/backoff.ts";
 import { formatTime } from "../../lib/lines.ts";
-import type { Call, LogOptions } from "../driver.ts";
+import type { LogOptions, OwnedCall } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES } from "../faults.ts";
-import { isServiceName } from "../labels.ts";
+import { isOwnedBy, isServiceName } from "../labels.ts";
 import { logStream, readTags } from "./definition.ts";
 import { isNamed } from "./faults.ts";
 import { findService, findTasks, mainContainer, taskId, tasksOf } from "./observe.ts";
@@ -22,12 +22,13 @@ export async function* logs(
   site: EcsSite,
   service: string,
   { tail, follow = false, timestamps = false }: LogOptions,
-  { signal }: Call,
+  { signal, owner }: OwnedCall,
 ): AsyncGenerator<string> {
   signal.throwIfAborted();
   if (!isServiceName(service)) return;
   const holder = await findService(site.aws, service, signal);
-  if (!holder || !readTags(holder.tags)) return;
+  const labels = readTags(holder?.tags)?.labels;
+  if (!holder || !labels || !isOwnedBy(labels, owner)) return;
   const tasks = await tasksOf(site.aws, holder, signal);
   // A task that has not run has no log yet; users need the log of the one before.
   const task = tasks.find((one) => hasRun(one, service)) ?? tasks[0];

@@ -4,7 +4,7 @@ import { createBackoff } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { type Call, type DestroyCall, type Registry, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import { type Call, type OwnedCall, type Registry, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import { refuseForeignOwner } from "../labels.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { definition, NAMES, ownerOf, readLabels, readPort, selectOwnService, selectService } from "./definition.ts";
@@ -193,7 +193,7 @@ const POLL_MS = { first: 25, longest: 1_000 };
  * Removes all objects of a service and returns when its pods are gone. Without a signal it cannot be aborted: it cleans up after a failure. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED, ENGINE_ACTION_DENIED,
  * SPEC_REFUSED for the Deployment of another owner.
  */
-export async function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal, owner?: DestroyCall["owner"]): Promise<void> {
+export async function destroy(cluster: KubernetesApi, service: string, signal?: AbortSignal, owner?: OwnedCall["owner"]): Promise<void> {
   if (owner === undefined) return removeService(cluster, service, selectService(service), signal);
   const holder = await find(cluster, "deployments", service, signal);
   if (isOf(holder?.metadata, service)) refuseForeignOwner(readLabels(holder?.metadata), { service, labels: owner }, { where: " in the namespace" });

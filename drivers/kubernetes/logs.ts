@@ -2,10 +2,10 @@ import type { IncomingMessage } from "node:http";
 import type { V1Pod } from "@kubernetes/client-node";
 import { Fault } from "../../lib/fault.ts";
 import { decodeText, shortenTimes } from "../../lib/lines.ts";
-import type { Call, LogOptions, Spec } from "../driver.ts";
+import type { LogOptions, OwnedCall, Spec } from "../driver.ts";
 import { linesOf, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import type { KubernetesApi } from "./cluster.ts";
-import { CONTAINER, selectService } from "./definition.ts";
+import { CONTAINER, selectOwnService, selectService } from "./definition.ts";
 import { answered, unreachable } from "./faults.ts";
 import { listAll } from "./objects.ts";
 import { currentPod, lastEnd, lastMessage, podStateOf, restartsOf } from "./observe.ts";
@@ -15,9 +15,10 @@ export async function* logs(
   cluster: KubernetesApi,
   service: string,
   { tail, follow = false, timestamps = false }: LogOptions,
-  { signal }: Call,
+  { signal, owner }: OwnedCall,
 ): AsyncGenerator<string> {
-  const pod = currentPod((await listAll(cluster, "pods", selectService(service), signal)).items);
+  const selector = owner === undefined ? selectService(service) : selectOwnService(service, owner);
+  const pod = currentPod((await listAll(cluster, "pods", selector, signal)).items);
   if (!pod) return;
   if (follow || restartsOf(pod) === 0) return yield* logsOf(cluster, pod, { tail, follow, timestamps }, signal);
   // The cluster has restarted it: the reason is in the log before.

@@ -2,7 +2,8 @@ import { closeSync, fstatSync, ftruncateSync, openSync, readSync, writeSync } fr
 import { type FileHandle, open } from "node:fs/promises";
 import { StringDecoder } from "node:string_decoder";
 import type { Clock } from "../../lib/clock.ts";
-import type { Call, LogOptions } from "../driver.ts";
+import type { LogOptions, OwnedCall } from "../driver.ts";
+import { isOwnedBy } from "../labels.ts";
 import type { Records } from "./records.ts";
 
 const PIECE = 64 * 1024;
@@ -16,10 +17,11 @@ export async function* logs(
   clock: Clock,
   service: string,
   { tail, follow = false }: LogOptions,
-  { signal }: Call,
+  { signal, owner }: OwnedCall,
 ): AsyncGenerator<string> {
   signal.throwIfAborted();
-  if (!records.find(service)) return;
+  const record = records.find(service);
+  if (!record || !isOwnedBy(record.labels, owner)) return;
   const file = await open(records.logPath(service)).catch(() => undefined);
   if (!file) return;
   try {

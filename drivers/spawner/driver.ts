@@ -15,6 +15,7 @@ import {
   type ImageSource,
   leavesRunning,
   type LogOptions,
+  type OwnedCall,
   type ResolvedImage,
   type Spec,
   type Usage,
@@ -41,8 +42,13 @@ export function spawnerDriver({ clock, log, ...at }: SpawnerOptions & { clock: C
     destroy: async (service, { signal, owner }) => {
       if (!isServiceName(service)) return;
       // A spawner of an older version ignores the owner.
-      const query = owner === undefined ? "" : `?${new URLSearchParams({ store: owner.store, container: owner.container }).toString()}`;
-      await client.json({ method: "DELETE", path: `${servicePath(service)}${query}`, signal, doing: `Stopping ${service}`, ms: DESTROY_MS });
+      await client.json({
+        method: "DELETE",
+        path: `${servicePath(service)}?${ownerQuery(owner)}`,
+        signal,
+        doing: `Stopping ${service}`,
+        ms: DESTROY_MS,
+      });
     },
     inspect: async (service, { signal }) => {
       if (!isServiceName(service)) return undefined;
@@ -93,16 +99,20 @@ async function* events(client: SpawnerClient, clock: Clock, log: Log, { signal }
   for await (const event of stream) yield event === "disconnected" ? { kind: "disconnected" } : event;
 }
 
-/** Ends when the container does. */
+function ownerQuery(owner: OwnedCall["owner"]): string {
+  return owner === undefined ? "" : new URLSearchParams({ store: owner.store, container: owner.container }).toString();
+}
+
+/** Ends when the container does. A spawner of an older version ignores the owner. */
 async function* logs(
   client: SpawnerClient,
   service: string,
   { tail, follow = false, timestamps = false }: LogOptions,
-  { signal }: Call,
+  { signal, owner }: OwnedCall,
 ): AsyncGenerator<string> {
   if (!isServiceName(service)) return;
   const doing = `Reading the logs of ${service}`;
-  const path = `${servicePath(service)}/logs?tail=${tail}&follow=${follow}${timestamps ? "&timestamps=true" : ""}`;
+  const path = `${servicePath(service)}/logs?tail=${tail}&follow=${follow}${timestamps ? "&timestamps=true" : ""}&${ownerQuery(owner)}`;
   const body = await client.stream({ method: "GET", path, signal, doing });
   try {
     yield* decodeText(body);

@@ -1,7 +1,7 @@
 import type { AuthConfig, ContainerInfo, CreateServiceOptions } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { type DestroyCall, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import { type OwnedCall, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { NETWORK_LABEL, type Reach } from "../engine/reach.ts";
@@ -116,7 +116,7 @@ const POLL_MS = 100;
 const OF_SERVICE = "com.docker.swarm.service.id";
 
 /** Stops and removes the service, and waits until this machine has no container of it, and no other ready node runs one. */
-export async function destroy(engine: Engine, service: string, { signal, owner }: DestroyCall): Promise<void> {
+export async function destroy(engine: Engine, service: string, { signal, owner }: OwnedCall): Promise<void> {
   signal.throwIfAborted();
   const holder = await findOwnService(engine, service, signal);
   if (holder && owner) refuseForeignOwner(parseLabels(holder.Spec?.Labels), { service, labels: owner }, { where: " in the swarm" });

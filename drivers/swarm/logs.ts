@@ -1,14 +1,16 @@
-import type { Call, LogOptions } from "../driver.ts";
+import type { LogOptions, OwnedCall } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { logStream } from "../engine/streams.ts";
+import { isOwnedBy, parseLabels } from "../labels.ts";
 import { currentTask, findOwnService, tasksOf, isOver, type Task } from "./cluster.ts";
 import { localContainer } from "./observe.ts";
 
 /** The log of the newest task, on any node, running or ended. */
-export async function* logs(engine: Engine, service: string, options: LogOptions, { signal }: Call): AsyncGenerator<string> {
+export async function* logs(engine: Engine, service: string, options: LogOptions, { signal, owner }: OwnedCall): AsyncGenerator<string> {
   signal.throwIfAborted();
   const holder = await findOwnService(engine, service, signal);
-  const task = holder && currentTask((await tasksOf(engine, holder.ID, signal)) ?? []);
+  const task =
+    holder && isOwnedBy(parseLabels(holder.Spec?.Labels), owner) ? currentTask((await tasksOf(engine, holder.ID, signal)) ?? []) : undefined;
   if (task) yield* taskLogs(engine, task, options, signal);
 }
 

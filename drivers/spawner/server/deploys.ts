@@ -2,7 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
-import type { DeployCall, Deployment, DestroyCall, Driver, Labels } from "../../driver.ts";
+import type { DeployCall, Deployment, OwnedCall, Driver, Labels } from "../../driver.ts";
 import { linesOf, LOG_TAIL_LINES } from "../../faults.ts";
 import { createBulkhead, type PullProgress, type Work } from "./work.ts";
 
@@ -18,7 +18,7 @@ export type DeployKey = {
 };
 
 /** Limits a destroy to one generation and one owner, and cancels the deploy that one call began or may still begin. */
-type DestroyFilter = { generation?: number | undefined; call?: string | undefined; owner?: DestroyCall["owner"] };
+type DestroyFilter = { generation?: number | undefined; call?: string | undefined; owner?: OwnedCall["owner"] };
 
 /** The owner of a deploy, by its labels. */
 export function ownerOf({ store, container }: Pick<Labels, "store" | "container">): string {

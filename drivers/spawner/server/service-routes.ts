@@ -1,6 +1,6 @@
 import type { FastifyInstance } from "fastify";
 import { Fault } from "../../../lib/fault.ts";
-import type { Driver } from "../../driver.ts";
+import type { Driver, OwnedCall } from "../../driver.ts";
 import { observedOnWire } from "../wire.ts";
 import type { Deploys } from "./deploys.ts";
 import { parseCallId, parseGeneration, parseTail } from "./parse-request.ts";
@@ -17,6 +17,8 @@ const LOGS_QUERY = {
     tail: { type: "integer", description: `lines; ${LOG_LINES} where left out` },
     timestamps: { ...text, description: "`true`: each line begins with its time and a space, where it is known" },
     follow: { ...text, description: "`true`: continues with new lines until the service ends" },
+    store: { ...text, description: "with `container`: empty if the service's labels name others" },
+    container: text,
   },
 } as const;
 const DESTROY_QUERY = {
@@ -28,6 +30,10 @@ const DESTROY_QUERY = {
     call: CALL,
   },
 } as const;
+
+function ownerOf({ store, container }: { store?: string; container?: string }): OwnedCall["owner"] {
+  return store === undefined || container === undefined ? undefined : { store, container };
+}
 
 type Named = { Params: { service: string } };
 
@@ -76,8 +82,8 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
       },
     },
     async ({ params, query }, reply) => {
-      const { generation, call, store, container } = query;
-      const owner = store === undefined || container === undefined ? undefined : { store, container };
+      const { generation, call } = query;
+      const owner = ownerOf(query);
       const filter = { generation: parseGeneration(generation), call: parseCallId(call), owner };
       // Only berth's own control has these, and it sends whole names.
       const isOwn = Object.values(filter).some((one) => one !== undefined);
@@ -87,7 +93,7 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
     },
   );
 
-  app.get<Named & { Querystring: { tail?: string; follow?: string; timestamps?: string } }>(
+  app.get<Named & { Querystring: { tail?: string; follow?: string; timestamps?: string; store?: string; container?: string } }>(
     "/services/:service/logs",
     {
       schema: {
@@ -100,9 +106,10 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
     },
     async ({ params, query }, reply) => {
       const options = { tail: parseTail(query.tail, LOG_LINES), follow: query.follow === "true", timestamps: query.timestamps === "true" };
+      const owner = ownerOf(query);
       // Under its own name even if it does not exist: it may be created while its log is followed.
       const service = (await names.find(params.service, clientGone(reply)))?.service ?? params.service;
-      return streams.text(reply, (signal) => driver.logs(service, options, { signal }));
+      return streams.text(reply, (signal) => driver.logs(service, options, { signal, owner }));
     },
   );
 }

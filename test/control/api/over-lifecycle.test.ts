@@ -117,7 +117,7 @@ async function openControl(t: Test) {
       signingKeys: createSigningKeys({ store, vault, clock, log }),
       webhookSender: openWebhookSender({ store, vault, metrics: openMetrics(), clock, log }),
       audit: createAuditLog({ audit: store.audit, keepMs: 86_400_000, clock }),
-      driverLogs: (service, options, signal) => driver.logs(service, options, { signal }),
+      driverLogs: ({ service }, options, signal) => driver.logs(service, options, { signal }),
       settings: { webRoot: undefined, origins: [], version: "0.1.0", sessionMs: 86_400_000 },
       clock,
       log,

@@ -1,4 +1,5 @@
 import t, { type Test } from "tap";
+import type { OwnedCall } from "../../../drivers/driver.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "../../../control/lifecycle/limits.ts";
 import type { ContainerConfig } from "../../../control/model/entities.ts";
 import { listening, type MemoryApp } from "../../fixtures/memory-driver.ts";
@@ -22,6 +23,23 @@ async function started(t: Test, config: Partial<ContainerConfig> = {}, limits: P
 async function pass(stand: LifecycleFixture, ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 5_000) await stand.clock.advance(Math.min(left, 5_000));
 }
+
+t.test("a stop reads the log of its own service, and not that of another owner's of its name", async (t) => {
+  const owners: OwnedCall["owner"][] = [];
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({
+      ...driver,
+      logs: (service, options, call) => {
+        owners.push(call.owner);
+        return driver.logs(service, options, call);
+      },
+    }),
+  });
+  const { id } = await stand.publish({ app: listening });
+  await stand.start(id);
+  await stand.stop(id);
+  t.strictSame(owners, [{ store: stand.store().id, container: id }]);
+});
 
 t.test("a user's stop without open requests is done at once, and keeps the last log lines", async (t) => {
   const app: MemoryApp = {

@@ -1,4 +1,4 @@
-import { STOP_GRACE_SECONDS } from "../../../drivers/driver.ts";
+import { type Labels, STOP_GRACE_SECONDS } from "../../../drivers/driver.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { accepted, addressOf, call, get, labelsFor, rejectsWith, specOf, text, withoutInstance } from "./asking.ts";
 import type { ConformanceTheme } from "./harness.ts";
@@ -210,7 +210,7 @@ export const LIFE: ConformanceTheme = {
     {
       id: "foreign-owner",
       promise:
-        "what another store has created is listed with its labels, keeps its name for itself, and is removed on request, but not for another owner",
+        "what another store has created is listed with its labels, keeps its name for itself, and is removed on request, but neither removed nor read for another owner",
       run: async (t, { driver, harness, name }) => {
         const service = name("foreign");
         const spec = await specOf(driver, service, await harness.image("worker"));
@@ -227,6 +227,10 @@ export const LIFE: ConformanceTheme = {
         await rejectsWith(t, "SPEC_REFUSED", driver.destroy(service, { ...call(), owner: spec.labels }));
         await rejectsWith(t, "SPEC_REFUSED", driver.destroy(service, { ...call(), owner: { ...labels, container: "another" } }));
         t.strictSame(withoutInstance(await driver.inspect(service, call())), { service, labels, running: true, addresses: [] });
+        const logOf = (owner: Pick<Labels, "store" | "container">) => text(driver.logs(service, { tail: 10 }, { ...call(), owner }));
+        await eventually("its owner reads its log", async () => (await logOf(labels)).includes("worker began"));
+        t.equal(await logOf(spec.labels), "");
+        t.equal(await logOf({ ...labels, container: "another" }), "");
         await driver.destroy(service, { ...call(), owner: labels });
         t.strictSame(await harness.left(service), []);
         await driver.destroy(service, { ...call(), owner: labels });
