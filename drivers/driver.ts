@@ -202,10 +202,11 @@ export type Foreign = {
 /**
  * A hint to inspect again. `connected` follows every (re)connect: events may have been missed, so control lists all services. `disconnected`, from a driver
  * that notices: an end between shortly before it and the next `connected` may be an end of the orchestrator. With `ended`, that instance (any instance
- * if unnamed) has ended or is about to, and its address may be given to another container: sent as early as the orchestrator reports it.
+ * if unnamed) has ended or is about to, and its address may be given to another container: sent as early as the orchestrator reports it. `watchedAddresses`: as the
+ * driver's, of an orchestrator that only its peer knows.
  */
 export type DriverEvent =
-  | { kind: "connected" }
+  | { kind: "connected"; watchedAddresses?: true }
   | { kind: "disconnected" }
   | { kind: "changed"; service: string; container: string; ended?: { instance?: string | undefined } };
 

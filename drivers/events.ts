@@ -72,6 +72,7 @@ export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call)
   };
   const sources = drivers.map((driver) => driver.events({ signal: own })[Symbol.asyncIterator]());
   const disconnected = new Set(sources);
+  let isWatched = false;
   const pending = new Map(sources.map((source) => [source, request(source)]));
   try {
     while (pending.size > 0) {
@@ -85,10 +86,12 @@ export async function* mergeEvents(drivers: readonly Driver[], { signal }: Call)
       pending.delete(source);
       if (event.done) continue;
       const { kind } = event.value;
+      isWatched ||= event.value.kind === "connected" && event.value.watchedAddresses === true;
       const wasConnected = disconnected.size === 0;
       if (kind === "disconnected") disconnected.add(source);
       else if (kind === "connected") disconnected.delete(source);
-      if (kind === "changed" || (kind === "disconnected" ? wasConnected : disconnected.size === 0)) yield event.value;
+      if (kind === "changed" || (kind === "disconnected" ? wasConnected : disconnected.size === 0))
+        yield kind === "connected" && isWatched ? { kind, watchedAddresses: true } : event.value;
       pending.set(source, request(source));
     }
   } finally {

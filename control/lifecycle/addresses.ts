@@ -65,26 +65,32 @@ const GRACE_MS = 5_000;
  */
 export type WatchedAddresses = {
   current(): boolean;
-  connected(): void;
+  /** `isWatched`: the orchestrator turned out to be such a one. Addresses then count once a list has shown them. */
+  connected(isWatched?: boolean): void;
   disconnected(): void;
   /** To be called before the list is requested; what it returns, once every row was held against it. */
   verifying(): () => void;
   close(): void;
 };
 
-/** `watched`: as `Driver.watchedAddresses`. `changed` is called whenever `current()` changes. */
+/** `watched`: as `Driver.watchedAddresses`; an event may report it later. `changed` is called whenever `current()` changes. */
 export type WatchedAddressesDeps = { clock: Pick<Clock, "after">; watched: boolean; changed(): void };
 
-export function openWatchedAddresses({ clock, watched, changed }: WatchedAddressesDeps): WatchedAddresses {
+export function openWatchedAddresses({ clock, changed, ...deps }: WatchedAddressesDeps): WatchedAddresses {
+  let { watched } = deps;
   let current = !watched;
   let isConnected = false;
   let breaks = 0;
   let cancel = () => {};
   return {
     current: () => current,
-    connected: () => {
+    connected: (isWatched = false) => {
       isConnected = true;
       cancel();
+      if (watched || !isWatched) return;
+      watched = true;
+      current = false;
+      changed();
     },
     disconnected: () => {
       if (!watched) return;

@@ -42,7 +42,7 @@ export async function followEvents(deps: FollowEventsDeps, signal: AbortSignal):
           watched.disconnected();
         } else if (event.kind === "connected") {
           outages.ended();
-          watched.connected();
+          watched.connected(event.watchedAddresses);
           await retryAfterOutage(deps);
           queue.add(SWEEP);
         } else if (!event.ended && inFlight.generation(containerKey(event.container)) !== undefined) {

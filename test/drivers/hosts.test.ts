@@ -155,6 +155,23 @@ t.test("it is connected once both hosts are", async (t) => {
   await listening;
 });
 
+t.test("where one host gives addresses to others by itself, both are reported so", async (t) => {
+  const { cvm, datagrok, driver } = stand(t);
+  const events: DriverEvent[] = [];
+  const over = new AbortController();
+  const listening = (async () => {
+    for await (const event of driver().events({ signal: over.signal })) events.push(event);
+  })();
+  await eventually("both are connected", () => events.length === 1);
+  datagrok.tell({ kind: "connected", watchedAddresses: true });
+  cvm.tell({ kind: "connected" });
+  await eventually("both again", () => events.length === 3);
+  const watched = { kind: "connected", watchedAddresses: true };
+  t.strictSame(events.slice(1), [watched, watched]);
+  over.abort();
+  await listening;
+});
+
 t.test("the events of both are reported, until the listener ends or one fails", async (t) => {
   const { cvm, datagrok, driver } = stand(t);
   const events: DriverEvent[] = [];

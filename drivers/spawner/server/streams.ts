@@ -112,6 +112,10 @@ export function eventRoutes(app: FastifyInstance, { driver, streams }: { driver:
         response: answers({ description: "Lines", content: { [LINES]: { schema: EVENT } } }),
       },
     },
-    (_request, reply) => streams.lines(reply, (signal) => driver.events({ signal })),
+    (_request, reply) =>
+      streams.lines(reply, async function* (signal) {
+        for await (const event of driver.events({ signal }))
+          yield event.kind === "connected" && driver.watchedAddresses ? { ...event, watchedAddresses: true } : event;
+      }),
   );
 }

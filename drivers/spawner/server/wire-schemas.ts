@@ -153,6 +153,7 @@ export const EVENT = {
   type: "object",
   properties: {
     kind: { type: "string", enum: ["connected", "disconnected", "changed"] },
+    watchedAddresses: { type: "boolean", description: "with `connected`: addresses are valid only from there to `disconnected`" },
     service: text,
     container: text,
     ended: {

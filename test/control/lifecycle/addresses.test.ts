@@ -272,6 +272,25 @@ t.test("where an orchestrator gives addresses to others by itself, they count on
   await eventually("it is verified anew", () => shown() === port);
 });
 
+t.test("an orchestrator behind a spawner may turn out to be such a one, and stays one", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id } = await started(stand, "web");
+  const shown: unknown[] = [];
+  const lookAt = ({ availability }: ContainerView) =>
+    void shown.push(availability.kind === "awake" ? availability.addresses[0]?.port : availability.kind);
+  const lifecycle = stand.lifecycle();
+  lifecycle.watch((change) => void ("container" in change && change.container.id === id && lookAt(lifecycle.viewOf(change.container))));
+  const port = portOf(stand, id);
+  stand.world.tell({ kind: "connected", watchedAddresses: true });
+  await eventually("requests wait until a list has shown the address", () => isDeepStrictEqual(shown, ["coming", port]));
+  stand.world.tell({ kind: "disconnected" });
+  await turns();
+  await stand.clock.advance(5_000);
+  t.equal(shown.at(-1), "coming");
+  stand.world.tell({ kind: "connected", watchedAddresses: true });
+  await eventually("it is verified anew", () => shown.at(-1) === port);
+});
+
 t.test("no two rows can have one address", async (t) => {
   const stand = await openHeldStand(t);
   const one = await started(stand, "one");

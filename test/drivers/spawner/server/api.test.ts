@@ -293,3 +293,14 @@ t.test("a client that takes nothing any more is let go of, and its place is free
   t.equal(again.status, 200);
   t.equal(again.text, `${"x".repeat(1_000)}\n`);
 });
+
+t.test("each client learns whether the orchestrator gives addresses to others by itself", async (t) => {
+  for (const watchedAddresses of [true, false]) {
+    const { driver: open } = await openStand(t, { watchedAddresses });
+    const over = new AbortController();
+    for await (const event of open().events({ signal: over.signal })) {
+      t.strictSame(event, { kind: "connected", ...(watchedAddresses ? { watchedAddresses } : {}) });
+      over.abort();
+    }
+  }
+});

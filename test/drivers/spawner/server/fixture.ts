@@ -30,6 +30,8 @@ export async function openStand(
     environment?: string;
     clock?: Clock;
     hosts?: boolean;
+    /** Its orchestrator gives addresses to others by itself. */
+    watchedAddresses?: boolean;
   } = {},
 ): Promise<SpawnerFixture> {
   const clock = options.clock ?? systemClock();
@@ -42,7 +44,10 @@ export async function openStand(
   const write = (fields: object, sentence: string) => void logged.push(`${sentence} ${JSON.stringify(fields)}`);
   const log: Log = { ...openLog({ level: "silent", name: "test" }), info: write, warn: write, error: write };
   const spawner = await openSpawner({
-    driver: options.hosts ? hostsDriver({ cvm: world.open(), datagrok: second.open(), apart: true }) : world.open(),
+    driver: {
+      ...(options.hosts ? hostsDriver({ cvm: world.open(), datagrok: second.open(), apart: true }) : world.open()),
+      ...(options.watchedAddresses ? { watchedAddresses: true } : {}),
+    },
     callers: openCallers({ key: SPAWNER_KEY, audience: "datagrok-spawner", signers: options.signers, clock }),
     environment: options.environment ?? "test",
     apiUrl: options.apiUrl,
