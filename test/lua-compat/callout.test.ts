@@ -84,13 +84,35 @@ t.test("both locations of containers set and remove the same headers", (t) => {
     const block = text.slice(text.indexOf(begin), text.indexOf("\n}", text.indexOf(begin)));
     return [...block.matchAll(/^ {4}proxy_(?:set|hide)_header (\S+)/gm)].map(([, name = ""]) => name.toLowerCase());
   });
-  t.same(kept, decided);
+  // Only berth continues a trace; without it, the client's own headers pass.
+  const ofTraces = new Set(["traceparent", "tracestate"]);
+  t.same(
+    kept,
+    decided?.filter((name) => !ofTraces.has(name)),
+  );
   for (const [name, carrier] of Object.entries(EDITED_HEADERS))
     t.ok(
       [name, carrier.toLowerCase()].every((one) => decided?.includes(one)),
       name,
     );
   t.end();
+});
+
+t.test("a traced client's requests use the kept decision, and keep their trace", async (t) => {
+  const { echo, decided } = await openFront(t, NGINX);
+  const traced = {
+    traceparent: `00-${"a".repeat(32)}-${"b".repeat(16)}-01`,
+    tracestate: "own=1",
+    "x-real-ip": "203.0.113.9",
+    forwarded: "for=203.0.113.9",
+  };
+  await echo(`${PATH}/`);
+  const { headers } = await eventually("a request without a question to berth", async () => {
+    const count = decided.length;
+    const reached = await echo(`${PATH}/`, traced);
+    return decided.length === count ? reached : undefined;
+  });
+  t.match(headers, { traceparent: traced.traceparent, tracestate: "own=1", "x-real-ip": undefined, forwarded: undefined });
 });
 
 t.test("a kept decision is used for nothing else", async (t) => {
