@@ -100,7 +100,7 @@ class ContainerSession implements StreamSession {
     });
     session.on("error", (error) => this.#abandon(error));
     // Streams that the container has accepted go on; nothing new is sent there.
-    session.once("goaway", () => this.#leave());
+    session.once("goaway", () => this.leave());
     session.once("close", () => {
       this.#cancelCheck?.();
       this.#abandon(undefined);
@@ -127,7 +127,7 @@ class ContainerSession implements StreamSession {
 
   remove(stream: ContainerStream): void {
     this.#streams.delete(stream);
-    if (stream.isUnanswered && Math.min(this.#silentChecks, this.checks - stream.checksBefore) >= SILENT_CHECKS) this.#leave();
+    if (stream.isUnanswered && Math.min(this.#silentChecks, this.checks - stream.checksBefore) >= SILENT_CHECKS) this.leave();
     if (this.#streams.size > 0) return;
     // A close waits for a connect, which may take minutes where no one answers.
     if (this.#connected) this.http2.close();
@@ -152,7 +152,7 @@ class ContainerSession implements StreamSession {
     this.checks++;
     const received = this.#socket.bytesRead;
     const isSilent = received === this.#received;
-    if (isSilent && this.#awaitsPong) return this.#leave();
+    if (isSilent && this.#awaitsPong) return this.leave();
     this.#silentChecks = isSilent ? this.#silentChecks + 1 : 0;
     this.#received = received;
     this.#awaitsPong = false;
@@ -176,7 +176,8 @@ class ContainerSession implements StreamSession {
     return false;
   }
 
-  #leave(): void {
+  /** Streams that are open go on here. */
+  leave(): void {
     this.#isLeft = true;
     for (const stream of this.#streams) if (stream.idle) stream.connection.destroy();
   }

@@ -9,6 +9,8 @@ import { StreamWriter } from "./stream-writer.ts";
 
 /** `te` is added: servers of gRPC demand it, and this proxy forwards trailers. */
 const NOT_FORWARDED = { remove: ["host", "transfer-encoding"], add: [] };
+/** Bytes of a request's body that are kept until its response begins: enough for most calls of gRPC. */
+const KEPT_BODY_BYTES = 65_536;
 const NO_WEBSOCKET = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n";
 
 /** An HTTP/2 connection to a container, in which streams begin. */
@@ -16,12 +18,17 @@ export type StreamSession = {
   readonly http2: ClientHttp2Session;
   /** No stream may begin in it any more. */
   readonly isLeaving: boolean;
+  /** New streams get another session. */
+  leave(): void;
   /** How often its silence was measured. */
   readonly checks: number;
   /** Reports `connect` and the end of the session to the stream's connection. */
   add(stream: ContainerStream): void;
   remove(stream: ContainerStream): void;
 };
+
+/** What was sent of a request, as long as it may have to be sent again. */
+type SentRequest = { fields: string[]; method: string; hasBody: boolean; waitForTrailers: boolean; pieces: Buffer[]; bytes: number };
 
 /** `session`: the container's current one. */
 type ContainerStreamDeps = { requests: RequestReader; session(): StreamSession };
@@ -46,6 +53,7 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   /** The same until it is closed: it may take the rest of its request. */
   #open: ClientHttp2Stream | undefined;
   #response: "head" | "none" | "length" | "chunked" = "head";
+  #repeatable: SentRequest | undefined;
   #trailers: string[] | undefined;
 
   constructor(deps: ContainerStreamDeps) {
@@ -89,6 +97,13 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   onData(bytes: Buffer): void {
+    const request = this.#repeatable;
+    if (request !== undefined) {
+      request.bytes += bytes.length;
+      // The engine may use its memory again.
+      if (request.bytes <= KEPT_BODY_BYTES) request.pieces.push(Buffer.from(bytes));
+      else this.#repeatable = undefined;
+    }
     this.#writer.send(bytes);
   }
 
@@ -133,14 +148,21 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     if (head.websocket) return void this.connection.deliver(NO_WEBSOCKET);
     const fields = [":method", method, ":path", target, ":scheme", "http", ":authority", head.header("host") ?? "", "te", "trailers"];
     for (const [name, value] of head.lines(NOT_FORWARDED)) fields.push(name.toLowerCase(), value);
+    const request = { fields, method, hasBody: bodyKind !== "none", waitForTrailers: bodyKind === "chunked", pieces: [], bytes: 0 };
+    this.#requestTrailers = undefined;
+    this.#send(request);
+    this.#repeatable = request;
+  }
+
+  #send({ fields, method, hasBody, waitForTrailers }: SentRequest): void {
     if (this.#session?.isLeaving === true) this.leave();
     const session = this.#session ?? this.#enter();
     this.checksBefore = session.checks;
-    const stream = session.http2.request(fields, { endStream: bodyKind === "none", waitForTrailers: bodyKind === "chunked" });
+    const stream = session.http2.request(fields, { endStream: !hasBody, waitForTrailers });
     this.#stream = this.#open = stream;
     this.#response = "head";
-    this.#trailers = this.#requestTrailers = undefined;
-    this.#writer.use(bodyKind === "none" ? undefined : stream);
+    this.#trailers = undefined;
+    this.#writer.use(hasBody ? stream : undefined);
     stream.on("error", () => undefined);
     stream.on("wantTrailers", () => sendTrailers(stream, this.#requestTrailers));
     stream.on("headers", (_headers, _flags, received: unknown) => this.#passInterim(received as string[]));
@@ -153,11 +175,24 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     stream.once("close", () => this.#streamClosed(stream));
   }
 
+  /** The container has processed nothing of it (RFC 9113 §8.7), so its method does not matter. Once: the next refusal is the container's answer. */
+  #sendAgain(request: SentRequest): void {
+    this.#session?.leave();
+    try {
+      this.#send(request);
+      for (const piece of request.pieces) this.#writer.send(piece);
+      if (request.hasBody && this.#state === "head") this.#writer.end();
+      else this.#writer.settle();
+    } catch (error) {
+      this.connection.destroy(error as Error);
+    }
+  }
+
   #passBody(bytes: Buffer, at: number): number {
     if (this.#state === "chunked") return this.#chunked?.read(bytes, at) ?? bytes.length;
     const end = Math.min(bytes.length, at + this.#left);
     this.#left -= end - at;
-    this.#writer.send(bytes.subarray(at, end));
+    this.onData(bytes.subarray(at, end));
     if (this.#left === 0) this.#endRequest();
     return end;
   }
@@ -179,6 +214,7 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   #passInterim(received: readonly string[]): void {
+    this.#repeatable = undefined;
     const head = responseHead(received, undefined);
     if (head === undefined) this.connection.destroy();
     else this.connection.deliver(head.text);
@@ -187,6 +223,7 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   #beginResponse(stream: ClientHttp2Stream, method: string, flags: number, received: readonly string[]): void {
     const ended = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const head = responseHead(received, ended ? "none" : method === "HEAD" ? "bodyless" : "body");
+    this.#repeatable = undefined;
     if (head === undefined) return void stream.destroy();
     this.#response = head.framing;
     this.connection.deliver(head.text);
@@ -209,8 +246,12 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
       this.#writer.use(undefined);
       this.#writer.settle();
     }
+    if (this.#stream !== stream) return;
+    const request = this.#repeatable;
+    this.#repeatable = undefined;
+    if (request !== undefined && stream.rstCode === constants.NGHTTP2_REFUSED_STREAM && !this.connection.destroyed) this.#sendAgain(request);
     // Before the end of its response: the container has reset it, or has left.
-    if (this.#stream === stream) this.connection.destroy();
+    else this.connection.destroy();
   }
 }
 

@@ -1,4 +1,4 @@
-import { createServer, type Http2Server, type ServerHttp2Stream, type ServerOptions } from "node:http2";
+import { constants, createServer, type Http2Server, type ServerHttp2Stream, type ServerOptions } from "node:http2";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
@@ -114,6 +114,64 @@ t.test("a container that resets a stream, or leaves, breaks the response off; th
   t.equal((await request(session, { ":method": "POST", ":path": `${PATH}/gone` }, "x")).status, 502);
   t.equal((await request(session, { ":method": "POST", ":path": `${PATH}/fine` }, "x")).status, 200);
   t.ok(server.listening);
+});
+
+t.test("a refused stream was not processed: its request is sent once more over another connection, whatever its method", async (t) => {
+  const stand = await openStand(t);
+  let code: number = constants.NGHTTP2_REFUSED_STREAM;
+  let refusals = 0;
+  const received: string[] = [];
+  const { address, server } = await openH2cContainer(t, () => undefined);
+  const sessions: unknown[] = [];
+  server.removeAllListeners("stream");
+  server.on("stream", (stream: ServerHttp2Stream, headers) => {
+    stream.on("error", () => undefined);
+    sessions.push(stream.session);
+    if (refusals > 0) {
+      refusals--;
+      if (headers["x-late"] === undefined) return stream.close(code);
+      // After the body came, too.
+      return void stream.resume().once("end", () => stream.close(code));
+    }
+    const chunks: Buffer[] = [];
+    stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+    stream.once("end", () => {
+      received.push(`${headers[":method"]} ${Buffer.concat(chunks).length}`);
+      stream.respond({ ":status": 200 });
+      stream.end("done");
+    });
+  });
+  stand.set(ID, { kind: "awake", address });
+  const send = (method: string, body: string, lines: string[] = []) =>
+    exchange(stand.port, get(`${PATH}/`, [...lines, ...(body === "" ? [] : [`Content-Length: ${body.length}`])]).replace(/^GET/, method) + body);
+  const short = "x".repeat(10_000);
+  const chunked = ["Transfer-Encoding: chunked"];
+  for (const late of [[], ["X-Late: 1"]])
+    for (const [method, body, lines, length] of [
+      ["GET", "", [], 0],
+      ["POST", "", ["Content-Length: 0"], 0],
+      ["POST", short, [], short.length],
+      ["POST", "", chunked, 5],
+    ] as const) {
+      received.length = sessions.length = 0;
+      refusals = 1;
+      const sent =
+        lines === chunked
+          ? exchange(stand.port, `${get(`${PATH}/`, [...chunked, ...late]).replace(/^GET/, method)}5\r\nhello\r\n0\r\n\r\n`)
+          : send(method, body, [...lines, ...late]);
+      t.match(await sent, /^HTTP\/1\.1 200 /, `${method} ${length} ${late.join("")}`);
+      t.same(received, [`${method} ${length}`]);
+      t.equal(new Set(sessions).size, 2, "on another connection");
+    }
+  refusals = 2;
+  t.match(await send("POST", short), /^HTTP\/1\.1 502 /, "refused there, too");
+  refusals = 1;
+  t.match(await send("POST", "x".repeat(1_000_000), ["X-Late: 1"]), /^HTTP\/1\.1 502 /, "a body that is too long to be kept");
+  refusals = 1;
+  code = constants.NGHTTP2_CANCEL;
+  received.length = 0;
+  t.match(await send("POST", short), /^HTTP\/1\.1 502 /, "it may have been processed");
+  t.same(received, []);
 });
 
 t.test("a client that leaves cancels its stream at the container, and leaves those of others", async (t) => {
