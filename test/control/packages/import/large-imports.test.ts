@@ -32,7 +32,7 @@ async function openServer(t: Test) {
     await app.close();
     await store.close();
   });
-  return app.listen({ port: 0, host: "127.0.0.1" });
+  return { url: await app.listen({ port: 0, host: "127.0.0.1" }), store };
 }
 
 /** Another process sends it, so that what it takes is not counted. */
@@ -50,7 +50,7 @@ async function sendImport(
 }
 
 t.test("an import of 40 MB holds the event loop for less than 50 ms at a time", async (t) => {
-  const url = await openServer(t);
+  const { url } = await openServer(t);
   const body = `JSON.stringify({
     images: [{ id: ${JSON.stringify(idOf("33333333", 0))}, name: "app", imageRef: "app:1.0" }],
     containers: Array.from({ length: ${COUNT} }, (_, nth) => ({
@@ -73,9 +73,33 @@ t.test("an import of 40 MB holds the event loop for less than 50 ms at a time", 
 });
 
 t.test("a refusal reaches a client that still sends", async (t) => {
-  const url = await openServer(t);
+  const { url } = await openServer(t);
   const long = await sendImport(url, `JSON.stringify({ images: ["x".repeat(2_000_000), "x".repeat(20_000_000)], containers: [] })`);
   t.match(long, { status: 400, message: /Entry 1 of list 1 of the import is longer than 1048576 bytes/ });
   t.match(await sendImport(url, `'{"images":'`), { status: 400, message: "The import is not JSON." });
   t.match(await sendImport(url, `'{"images":[]}'`), { status: 400, message: /containers/ });
+});
+
+t.test("a key named __proto__ changes no object, and a variable of that name is kept", async (t) => {
+  const { url, store } = await openServer(t);
+  const [image, container] = [idOf("33333333", 1), idOf("44444444", 1)];
+  const body = `{
+    "__proto__": { "dryRun": true, "polluted": 1 },
+    "dryRun": false,
+    "images": [{ "__proto__": { "polluted": 1 }, "id": "${image}", "name": "app", "imageRef": "app:1.0" }],
+    "containers": [{
+      "id": "${container}", "name": "app", "status": "stopped", "dockerfile": { "id": "${image}", "__proto__": { "polluted": 1 } },
+      "config": { "__proto__": { "cpu": 3, "polluted": 1 }, "memory": 300 },
+      "environmentVars": { "__proto__": "kept", "constructor": "kept", "toString": "kept" }
+    }]
+  }`;
+  t.match(await sendImport(url, JSON.stringify(body)), { status: 200, rows: [{ fate: "import" }, { fate: "import" }] });
+  const row = await store.containers.find(container);
+  t.strictSame(Object.entries(row?.env ?? {}), [
+    ["__proto__", "kept"],
+    ["constructor", "kept"],
+    ["toString", "kept"],
+  ]);
+  t.match(row?.config, { memoryMb: 300, cpu: 0.25 });
+  t.notOk("polluted" in {}, "no prototype has changed");
 });
