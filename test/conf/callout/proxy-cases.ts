@@ -412,6 +412,10 @@ export function calloutCases(t: Test, proxy: CalloutProxy): void {
     const count = reached.length;
     await send(`${PATH}/`);
     t.equal(reached.length, count);
+    const atEdge = await send("/api/users");
+    t.equal(atEdge.status, 503, "a request that only berth's edge answers");
+    t.match(JSON.parse(atEdge.body), { "datagrok-error": /berth does not answer/ });
+    t.ok(atEdge.headers["retry-after"]);
   });
 }
 
