@@ -110,7 +110,9 @@ function isNameTaken(error: unknown): boolean {
 
 /** Swarm takes 2 s to stop a task, and as long again to remove the container. */
 const GONE_MS = 30_000;
+/** The first pause between two looks. A swarm takes seconds, so pauses grow by a tenth of the time that has passed. */
 const POLL_MS = 100;
+const LONGEST_POLL_MS = 500;
 
 /** The label that the engine gives to containers of a service. */
 const OF_SERVICE = "com.docker.swarm.service.id";
@@ -145,7 +147,9 @@ export async function remove(
   await undefinedOn([404], () =>
     engine.call({ doing: `Removing ${service.name}`, signal }, (docker, abortSignal) => docker.getService(service.id).remove({ abortSignal })),
   );
-  for (const end = clock.monotonic() + limitMs; ; await clock.sleep(POLL_MS, signal)) {
+  const begin = clock.monotonic();
+  const pauseMs = () => Math.min(LONGEST_POLL_MS, POLL_MS + (clock.monotonic() - begin) / 10);
+  for (const end = begin + limitMs; ; await clock.sleep(pauseMs(), signal)) {
     const remaining = await unendedTasks(engine, service, signal);
     // Includes a container that this machine has just started, which the swarm does not list yet.
     const here = await containersHere(engine, service.id, signal);
