@@ -58,13 +58,16 @@ t.test("eight whole lists of one user at once delay another user's call by less 
   const { json } = await publish("many", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n".padEnd(2_000, "# text\n") });
   const { packageId, imageId } = (await store.containers.find(json.containers[0].id)) ?? { packageId: "", imageId: "" };
   const rows = 10_005;
+  const insert = async (index: number) => {
+    const id = crypto.randomUUID();
+    const name = `many-${index}`;
+    const row = { ...newContainer("test", id, name, CONFIG, index), packageId, imageId, folder: `app/${id}`, name, friendlyName: name };
+    await store.containers.insert({ ...row, config: CONFIG, env: {}, lastLogs: "log line\n".repeat(100), updatedOn: index });
+  };
   await store.transaction(async () => {
-    for (let index = 1; index < rows; index++) {
-      const id = crypto.randomUUID();
-      const name = `many-${index}`;
-      const row = { ...newContainer("test", id, name, CONFIG, index), packageId, imageId, folder: `app/${id}`, name, friendlyName: name };
-      await store.containers.insert({ ...row, config: CONFIG, env: {}, lastLogs: "log line\n".repeat(100), updatedOn: index });
-    }
+    // Many at once: PostgreSQL gets them together.
+    for (let index = 1; index < rows; index += 500)
+      await Promise.all(Array.from({ length: Math.min(500, rows - index) }, (_, more) => insert(index + more)));
   });
   const bob = await addUser("bob");
   const lists = Array.from({ length: 8 }, () => get("/docker/containers?limit=0"));
