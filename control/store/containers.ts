@@ -86,6 +86,9 @@ type KeptRecords = {
   useWeeks: Pick<UseWeeks, "removeOf">;
 };
 
+/** Rows whose last use is written in one transaction: some milliseconds. */
+const TOUCHED_AT_ONCE = 200;
+
 /** What a prediction of its use needs of a container. */
 export type ContainerToWarm = Pick<Container, "id" | "name" | "packageId" | "config" | "state" | "createdOn" | "warmUp">;
 
@@ -476,10 +479,15 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
         return moved;
       }),
     /** `lastActive` (epoch ms) of many at once, in one transaction; it never goes back. */
-    touch: (lastActive: ReadonlyMap<string, number>) =>
-      database.transaction(async () => {
-        for (const [id, at] of lastActive) await touch({ id, at: Math.trunc(at) });
-      }),
+    /** In parts, each in a transaction and a turn of its own: there may be a hundred thousand. A part that fails may be written again with the others. */
+    touch: async (lastActive: ReadonlyMap<string, number>): Promise<void> => {
+      const uses = [...lastActive];
+      for (let at = 0; at < uses.length; at += TOUCHED_AT_ONCE) {
+        if (at > 0) await new Promise(setImmediate);
+        const part = uses.slice(at, at + TOUCHED_AT_ONCE);
+        await database.transaction(() => Promise.all(part.map(([id, used]) => touch({ id, at: Math.trunc(used) }))));
+      }
+    },
     /** Leaves a tombstone and no history; false where there was no such container. */
     remove: (id: string, now: number): Promise<boolean> =>
       database.transaction(async () => {

@@ -34,6 +34,23 @@ for (const kind of storeKinds(t)) {
     },
   );
 
+  t.test(`${kind.name}: the last use of thousands of containers is written in turns of the event loop`, async (t) => {
+    const { store, image } = await filledStore(t, await kind.fresh());
+    const { id } = await store.containers.insert(newContainer(image, CONFIG, 7));
+    const uses = new Map(Array.from({ length: 4_000 }, (_, nth) => [`container ${nth}`, nth]));
+    let turns = 0;
+    let isOver = false;
+    const count = () => {
+      turns++;
+      if (!isOver) setImmediate(count);
+    };
+    setImmediate(count);
+    await store.containers.touch(uses.set(id, 9));
+    isOver = true;
+    t.ok(turns >= 15, `${turns} turns`);
+    t.equal((await store.containers.find(id))?.lastActive, 9);
+  });
+
   t.test(`${kind.name}: which images containers run and will run is read in parts`, async (t) => {
     const { store, image } = await filledStore(t, await kind.fresh());
     const containers = Array.from({ length: 5 }, (_, nth) => ({ ...newContainer(image, CONFIG, 7), folder: `web/${nth}`, name: `web-${nth}` }));
