@@ -61,7 +61,6 @@ const WORDS: Record<Resource, { unit: string; ofUser: string; ofAll: string }> =
  */
 export async function admitStart(deps: CapacityDeps, row: Container, userId: string | undefined): Promise<void> {
   const { capacity, capacityCounts } = deps;
-  const isLimited = (limits: Amounts) => RESOURCES.some((one) => limits[one] !== undefined);
   const isHeld = row.desiredInstances === 1 && row.state !== "ERROR";
   if (isHeld || (!isLimited(capacity.ofUser) && !isLimited(capacity.ofAll))) return;
   let held = (await deps.store.containers.holding()).filter(({ id, replicaOf }) => id !== row.id && replicaOf !== row.id);
@@ -87,6 +86,18 @@ export async function admitStart(deps: CapacityDeps, row: Container, userId: str
     throw serverFault(row, met);
   }
   for (const id of victims) await stopForCapacity(deps, id);
+}
+
+/**
+ * Whether all containers of the server leave a place for a start that berth itself makes, of one that sleeps. For such a start no idle container is stopped: its
+ * user may come back, while no one waits for this one.
+ */
+export async function hasPlace({ store, capacity }: Pick<CapacityDeps, "store" | "capacity">, row: Container): Promise<boolean> {
+  return !isLimited(capacity.ofAll) || limitMet(capacity.ofAll, await store.containers.holding(), row) === undefined;
+}
+
+function isLimited(limits: Amounts): boolean {
+  return RESOURCES.some((one) => limits[one] !== undefined);
 }
 
 /** Whose share it counts to; undefined: berth itself runs it, or a TCP connection woke it. */

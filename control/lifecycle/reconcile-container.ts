@@ -2,6 +2,7 @@ import { type Observed, STOP_GRACE_SECONDS } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, ContainerPatch } from "../model/entities.ts";
 import { isPassing, isStopped, laneOf } from "../model/states.ts";
+import { type CapacityLimits, hasPlace } from "./capacity.ts";
 import {
   confirmAddress,
   markLostAsObserved,
@@ -41,6 +42,7 @@ export type ContainerDeps = StartDeps &
     slots: StartSlots;
     queue: Pick<WorkQueue, "add" | "addAfter">;
     requestStart: LifecycleRequests["requestStart"];
+    capacity: CapacityLimits;
     /** As `SpecSource.leaderEpoch`. */
     leaderEpoch?: number | undefined;
     lateStarts: { add(): void };
@@ -204,6 +206,7 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
     case "move":
       if (action.event === "idled") return stopIdle(deps, row, action.patch);
       if (action.event === "expired") return stopExpired(deps, row, action.patch);
+      if (action.event === "startWished" && isStopped(row.state) && row.desiredInstances === 0) return startWarm(deps, row, action.patch);
       return (await deps.moves.container(row, action.event, action.patch)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
     case "awaitImage":
       deps.queue.add(imageKey(row.imageId));
@@ -272,6 +275,17 @@ function stopIdle(deps: ContainerDeps, row: Container, patch: ContainerPatch): P
   return deps.store.transaction(async () => {
     if (await deps.dependencies.awaitDependents(row)) return "settled";
     return (await deps.moves.container(row, "idled", patch)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
+  });
+}
+
+/** How soon a container that is to be kept warm, and had no place, is looked at again. */
+const PLACE_RETRY_MS = 30_000;
+
+/** Its warm hours have begun. In one transaction: a thousand begin at the same moment. */
+function startWarm(deps: ContainerDeps, row: Container, patch: ContainerPatch): Promise<ContainerOutcome> {
+  return deps.store.transaction(async () => {
+    if (!(await hasPlace(deps, row))) return { waitMs: PLACE_RETRY_MS };
+    return (await deps.moves.container(row, "startWished", patch)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
   });
 }
 

@@ -3,7 +3,7 @@ import type { Container } from "../model/entities.ts";
 import { minutes } from "../model/lifetime.ts";
 import type { HistoryEntry } from "../model/records.ts";
 import { type ContainerEvent, type ContainerState, isPassingImage } from "../model/states.ts";
-import type { ContainerSituation, ReadSituation } from "./decide.ts";
+import { type ContainerSituation, type ReadSituation, warmMs } from "./decide.ts";
 import { describeDependencies } from "./dependencies.ts";
 import { workerNote } from "./deploy.ts";
 import { type ContainerEngine, cutLogTail, isEngineTrouble, linesOfTail, logTailLines, LONGEST_FAULT_LOGS } from "./engine.ts";
@@ -140,7 +140,9 @@ function stopReason(context: ExplainContext): string {
   return reason ?? "It has not run since it was published.";
 }
 
-function nextStart({ row }: ExplainContext): string {
+function nextStart({ row, now }: ExplainContext): string {
+  if (row.stopFor === "system" && warmMs(row, now) > 0)
+    return "It is to be kept warm now, and starts once the limits of BERTH_CAPACITY_… have a place. A request may start it before.";
   return row.config.onDemand || row.stopFor === "system" ? "The next request wakes it." : "A user has to start it.";
 }
 

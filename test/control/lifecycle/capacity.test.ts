@@ -242,3 +242,26 @@ t.test("a container is not stopped while one of its replicas is busy", async (t)
   await t.rejects(fixture.lifecycle().wake(containerId("other"), USER), { code: "USER_CAPACITY_FULL" });
   t.equal(fixture.row(pair.id).state, "STARTED");
 });
+
+t.test("warm hours start no container beyond the limit of the server, and stop none for it", async (t) => {
+  const { fixture, containerId, wake } = await openLimited(t, { ofAll: { containers: 2 } }, ["used"]);
+  await wake("used", USER);
+  await pass(fixture, MINUTE_MS);
+  const config = { ...ON_DEMAND, keepWarm: ["Mon-Sun 00:00-24:00"] };
+  const warm: Container[] = [];
+  for (const name of ["one", "two", "three"]) warm.push(await fixture.publish({ name, config }));
+  const started = () => warm.filter(({ id }) => fixture.row(id).state === "STARTED");
+  await eventually("one of them is started", () => started().length === 1);
+  await pass(fixture, MINUTE_MS);
+  t.equal(started().length, 1);
+  t.equal(fixture.row(containerId("used")).state, "STARTED", "it is idle, and its user may come back");
+  const [waiting] = warm.filter(({ id }) => fixture.row(id).state !== "STARTED");
+  t.equal(fixture.row(waiting?.id ?? "").desiredInstances, 0);
+  const { why } = await fixture.lifecycle().explain(waiting?.id ?? "", new AbortController().signal);
+  t.match(why, /It is to be kept warm now, and starts once the limits of BERTH_CAPACITY_… have a place/);
+
+  await fixture.lifecycle().requestStop(containerId("used"), USER);
+  await fixture.reaches(containerId("used"), "USER_STOPPED");
+  await pass(fixture, MINUTE_MS);
+  await eventually("its place is taken", () => started().length === 2);
+});
