@@ -26,6 +26,16 @@ export function createRecorder(deps: {
   clock: Clock;
 }) {
   const { store, lifecycle, files, keepVersions = DEFAULT_VERSIONS } = deps;
+  /** Packages whose staged folders are still in the store, which was away: the next publish would record them too. */
+  const uncleared = new Set<string>();
+
+  const clearStaged = async (packageId: string): Promise<void> => {
+    uncleared.delete(packageId);
+    await store.staging.clear(packageId).catch((error: unknown) => {
+      uncleared.add(packageId);
+      throw error;
+    });
+  };
 
   /** Stages the folders, has `write` record them in a transaction, and prunes files. Call it alone among those of the package. */
   const recordAll = async <R extends { recorded: Recorded }>(
@@ -36,6 +46,7 @@ export function createRecorder(deps: {
   ): Promise<R> => {
     const recordDeps = { store, environment: deps.environment, now: Math.trunc(deps.clock.now()), keepVersions, replicas: deps.replicas?.() };
     const foldersBefore = [...(await store.packageVersions.files(packageId)).keys()];
+    for (const id of uncleared) await clearStaged(id);
     try {
       const owner = { id: packageId, version: json.version };
       await inSlices(slicesOf(definitions), (slice) => stageFolders(recordDeps, owner, slice, (definition) => versionPath(packageId, definition)), 1);
@@ -43,7 +54,8 @@ export function createRecorder(deps: {
       await prune(packageId, definitions, done.recorded.filesBefore, foldersBefore);
       return done;
     } finally {
-      await store.staging.clear(packageId);
+      // What was recorded is published all the same.
+      await clearStaged(packageId).catch(() => undefined);
     }
   };
 

@@ -6,6 +6,7 @@ import t, { type Test } from "tap";
 import { createImagePolicy } from "../../../control/lifecycle/image-policy.ts";
 import { openPackageFiles } from "../../../control/packages/publish/package-files.ts";
 import { systemClock } from "../../../lib/clock.ts";
+import { Fault } from "../../../lib/fault.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { raceAbort } from "../../../lib/deadline.ts";
 import { createStillClock, turns } from "../../fixtures/clock.ts";
@@ -634,4 +635,24 @@ t.test("packages that an author publishes at once do not pass the author's quota
   const folders = { "dockerfiles/a/Dockerfile": DOCKERFILE, "dockerfiles/b/Dockerfile": DOCKERFILE };
   const all = await Promise.all(["one", "two", "three"].map((name) => publish(name, folders)));
   t.equal(all.filter(({ status }) => status === 200).length, 1);
+});
+
+t.test("what a publish left staged when the store was away is no part of the next one", async (t) => {
+  const { publish, store } = await openApiFixture(t);
+  const folders = (...names: string[]) => Object.fromEntries(names.map((name) => [`dockerfiles/${name}/Dockerfile`, DOCKERFILE]));
+  t.equal((await publish("demo", folders("a"))).status, 200);
+  const unavailable = async () => Promise.reject(new Fault("STORE_UNAVAILABLE", "The database does not answer."));
+  const { clear } = store.staging;
+  const { begin } = store.packageVersions;
+  Object.assign(store.staging, { clear: unavailable });
+  Object.assign(store.packageVersions, { begin: unavailable });
+  t.equal((await publish("demo", folders("a", "b"))).status, 503);
+  Object.assign(store.staging, { clear });
+  Object.assign(store.packageVersions, { begin });
+  const { status, json } = await publish("demo", folders("a"));
+  t.equal(status, 200);
+  t.same(
+    json.containers.map(({ name }: { name: string }) => name),
+    ["demo-a"],
+  );
 });
