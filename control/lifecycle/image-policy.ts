@@ -252,7 +252,8 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
     for (const { ref } of images) requireName(ref);
     const measuredImages = new Map<string, RegistryImage>();
     const needsRegistry = signatures || hasMeasureRules || hasSizeQuota;
-    const refs = needsRegistry ? [...new Set(images.map(({ ref }) => ref))] : [];
+    // An id, to which a rollback may return, is in no registry.
+    const refs = needsRegistry ? [...new Set(images.map(({ ref }) => ref))].filter((ref) => !isImageId(ref)) : [];
     /** Registries that did not answer: their other images are left to `requireImage` at once. */
     const silent = new Set<string | undefined>();
     const turn = { slots: checks, author, signal };

@@ -56,7 +56,8 @@ export type Publisher = {
   publish(publishing: Publishing): Promise<Published>;
   /**
    * Publishes an earlier version again: its images, by digest where that is known, and its definitions. `to` is its number; undefined: the newest one that was
-   * good. Faults: PACKAGE_NOT_FOUND, REQUEST_INVALID if there is no such version, NOT_PERMITTED, NAME_TAKEN.
+   * good. Its images obey the same rules as those of a publish. Faults: PACKAGE_NOT_FOUND, REQUEST_INVALID if there is no such version, NOT_PERMITTED, NAME_TAKEN,
+   * PACKAGE_REFUSED, REGISTRY_UNREACHABLE.
    */
   rollBack(request: PackageRequest & { to: number | undefined }): Promise<RolledBack>;
   /** Removes all containers and images of a package, whose names stay its own. Faults: PACKAGE_NOT_FOUND, NOT_PERMITTED. */
@@ -172,9 +173,13 @@ export async function openPublisher(parts: {
     return { folder, json, author, definitions, connections, warnings: [...skipped, ...warnings, ...unread], unresolved };
   };
 
-  const requireImages = (policy: Pick<ImagePolicy, "requirePackage">, { json, author, definitions }: PreparedPackage, signal: AbortSignal) => {
+  const requireImages = (
+    policy: Pick<ImagePolicy, "requirePackage">,
+    { name, author, definitions }: { name: string } & Pick<PreparedPackage, "author" | "definitions">,
+    signal: AbortSignal,
+  ) => {
     const images = definitions.map(({ ref, folder: at }) => ({ ref, at: at === "" ? DOCKERFILES : `${DOCKERFILES}/${at}` }));
-    return policy.requirePackage({ name: json.name, author, images, others: () => imagesOfOtherPackages(store, author, json.name) }, signal);
+    return policy.requirePackage({ name, author, images, others: () => imagesOfOtherPackages(store, author, name) }, signal);
   };
 
   const finish = async (prepared: PreparedPackage, publishing: Publishing): Promise<Published> => {
@@ -195,14 +200,20 @@ export async function openPublisher(parts: {
   const publishes = createFairSlots({ ...PUBLISHES, full: full("publishing") });
   const checks = createFairSlots({ ...CHECKS, full: full("publishing") });
 
-  /** Replaces all that a published package defines by what `choose` returns. */
-  const redefine = async <R extends { json: Omit<RecordedPackage, "name">; definitions: readonly Definition[] }>(
-    { name, user, signal }: PackageRequest,
-    choose: (owner: Package) => Promise<R>,
-  ): Promise<R & { recorded: Recorded }> => {
+  const findOwn = async ({ name, user }: PackageRequest): Promise<Package> => {
     const existing = await store.packages.byName(name);
     if (!existing) throw new Fault("PACKAGE_NOT_FOUND", `There is no package ${name}.`);
     await refuseForeignAuthor(store, existing.name, user);
+    return existing;
+  };
+
+  /** Replaces all that a published package defines by what `choose` returns. */
+  const redefine = async <R extends { json: Omit<RecordedPackage, "name">; definitions: readonly Definition[] }>(
+    request: PackageRequest,
+    choose: (owner: Package) => Promise<R>,
+  ): Promise<R & { recorded: Recorded }> => {
+    const { user, signal } = request;
+    const existing = await findOwn(request);
     const { id } = existing;
     const done = await publishes.run(user.id, signal, () =>
       locked(existing.name, signal, async () => {
@@ -244,7 +255,7 @@ export async function openPublisher(parts: {
       const publishChecked = async (policy: NonNullable<typeof imagePolicy>): Promise<Published> => {
         const prepared = await inSlot((own) => prepare(folder, own));
         return checks.run(prepared.author, signal, async () => {
-          await requireImages(policy, prepared, signal);
+          await requireImages(policy, { ...prepared, name: prepared.json.name }, signal);
           return inSlot((own) => finish(prepared, own));
         });
       };
@@ -259,7 +270,17 @@ export async function openPublisher(parts: {
   return {
     publish,
     rollBack: async ({ to, ...request }) => {
-      const { recorded, restored } = await redefine(request, (owner) => earlierVersion(store, owner, to));
+      const returnTo = (number: number | undefined) => redefine(request, (owner) => earlierVersion(store, owner, number));
+      const { imagePolicy } = parts;
+      const returnChecked = async (policy: NonNullable<typeof imagePolicy>) => {
+        const owner = await findOwn(request);
+        const { restored, definitions } = await earlierVersion(store, owner, to);
+        return checks.run(owner.authorId, request.signal, async () => {
+          await requireImages(policy, { name: owner.name, author: owner.authorId, definitions }, request.signal);
+          return returnTo(restored.number);
+        });
+      };
+      const { recorded, restored } = await (imagePolicy ? returnChecked(imagePolicy) : returnTo(to));
       return { package: recorded.package, restored };
     },
     unpublish: async (request) => {

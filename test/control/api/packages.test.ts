@@ -656,3 +656,31 @@ t.test("what a publish left staged when the store was away is no part of the nex
     ["demo-a"],
   );
 });
+
+t.test("a rollback obeys the quotas of a publish", async (t) => {
+  const limits = { maxMb: undefined, maxAgeDays: undefined, userImages: 2, userMb: undefined, packageImages: undefined, packageMb: undefined };
+  const policy = createImagePolicy({
+    rules: { allow: [], ...limits },
+    read: async () => undefined,
+    signatures: undefined,
+    metrics: openMetrics(),
+    clock: systemClock(),
+  });
+  const { publish, get, store } = await openApiFixture(t, {}, undefined, {}, policy, { keepVersions: 2 });
+  const folders = { "dockerfiles/a/Dockerfile": DOCKERFILE, "dockerfiles/b/Dockerfile": DOCKERFILE };
+  t.equal((await publish("one", folders)).status, 200);
+  t.equal((await get("/packages/published/one", { method: "DELETE" })).status, 200);
+  t.equal((await publish("two", folders)).status, 200);
+  const rollBack = () =>
+    get("/packages/published/one/rollback", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ to: 1 }) });
+  const refused = await rollBack();
+  t.equal(refused.status, 403, refused.text);
+  t.match(refused.json, { message: /With the package one, its author has 4 images; 2 are allowed \(BERTH_IMAGE_USER_COUNT\)/ });
+  const owner = await store.packages.byName("one");
+  t.ok(
+    (await store.images.byPackage(owner?.id ?? "")).every(({ state }) => state === "DELETED"),
+    "nothing of it is stored",
+  );
+  t.equal((await get("/packages/published/two", { method: "DELETE" })).status, 200);
+  t.equal((await rollBack()).status, 200);
+});
