@@ -174,8 +174,11 @@ export function stateOf(words: Readonly<Record<string, string>>): (word: string)
   return (word) => states.get(word.toLowerCase());
 }
 
+/** Nothing happened then. PostgreSQL compares a column of numbers with no text. */
+const NO_MOMENT = -1;
+
 /** From a date in a query to epoch milliseconds. */
-export function momentOf(date: string): number | undefined {
+export function momentOf(date: string): number {
   const moment = Date.parse(date);
-  return Number.isNaN(moment) ? undefined : moment;
+  return Number.isNaN(moment) ? NO_MOMENT : moment;
 }

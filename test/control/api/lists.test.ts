@@ -85,3 +85,24 @@ t.test("eight whole lists of one user at once delay another user's call by less 
   const median = work.toSorted((one, other) => one - other)[Math.floor(work.length / 2)] ?? 0;
   t.ok(median < 100, `${work.length} calls meanwhile, each after ${median.toFixed(1)} ms of work at most by half`);
 });
+
+t.test("a filter by what is no date, or no status, matches nothing", async (t) => {
+  const { get, publish } = await openApiFixture(t);
+  t.equal((await publish("one", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" })).status, 200);
+  const countOf = async (kind: string, filter: string) => {
+    const [listed, counted] = [
+      await get(`/docker/${kind}?text=${encodeURIComponent(filter)}`),
+      await get(`/docker/${kind}/count?text=${encodeURIComponent(filter)}`),
+    ];
+    t.same([listed.status, counted.status], [200, 200], `${kind}: ${filter}`);
+    t.equal(listed.json.length, counted.json);
+    return counted.json as unknown as number;
+  };
+  for (const kind of ["containers", "images"]) {
+    for (const field of ["createdOn", "updatedOn", "status"]) {
+      t.equal(await countOf(kind, `${field} = "soon"`), 0);
+      t.equal(await countOf(kind, `${field} != soon`), 1);
+    }
+  }
+  t.equal(await countOf("containers", "lastActive = never"), 0);
+});
