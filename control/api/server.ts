@@ -164,7 +164,7 @@ export function watchUntrustedProxies(app: FastifyInstance, clock: Clock): Untru
 
 const QUERY = Type.Object({
   limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000, default: 100 })),
-  before: Type.Optional(Type.Integer({ minimum: 1, description: "the smallest seq of the previous page" })),
+  before: Type.Optional(Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: "the smallest seq of the previous page" })),
   action: Type.Optional(oneOf(AUDIT_ACTIONS)),
   login: Type.Optional(text),
   target: Type.Optional(Type.String({ minLength: 1, description: "a part of the target" })),
@@ -209,7 +209,11 @@ export function auditRoutes({ store }: Pick<ApiDeps, "store">): Route[] {
 }
 
 function epochMs(name: "from" | "to", time: string | undefined): { from?: number; to?: number } {
-  return time === undefined ? {} : { [name]: Date.parse(time) };
+  if (time === undefined) return {};
+  const at = Date.parse(time);
+  // The format has leap seconds, which no date of JavaScript is.
+  if (Number.isNaN(at)) throw new Fault("REQUEST_INVALID", `${name} is ${time}, which is no time that berth knows: leave the leap second out.`);
+  return { [name]: at };
 }
 
 function entryToJson({ at, target, login, userId, via, address, requestId, status, ...entry }: AuditEntry) {

@@ -113,6 +113,12 @@ t.test("entries are found by action, login, target and time, page by page, and f
   t.same(await targets(""), ["d4", "c3"]);
 });
 
+t.test("a page that cannot be is refused, not an internal error", async (t) => {
+  const { get } = await openApiFixture(t);
+  for (const query of ["before=1e308", "before=9223372036854775808", "from=2016-12-31T23:59:60Z", "to=2016-12-31T23:59:60Z"])
+    t.match(await get(`/admin/audit?${query}`), { status: 400, json: { code: "REQUEST_INVALID" } }, query);
+});
+
 t.test("a route that changes something and has no audit keeps berth from starting", async (t) => {
   const audit = { append: async () => undefined };
   const app = fastify();
