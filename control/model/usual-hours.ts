@@ -193,8 +193,13 @@ function warmHourLines(usual: ReadonlySet<number>, zone: string): string[] {
         to += HOUR_MINUTES;
         at++;
       }
-      const span = `${timeText(from - begin)}-${timeText(to - begin)}`;
-      daysOf.set(span, [...(daysOf.get(span) ?? []), day]);
+      // A line ends at another time than it begins. In a zone with half an hour, a whole day would not.
+      const isWholeDay = to - from === DAY_MINUTES && from !== begin;
+      const ends = isWholeDay ? [from, from + DAY_MINUTES / 2, to] : [from, to];
+      for (const [index, end] of ends.slice(1).entries()) {
+        const span = `${timeText((ends[index] ?? from) - begin)}-${timeText(end - begin)}`;
+        daysOf.set(span, [...(daysOf.get(span) ?? []), day]);
+      }
     }
   }
   return [...daysOf].toSorted(([one], [other]) => (one < other ? -1 : 1)).map(([span, days]) => `${daysText(days)} ${span} ${zone}`);

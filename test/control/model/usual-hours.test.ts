@@ -1,6 +1,6 @@
 import t from "tap";
 import { hourOf, type HourOfUse, isWorthwhile, learnUsualHours, localHours, LEARNED_WEEKS } from "../../../control/model/usual-hours.ts";
-import { readWarmHours } from "../../../control/model/warm-hours.ts";
+import { readWarmHours, warmUntil } from "../../../control/model/warm-hours.ts";
 
 const HOUR_MS = 3_600_000;
 const WEEK_MS = 7 * 24 * HOUR_MS;
@@ -154,4 +154,17 @@ t.test("local time is right at each hour, also of a day on which it changes", as
     });
     t.strictSame(wrong, [], zone);
   }
+});
+
+t.test("use at all hours, in a zone with half an hour, is lines that keep_warm takes, and that leave out no hour", async (t) => {
+  const hours = learn(
+    generate(NOW, "Asia/Kolkata", () => true),
+    { now: NOW, zone: "Asia/Kolkata" },
+  ).hours;
+  t.ok(
+    hours.every((line) => readWarmHours(line)),
+    hours.join(),
+  );
+  const week = Array.from({ length: 7 * 24 * 2 }, (_, half) => NOW + (half * HOUR_MS) / 2);
+  t.ok(week.every((at) => warmUntil(hours, at) !== undefined));
 });
