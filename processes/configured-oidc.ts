@@ -1,11 +1,30 @@
 import type { Settings } from "../conf/settings.ts";
-import { openOidcProvider } from "../control/identity/oidc-provider.ts";
+import { openOidcProvider, type OidcProvider } from "../control/identity/oidc-provider.ts";
 import { createOidcSignIn, type OidcSignIn, type OidcSignInDeps } from "../control/identity/oidc-sign-in.ts";
 import type { Clock } from "../lib/clock.ts";
 import type { Log } from "../lib/log.ts";
-import { configuredProviders, oidcSettingsFault, providerName } from "./sign-in-providers.ts";
+import { type ConfiguredProvider, configuredProviders, oidcSettingsFault, providerName } from "./sign-in-providers.ts";
 
 const HOUR_MS = 3_600_000;
+
+export function openConfiguredProvider(configured: ConfiguredProvider, deps: { clock: Clock; log: Log }): OidcProvider {
+  const { id, issuer = "", clientId = "", clientSecret, settingOf, scopes, signOut, ...rules } = configured;
+  const usesGroups = !rules.allowedGroups.includes("*") || rules.adminGroups.length > 0 || rules.groups.length > 0;
+  return openOidcProvider(
+    {
+      id,
+      issuer,
+      name: providerName(configured),
+      clientId,
+      clientSecret,
+      settingOf,
+      signsOut: signOut,
+      scopes: [...new Set(["openid", ...scopes])],
+      claims: [rules.loginClaim, ...(usesGroups ? [rules.groupsClaim] : [])],
+    },
+    deps,
+  );
+}
 
 /** The sign-in at each provider of the settings. Faults: SETTINGS_INVALID. */
 export function openConfiguredOidc(
@@ -15,22 +34,9 @@ export function openConfiguredOidc(
   const fault = oidcSettingsFault(settings);
   if (fault) throw fault;
   const opened = configuredProviders(settings.oidc).map((configured) => {
-    const { id, issuer = "", clientId = "", clientSecret, settingOf, scopes, sessionHours, signOut, ...rules } = configured;
-    const usesGroups = !rules.allowedGroups.includes("*") || rules.adminGroups.length > 0 || rules.groups.length > 0;
-    const provider = openOidcProvider(
-      {
-        id,
-        issuer,
-        name: providerName(configured),
-        clientId,
-        clientSecret,
-        settingOf,
-        signsOut: signOut,
-        scopes: [...new Set(["openid", ...scopes])],
-        claims: [rules.loginClaim, ...(usesGroups ? [rules.groupsClaim] : [])],
-      },
-      deps,
-    );
+    const provider = openConfiguredProvider(configured, deps);
+    const { loginClaim, groupsClaim, allowedGroups, adminGroups, groups, createUsers, linkUsers, sessionHours } = configured;
+    const rules = { loginClaim, groupsClaim, allowedGroups, adminGroups, groups, createUsers, linkUsers };
     const signIn = createOidcSignIn({ ...deps, provider, rules: { ...rules, sessionMs: Math.min(sessionHours * HOUR_MS, deps.sessionMs) } });
     return { signIn, provider };
   });

@@ -4,7 +4,6 @@ import { isIP } from "node:net";
 import { Fault } from "../../lib/fault.ts";
 import { reasonOf } from "../../lib/http-client.ts";
 import { consoleSettingsFault, isLoopback, tcpListenerOptions } from "../../processes/listeners.ts";
-import { oidcSettingsFault } from "../../processes/sign-in-providers.ts";
 import { type CommandContext, localApi } from "../command-context.ts";
 import { checkReady } from "../health.ts";
 import { parseJson } from "../server/server-client.ts";
@@ -91,8 +90,6 @@ export async function checkConsole({ settings, server }: CheckContext, signal: A
   if (settings.datagrok.url !== undefined) return { unlooked: "DATAGROK_URL is set: that server has the pages" };
   const fault = consoleSettingsFault(settings);
   if (fault !== undefined) return { says: "", problems: [failure(fault.message, NAME_EDGE)] };
-  const provider = oidcSettingsFault(settings);
-  if (provider !== undefined) return { says: "", problems: [failure(provider.message, "See docs/sign-in.md.")] };
   const edge = urlAt(server, "/");
   const { status, headers } = await sendRequest(edge, { signal });
   const address = headers.location;

@@ -7,6 +7,7 @@ import { checkDriver } from "./driver.ts";
 import { checkImageRules } from "./image-rules.ts";
 import { checkBackup, checkClock, checkDisk, checkName, checkOpenFiles, checkSockets, checkStore } from "./machine.ts";
 import { checkRegistry } from "./registry.ts";
+import { checkSignIn } from "./sign-in.ts";
 import { checkSettings } from "./settings.ts";
 import { checkEvents, checkIdle, checkWebSocket, idleMs } from "./streaming.ts";
 
@@ -57,6 +58,13 @@ export const CHECKS: readonly Check[] = [
     check: checkConsole,
     advice:
       "Check that / of the edge redirects to the console: BERTH_CONSOLE_PORT, BERTH_CONSOLE_HOST, BERTH_CONSOLE_URL in docs/reference/settings.md.",
+  },
+  {
+    name: "sign-in",
+    needs: ["settings"],
+    ms: 20_000,
+    check: checkSignIn,
+    advice: "Check the provider, and the settings BERTH_OIDC_*: docs/sign-in.md.",
   },
   { name: "driver", needs: ["settings"], ms: 60_000, check: checkDriver, advice: "See docs/reference/drivers.md for what this driver needs." },
   {

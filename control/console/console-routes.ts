@@ -12,7 +12,7 @@ import { consoleOrigin, edgeOrigin, isHttps } from "../api/origins.ts";
 import { addRoutes, route, type Route, type RouteDeps } from "../api/route.ts";
 import { type ConsoleSection, text } from "../api/schemas.ts";
 import type { OidcSignIn } from "../identity/oidc-sign-in.ts";
-import { addSessionTransfer, consoleOidcRoutes, consoleSignInRoutes, oidcCallback, signOutOfConsole } from "./sign-in.ts";
+import { addBackChannelLogout, addSessionTransfer, consoleOidcRoutes, consoleSignInRoutes, oidcCallback, signOutOfConsole } from "./sign-in.ts";
 
 /**
  * The console of a server with a control plane: all sections, and its sign-in. It is served at the console's own origin only, since pages of containers share the
@@ -48,6 +48,7 @@ export function addConsole(app: FastifyInstance, deps: RouteDeps): void {
         },
       }),
     ]);
+    addBackChannelLogout(console, deps);
   });
   addSessionTransfer(app, deps);
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { decodeJwt } from "jose";
 import { pageOf } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
 import { Type } from "typebox";
@@ -190,6 +191,50 @@ export function consoleOidcRoutes({ oidc, settings, authorization, auditRecorder
       },
     }),
   ];
+}
+
+/** To it, providers report that sessions of theirs have ended. It is one for all: the reports name their issuers. */
+const REPORT_PATH = "/console/back-channel-logout";
+
+/** Back-Channel Logout 1.0: a request of the provider's server, which is no browser and has no cookie. */
+export function addBackChannelLogout(app: FastifyInstance, { oidc = [], authorization, auditRecorder }: RouteDeps): void {
+  if (oidc.length === 0) return;
+  const receive = route({
+    method: "POST",
+    path: REPORT_PATH,
+    authorize: "anyone",
+    // Which users it is about is known only then.
+    audit: "none",
+    schema: { hide: true },
+    handle: async (request, reply) => {
+      reply.header("cache-control", "no-store");
+      const { logout_token: token = "" } = (request.body ?? {}) as { logout_token?: string };
+      const issuer = issuerOf(token);
+      const provider = oidc.find((one) => isSameIssuer(one.issuer, issuer));
+      if (!provider) throw new Fault("REQUEST_INVALID", "The logout token is of none of the sign-in providers.");
+      for (const { id, login } of await provider.endReported(token, clientAddress(request))) {
+        authorization.recordSignIn(request, { userId: id, login, by: "oidc" });
+        await auditRecorder.append(request, { action: "signedOut", target: login, status: 200, requestId: request.id });
+      }
+      return { isSuccess: true };
+    },
+  });
+  app.register(async (form) => {
+    form.removeAllContentTypeParsers();
+    form.addContentTypeParser("application/x-www-form-urlencoded", { parseAs: "string", bodyLimit: LONGEST_QUERY }, (_request, body, done) =>
+      done(null, Object.fromEntries(new URLSearchParams(String(body)))),
+    );
+    addRoutes(form, [receive]);
+  });
+}
+
+/** Not verified yet. */
+function issuerOf(token: string): string | undefined {
+  try {
+    return decodeJwt(token).iss;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Ends a session of the console, and then begins the sign-out at the provider where it began. */

@@ -13,6 +13,8 @@ export type IssuerKeys = {
   of(issuer: string): JWTVerifyGetKey;
 };
 
+/** Asymmetric ones alone: keys of issuers are public. */
+export const ISSUER_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"];
 const CONNECT_MS = 5_000;
 /** For each of the two documents. */
 const TIMEOUT_MS = 10_000;

@@ -1,10 +1,12 @@
 import type * as OpenidClient from "openid-client";
 import type { ClientAuth, Configuration, CustomFetch } from "openid-client";
+import type { FetchImplementation, JWTVerifyGetKey } from "jose";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpClient, openHttpClient } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
 import { openRefreshingValue } from "../../lib/refreshing-value.ts";
+import { ISSUER_ALGORITHMS } from "./issuer-keys.ts";
 
 /** The id of the provider of the settings `BERTH_OIDC_*`. Further ones have ids of their own. */
 export const DEFAULT_PROVIDER = "default";
@@ -67,8 +69,15 @@ export type OidcProvider = Pick<OidcClientSettings, "id" | "name" | "issuer" | "
    * has no such address. Without `idToken`, the provider asks its user.
    */
   signOutUrl(idToken: string | undefined, redirectUri: string): Promise<{ url: string; state: string } | undefined>;
+  /** Verifies what the provider reports about an ended session (Back-Channel Logout 1.0). Faults: REQUEST_INVALID if the token proves nothing. */
+  verifyLogoutToken(token: string): Promise<EndedProviderSession>;
+  /** What the provider's document offers. Loads it. */
+  features(): Promise<{ device: boolean; signOut: boolean }>;
   close(): void;
 };
+
+/** `subject` alone: all sessions of that user. `id`: of the report, which counts until `until` (epoch ms). */
+export type EndedProviderSession = { sid: string | undefined; subject: string | undefined; id: string; until: number };
 
 /** For one response, from the call to its last byte. */
 const RESPONSE_MS = 10_000;
@@ -84,6 +93,9 @@ const DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code";
 const DEFAULT_INTERVAL_SECONDS = 5;
 const MOST_DEVICE_SECONDS = 1_800;
 const LONGEST_DETAIL = 200;
+/** A report of an ended session counts for so long after it was issued. */
+const LOGOUT_TOKEN_SECONDS = 300;
+const LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout";
 const LONGEST_SID = 255;
 /** It is a part of an address at the sign-out. Servers refuse addresses that are longer than 8 KiB. */
 const LONGEST_ID_TOKEN = 6_000;
@@ -99,11 +111,12 @@ export function openOidcProvider(settings: OidcClientSettings, { clock, log }: {
   const away = (why: string, cause?: unknown) =>
     new Fault("SIGN_IN_PROVIDER_AWAY", `Sign-in with ${name} does not work at the moment (${why}). Developer keys work as before.`, { cause });
 
-  const configuration = openRefreshingValue<{ oidc: typeof OpenidClient; config: Configuration }>({
+  const configuration = openRefreshingValue<{ oidc: typeof OpenidClient; config: Configuration; keys: JWTVerifyGetKey | undefined }>({
     load: async () => {
       const oidc = await import("openid-client");
       try {
-        return { value: { oidc, config: await discover(oidc, settings, http, away) }, freshMs: FRESH_MS };
+        const config = await discover(oidc, settings, http, away);
+        return { value: { oidc, config, keys: await publishedKeys(config, http, away) }, freshMs: FRESH_MS };
       } catch (error) {
         throw faultOf(error) ?? away(detailOf(error), error);
       }
@@ -208,11 +221,58 @@ export function openOidcProvider(settings: OidcClientSettings, { clock, log }: {
         const hint = idToken === undefined ? {} : { id_token_hint: idToken };
         return { url: oidc.buildEndSessionUrl(config, { ...hint, post_logout_redirect_uri: redirectUri, state }).href, state };
       }),
+    verifyLogoutToken: async (token) => {
+      const { config, keys } = await configuration.get();
+      if (keys === undefined) throw untrusted("the provider publishes no keys");
+      const { jwtVerify } = await import("jose");
+      const { payload, protectedHeader } = await jwtVerify(token, keys, {
+        algorithms: ISSUER_ALGORITHMS,
+        issuer: config.serverMetadata().issuer,
+        audience: settings.clientId,
+        requiredClaims: ["iat", "jti"],
+        maxTokenAge: LOGOUT_TOKEN_SECONDS,
+        clockTolerance: TOLERANCE_SECONDS,
+        currentDate: new Date(clock.now()),
+      }).catch((error: unknown) => {
+        throw faultOf(error) ?? untrusted(detailOf(error), error);
+      });
+      // An ID token is no report: it has a nonce and no such event.
+      const { events, nonce, sid, sub, jti = "", iat = 0 } = payload;
+      const event = typeof events === "object" && events !== null ? (events as Record<string, unknown>)[LOGOUT_EVENT] : undefined;
+      const isReport = typeof event === "object" && event !== null && nonce === undefined;
+      if (!isReport || !["jwt", "logout+jwt"].includes(protectedHeader.typ?.toLowerCase() ?? "jwt")) throw untrusted("it is no report of a sign-out");
+      if (typeof sid !== "string" && typeof sub !== "string") throw untrusted("it names neither a session nor a subject");
+      const until = (iat + LOGOUT_TOKEN_SECONDS + TOLERANCE_SECONDS) * 1_000;
+      return { sid: typeof sid === "string" ? sid : undefined, subject: sub, id: jti.slice(0, LONGEST_SID), until };
+    },
+    features: async () => {
+      const { device_authorization_endpoint: device, end_session_endpoint: end } = (await configuration.get()).config.serverMetadata();
+      return { device: device !== undefined, signOut: settings.signsOut && end !== undefined };
+    },
     close: () => {
       configuration.close(new Error("berth ends"));
       http.close();
     },
   };
+}
+
+function untrusted(why: string, cause?: unknown): Fault {
+  return new Fault("REQUEST_INVALID", `The logout token is not valid: ${why}.`, { cause });
+}
+
+/** The provider's keys, which are loaded when they are needed, and again for the id of an unknown key. */
+async function publishedKeys(config: Configuration, http: HttpClient, away: (why: string) => Fault): Promise<JWTVerifyGetKey | undefined> {
+  const { jwks_uri: address } = config.serverMetadata();
+  if (address === undefined || !isWebAddress(address)) return undefined;
+  const { createRemoteJWKSet, customFetch } = await import("jose");
+  const request = boundedFetch(http, away);
+  const load: FetchImplementation = (url, { headers, signal }) =>
+    request(url, { method: "GET", headers: Object.fromEntries(headers), body: undefined, redirect: "manual", signal });
+  return createRemoteJWKSet(new URL(address), {
+    cacheMaxAge: FRESH_MS,
+    timeoutDuration: RESPONSE_MS,
+    [customFetch]: load,
+  });
 }
 
 async function discover(

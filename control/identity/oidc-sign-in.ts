@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import { BoundedMap } from "../../lib/bounded-map.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
@@ -9,7 +10,7 @@ import type { Store } from "../store/open-store.ts";
 import { clientOf, createSignInAttempts } from "./attempts.ts";
 import { DEFAULT_PROVIDER, type OidcCodeRequest, type OidcProvider, type OidcUserClaims } from "./oidc-provider.ts";
 import { blocked, type ControlIdentity } from "./open-identity.ts";
-import { ADMIN_LOGIN, findBySubject, LOGIN, MOST_GROUPS } from "./open-users.ts";
+import { ADMIN_LOGIN, findBySubject, LOGIN, MOST_GROUPS, spellingsOf } from "./open-users.ts";
 import { tokenDigest } from "./sessions.ts";
 
 /** Who may sign in, and as what. `*` in a list of groups: all. */
@@ -56,6 +57,11 @@ export type OidcSignIn = Pick<OidcProvider, "id" | "name" | "issuer"> & {
   /** Undefined: the user has not finished yet. Faults: SIGN_IN_FAILED, SIGN_IN_REFUSED, USER_BLOCKED. */
   finishDevice(handle: string, peer: string | undefined): Promise<OidcSession | undefined>;
   /**
+   * Ends the sessions of which the provider reports that its own have ended. Returns their users. Faults: REQUEST_INVALID for a token that proves nothing, or
+   * was sent before.
+   */
+  endReported(logoutToken: string, peer: string | undefined): Promise<Pick<User, "id" | "login">[]>;
+  /**
    * Where the browser signs out at the provider after a session of berth has ended, and the `state` with which it is sent back to `redirectUri`. Undefined:
    * the provider has no sign-out, or is away, which keeps no one signed in to berth.
    */
@@ -90,6 +96,7 @@ const LONGEST_NAME = 200;
 const MOST_CLAIMED_GROUPS = 5_000;
 /** So long a user who signs out waits for a provider whose document is not known. */
 const SIGN_OUT_MS = 3_000;
+const MOST_REPORTS = 10_000;
 
 type SealedCode = Omit<OidcCodeRequest, "url"> & { until: number };
 type SealedDevice = { deviceCode: string; intervalMs: number; until: number };
@@ -100,6 +107,8 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
   const attempts = createSignInAttempts({ clock, refusal: `Too many sign-ins with ${name} failed from this address. Wait, then try again.` });
   /** When berth may ask the provider again about a device, by the digest of its device code; the oldest first. */
   const pauses = new Map<string, { from: number; intervalMs: number }>();
+  /** The ids of reports of ended sessions, and until when each counts. */
+  const reports = new BoundedMap<string, number>(MOST_REPORTS);
   let running = 0;
   /** The clients of the polls that are under way. */
   const polling: string[] = [];
@@ -266,6 +275,26 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
       } finally {
         polling.splice(polling.indexOf(client), 1);
       }
+    },
+    endReported: async (token, peer) => {
+      attempts.check(peer);
+      const ended = await provider.verifyLogoutToken(token).catch((error: unknown) => {
+        if (error instanceof Fault && error.code === "REQUEST_INVALID") attempts.failed(peer);
+        throw error;
+      });
+      // A report that is sent again would end sessions that began meanwhile.
+      if ((reports.get(ended.id) ?? 0) > clock.now()) throw new Fault("REQUEST_INVALID", "The logout token was sent before.");
+      reports.set(ended.id, ended.until);
+      const { sid, subject } = ended;
+      const rows: ProviderSession[] = [];
+      for (const spelling of spellingsOf(issuer))
+        if (sid !== undefined) rows.push(...(await store.providerSessions.bySid(spelling, sid)));
+        else if (subject !== undefined) rows.push(...(await store.providerSessions.bySubject(spelling, subject)));
+      const named = rows.filter((row) => subject === undefined || row.subject === subject);
+      const sessions = await Promise.all(named.map(({ digest }) => store.sessions.byDigest(digest)));
+      const users = await Promise.all([...new Set(sessions.map((session) => session?.userId ?? ""))].map((userId) => store.users.find(userId)));
+      await identity.sessions.endDigests(named.map(({ digest }) => digest));
+      return users.filter((user) => user !== undefined);
     },
     beginSignOut: async ({ digest, idToken }, redirectUri) => {
       const opened = idToken && (await unlessKeyMissing(async () => vault.open(idTokenContext(digest), idToken, "The ID token")));

@@ -205,7 +205,8 @@ export async function findBySubject(store: Pick<Store, "users">, issuer: string,
   return undefined;
 }
 
-function spellingsOf(issuer: string): string[] {
+/** How an issuer may be written. */
+export function spellingsOf(issuer: string): string[] {
   const { href = issuer, pathname } = URL.parse(issuer) ?? {};
   return pathname === "/" ? [...new Set([issuer, href, href.replace(/\/$/, "")])] : [...new Set([issuer, href])];
 }

@@ -9,7 +9,7 @@ import type { JobToken, TrustedPublisher } from "../model/records.ts";
 import { isPackageJsonName } from "../packages/publish/definitions.ts";
 import type { Store } from "../store/open-store.ts";
 import type { ScopeRights } from "./docker-tokens.ts";
-import { createIssuerKeys, requireIssuerUrl } from "./issuer-keys.ts";
+import { createIssuerKeys, ISSUER_ALGORITHMS, requireIssuerUrl } from "./issuer-keys.ts";
 import { imageOfRepository, mayUseImage, repositoryOwner } from "./rights.ts";
 import { tokenDigest } from "./sessions.ts";
 
@@ -51,8 +51,6 @@ const LONGEST_IDENTITY_TOKEN = 16_384;
 const LEEWAY_SECONDS = 60;
 /** However late its own end is: for so long berth remembers that it was exchanged. */
 const MAX_AGE_SECONDS = 24 * 3_600;
-/** Asymmetric ones alone: keys of issuers are public. */
-const ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"];
 
 /** `signedOut` is called after a publisher was removed, with the login of its user. */
 export function createPublisherAccounts({
@@ -70,7 +68,7 @@ export function createPublisherAccounts({
 
   const verified = async (token: string, issuer: string): Promise<JWTPayload> => {
     const { payload } = await jwtVerify(token, issuerKeys.of(issuer), {
-      algorithms: ALGORITHMS,
+      algorithms: ISSUER_ALGORITHMS,
       issuer,
       requiredClaims: ["iss", "aud", "exp", "iat"],
       maxTokenAge: MAX_AGE_SECONDS,
@@ -326,7 +324,7 @@ const SENTENCES: Record<string, string> = {
   ERR_JWT_EXPIRED: "The identity token has expired: request another one.",
   ERR_JWKS_NO_MATCHING_KEY: "The identity token is signed with a key that its issuer does not publish.",
   ERR_JWS_SIGNATURE_VERIFICATION_FAILED: "The signature of the identity token is not valid.",
-  ERR_JOSE_ALG_NOT_ALLOWED: `The algorithm of the identity token is not allowed. Allowed: ${ALGORITHMS.join(", ")}.`,
+  ERR_JOSE_ALG_NOT_ALLOWED: `The algorithm of the identity token is not allowed. Allowed: ${ISSUER_ALGORITHMS.join(", ")}.`,
 };
 
 function sentenceOf(error: errors.JOSEError): string {

@@ -11,6 +11,8 @@ export type UserSessions = {
   page(filter: Omit<SessionFilter, "now">, range: StoreRange): Promise<{ total: number; rows: SessionRow[] }>;
   /** Ends a session with what came from it. Faults: SESSION_NOT_FOUND. */
   end(userId: string, id: string): Promise<void>;
+  /** Ends sessions by their digests, with what came from them. */
+  endDigests(digests: readonly string[]): Promise<void>;
   /** Ends all sessions of a user, except the one with the digest `kept`. Returns how many. */
   endAll(userId: string, kept: string | undefined): Promise<number>;
 };
@@ -32,6 +34,13 @@ export function createUserSessions({ store, clock, signedOut }: { store: Store; 
       if (!session)
         throw new Fault("SESSION_NOT_FOUND", `There is no session ${JSON.stringify(id.slice(0, 100))}: it may have ended. Reload the list.`);
       await endSession(store, session.digest);
+      signedOut();
+    },
+    endDigests: async (digests) => {
+      if (digests.length === 0) return;
+      await store.transaction(async () => {
+        for (const digest of digests) await endSession(store, digest);
+      });
       signedOut();
     },
     endAll: async (userId, kept) => {

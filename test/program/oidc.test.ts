@@ -11,6 +11,8 @@ import { appFiles, openStand } from "./contract/stand.ts";
 
 const PAGE = readFileSync(join(import.meta.dirname, "../../docs/sign-in.md"), "utf8");
 
+const SIGN_OUT_PAGE = readFileSync(join(import.meta.dirname, "../../docs/sign-out.md"), "utf8");
+
 /** The settings of the page, as they stand there but for the issuer and the file of the secret. */
 function pageSettings(issuer: string, secretFile: string): Record<string, string> {
   const lines = [...PAGE.matchAll(/^export (\w+)=(?:"([^"]*)"|(\S*))$/gm)];
@@ -36,7 +38,8 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
     BERTH_OIDC_GROUPS: "lab",
   });
   const console = new URL((await fetch(`${stand.base}/`, { redirect: "manual" })).headers.get("location") ?? "").origin;
-  await provider.allow(`${console}/console/signed-in`);
+  const [, reportPath = ""] = /`<console>(\/\S*logout)`/.exec(SIGN_OUT_PAGE) ?? [];
+  await provider.allow(`${console}/console/signed-in`, { backChannel: `${console}${reportPath}` });
   await stand.published("app", appFiles("web", "hello from the container", { on_demand: true }));
   const { id } = await stand.container("app-web");
   const address = `${stand.api}/docker/containers/proxy/${id}/`;
@@ -82,6 +85,26 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
     await picture("sign-in-refused");
     t.match(await stand.json("/admin/users"), { total: 2 }, "eve is no user");
     t.notMatch(page.url(), /code|state/, "the address has nothing of the sign-in");
+  });
+
+  await t.test("a user who signs out at the provider, elsewhere, is signed out of berth", async (t) => {
+    await page.context().clearCookies();
+    await page.goto(`${console}/#/profile`);
+    await atProvider("anna");
+    await page.getByText("this session").waitFor();
+    const [elsewhere] = await Promise.all([page.waitForEvent("popup"), page.evaluate(`void open("${provider.issuer}/session/end")`)]);
+    await elsewhere.getByRole("button", { name: "Yes, sign me out" }).click();
+    await elsewhere.getByText("Sign-out Success").waitFor();
+    await eventually("the session to end", async () => (await stand.json<{ total: number }>("/admin/sessions?text=anna")).total === 0, 10_000);
+    await page.getByRole("dialog", { name: "Your session has ended" }).waitFor();
+    await picture("signed-out-by-provider");
+    await elsewhere.close();
+    t.match(await stand.json("/admin/sessions?text=anna"), { total: 0 });
+    const [entry] = await stand.json<object[]>("/admin/audit?login=anna");
+    t.match(entry, { action: "signedOut", target: "anna", via: "oidc" });
+    const forged = await fetch(`${console}${reportPath}`, { method: "POST", body: new URLSearchParams({ logout_token: "x" }) });
+    t.match([forged.status, forged.headers.get("cache-control")], [400, "no-store"]);
+    t.equal((await fetch(`${stand.base}${reportPath}`, { method: "POST" })).status, 404, "not at the edge");
   });
 
   await t.test("the secret is in no output", async (t) => {

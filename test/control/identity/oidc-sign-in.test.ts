@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { decodeJwt } from "jose";
 import t, { type Test } from "tap";
 import { DEFAULT_PROVIDER, openOidcProvider } from "../../../control/identity/oidc-provider.ts";
@@ -308,6 +309,67 @@ t.test("a provider that does not answer keeps no one waiting at a sign-out", asy
   await eventually("a request", () => opened.forging.requests.length === 1);
   await clock.advance(3_000);
   t.equal(await leaving, undefined);
+});
+
+const EVENTS = { "http://schemas.openid.net/event/backchannel-logout": {} };
+const now = () => Math.floor(Date.now() / 1_000);
+/** A right report, but for the changes. */
+const report = ({ forging }: { forging: ForgingProvider }, { claims = {}, ...changes }: TokenChanges = {}) =>
+  forging.sign({ typ: "logout+jwt", ...changes, claims: { events: EVENTS, iat: now(), jti: randomUUID(), sid: "session-1", ...claims } });
+
+t.test("a session ends when its provider reports the end of its own, and no other one does", async (t) => {
+  const opened = await openSignIn(t);
+  const { signIn, identity } = opened;
+  const isOpen = async ({ token }: { token: string }) => (await identity.who(token, "console")) !== undefined;
+  const at = (sid: string, more: object = {}) => signInWith(opened, { claims: { sid, ...more } });
+  const [first, second, other] = [
+    await at("session-1"),
+    await at("session-2"),
+    await at("session-1", { sub: "id-of-eve", preferred_username: "eve" }),
+  ];
+  const child = await identity.openSessionFrom(first.token);
+  t.match(await signIn.endReported(await report(opened), PEER), [{ login: "anna" }]);
+  t.same([await isOpen(first), await isOpen(second), await isOpen(other)], [false, true, true]);
+  t.equal(await identity.who(child), undefined, "the session of a container's page ends with it");
+  t.same(await signIn.endReported(await report(opened), PEER), [], "it has ended already");
+  t.match(await signIn.endReported(await report(opened, { claims: { sid: undefined } }), PEER), [{ login: "anna" }]);
+  t.same([await isOpen(second), await isOpen(other)], [false, true], "a report of a user ends all of the user's");
+});
+
+const NO_REPORTS: Record<string, TokenChanges> = {
+  "the signature of another key": { by: "other key" },
+  "no signature": { by: "none" },
+  "a signature by the client's secret": { by: "client secret" },
+  "another audience": { claims: { aud: "another-client" } },
+  "another issuer": { claims: { iss: "https://elsewhere.example" } },
+  "no event": { claims: { events: undefined } },
+  "another event": { claims: { events: { "urn:other": {} } } },
+  "an event that is no object": { claims: { events: { "http://schemas.openid.net/event/backchannel-logout": "yes" } } },
+  "a nonce": { claims: { nonce: "of-a-sign-in" } },
+  "no id": { claims: { jti: undefined } },
+  "no time": { claims: { iat: undefined } },
+  "a time 7 minutes ago": { claims: { iat: now() - 420 } },
+  "an end 2 minutes ago": { expires: -120 },
+  "neither a session nor a subject": { claims: { sid: undefined, sub: undefined } },
+  "the type of an access token": { typ: "at+jwt" },
+};
+t.test("what does not prove the end of a session ends none", async (t) => {
+  const opened = await openSignIn(t);
+  const { signIn, identity } = opened;
+  const { token } = await signInWith(opened, { claims: { sid: "session-1" } });
+  const refused = async (sent: string, what: string, peer: string) => t.rejects(signIn.endReported(sent, peer), { code: "REQUEST_INVALID" }, what);
+  for (const [nth, [what, changes]] of Object.entries(NO_REPORTS).entries())
+    await refused(await report(opened, changes), what, `192.0.2.${nth + 10}`);
+  for (const wrong of ["", "x", "a.b.c", "x".repeat(16_000)]) await refused(wrong, wrong.slice(0, 9), "192.0.2.9");
+  t.ok(await identity.who(token, "console"));
+
+  const right = await report(opened);
+  t.match(await signIn.endReported(right, PEER), [{ login: "anna" }]);
+  const later = await signInWith(opened, { claims: { sid: "session-1" } });
+  await refused(right, "a report that was sent before", PEER);
+  t.ok(await identity.who(later.token, "console"), "it ends no session that began meanwhile");
+  for (let count = 0; count < 10; count++) await signIn.endReported("x", "192.0.2.3").catch(() => undefined);
+  await t.rejects(signIn.endReported(await report(opened), "192.0.2.3"), { code: "TOO_MANY_ATTEMPTS" });
 });
 
 t.test("a rotation of the store's key seals ID tokens anew", async (t) => {
