@@ -60,7 +60,7 @@ export const CHECKS: readonly Check[] = [
       "Check that / of the edge redirects to the console: BERTH_CONSOLE_PORT, BERTH_CONSOLE_HOST, BERTH_CONSOLE_URL in docs/reference/settings.md.",
   },
   {
-    name: "sign-in",
+    name: "sign in",
     needs: ["settings"],
     ms: 20_000,
     check: checkSignIn,
