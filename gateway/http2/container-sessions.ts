@@ -93,6 +93,8 @@ class ContainerSession implements StreamSession {
     this.#socket = socket;
     this.http2 = session;
     session.once("connect", () => {
+      // Node reports it in a later turn.
+      if (session.destroyed) return;
       session.setLocalWindowSize(MAX_SHARING * 65_536);
       this.#connected = true;
       this.#checkSoon();

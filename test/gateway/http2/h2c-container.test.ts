@@ -1,5 +1,6 @@
 import { constants, createServer, type Http2Server, type ServerHttp2Stream, type ServerOptions } from "node:http2";
 import { randomBytes } from "node:crypto";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
@@ -295,6 +296,24 @@ t.test("fields that HTTP/2 forbids end at the proxy, in heads and trailers, and 
   const post = get(`${PATH}/a`, ["Transfer-Encoding: chunked"]).replace(/^GET/, "POST");
   t.match(await exchange(stand.port, `${post}1\r\na\r\n0\r\nHTTP2-Settings: b\r\n\r\n`), /^HTTP\/1\.1 400 /, "as every other hop-by-hop trailer");
   t.match(await exchange(stand.port, `${post}1\r\na\r\n0\r\nX-After: b\r\n\r\n`), /^HTTP\/1\.1 200 [^]*undefined a/);
+});
+
+t.test("a client may leave in the turn in which the connection to its container is made", async (t) => {
+  const { address, counts } = await openH2cContainer(t, (stream) => stream.respond({ ":status": 204 }, { endStream: true }));
+  const clock = createStillClock();
+  const sessions = openContainerSessions({ limits: { probeAfterMs: 1_000, silentSessionMs: 1_000 }, clock });
+  t.teardown(() => sessions.close());
+  let leave = () => {};
+  const onSocket = (message: unknown) => void (message as { socket: Socket }).socket.prependOnceListener("connect", () => leave());
+  subscribe("net.client.socket", onSocket);
+  t.teardown(() => unsubscribe("net.client.socket", onSocket));
+  const connection = sessions.connect(address);
+  const closed = once(connection, "close");
+  leave = () => void connection.destroy();
+  await closed;
+  leave = () => {};
+  await once(sessions.connect(address), "connect");
+  await eventually("the session of the next client", () => counts.sessions >= 1);
 });
 
 t.test("after a GOAWAY of a container, the next request goes over a new session", async (t) => {
