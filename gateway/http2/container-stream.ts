@@ -52,6 +52,8 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   #stream: ClientHttp2Stream | undefined;
   /** The same until it is closed: it may take the rest of its request. */
   #open: ClientHttp2Stream | undefined;
+  /** Of the exchange before, if its response was complete before its stream: trailers follow, or nothing. */
+  #earlier: ClientHttp2Stream | undefined;
   #response: "head" | "none" | "length" | "chunked" = "head";
   #repeatable: SentRequest | undefined;
   #trailers: string[] | undefined;
@@ -124,6 +126,7 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     this.#deps.requests.close();
     this.#writer.settle();
     this.#open?.close(constants.NGHTTP2_CANCEL);
+    this.#earlier?.close(constants.NGHTTP2_CANCEL);
     this.leave();
   }
 
@@ -159,6 +162,9 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     const session = this.#session ?? this.#enter();
     this.checksBefore = session.checks;
     const stream = session.http2.request(fields, { endStream: !hasBody, waitForTrailers });
+    // It had the time of a whole exchange to end.
+    this.#earlier?.close(constants.NGHTTP2_CANCEL);
+    this.#earlier = this.#open;
     this.#stream = this.#open = stream;
     this.#response = "head";
     this.#trailers = undefined;
@@ -167,7 +173,10 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     stream.on("wantTrailers", () => sendTrailers(stream, this.#requestTrailers));
     stream.on("headers", (_headers, _flags, received: unknown) => this.#passInterim(received as string[]));
     stream.on("response", (_headers, flags, received: unknown) => this.#beginResponse(stream, method, flags, received as string[]));
-    stream.on("trailers", (_headers, _flags, received: unknown) => (this.#trailers = received as string[]));
+    stream.on("trailers", (_headers, _flags, received: unknown) => {
+      // Behind a body with a length they may come within the next exchange.
+      if (this.#stream === stream) this.#trailers = received as string[];
+    });
     stream.on("data", (bytes: Buffer) => {
       if (!this.connection.deliver(this.#response === "chunked" ? chunkOf(bytes) : bytes)) stream.pause();
     });
@@ -241,6 +250,7 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   #streamClosed(stream: ClientHttp2Stream): void {
+    if (this.#earlier === stream) this.#earlier = undefined;
     if (this.#open === stream) {
       this.#open = undefined;
       this.#writer.use(undefined);

@@ -298,6 +298,58 @@ t.test("fields that HTTP/2 forbids end at the proxy, in heads and trailers, and 
   t.match(await exchange(stand.port, `${post}1\r\na\r\n0\r\nX-After: b\r\n\r\n`), /^HTTP\/1\.1 200 [^]*undefined a/);
 });
 
+t.test("trailers behind a response with a length reach no other client", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const trailing: ServerHttp2Stream[] = [];
+  const held: ServerHttp2Stream[] = [];
+  const { address, counts } = await openH2cContainer(t, (stream, headers) => {
+    if (headers[":path"] === "/one") {
+      stream.respond({ ":status": 200, "content-length": "3" }, { waitForTrailers: true });
+      stream.on("wantTrailers", () => trailing.push(stream));
+      stream.end("one");
+    } else {
+      stream.respond({ ":status": 200 });
+      stream.write("t");
+      held.push(stream);
+    }
+  });
+  stand.set(ID, { kind: "awake", address });
+  t.equal((await request(stand.session(), { ":path": `${PATH}/one` })).body, "one");
+  const second = request(stand.session(), { ":path": `${PATH}/two` });
+  await eventually("both requests", () => held.length === 1 && trailing.length === 1);
+  t.equal(counts.sessions, 1, "they share a connection");
+  const [one] = trailing;
+  one?.sendTrailers({ "x-of": "one" });
+  await once(one as ServerHttp2Stream, "close");
+  held[0]?.end("wo");
+  const { body, trailers } = await second;
+  t.same({ body, trailers }, { body: "two", trailers: undefined });
+});
+
+t.test("a response with a length whose stream goes on holds no stream once its connection has other responses", async (t) => {
+  const stand = await openStand(t);
+  const open = new Set<ServerHttp2Stream>();
+  const { address, server } = await openH2cContainer(t, (stream) => {
+    open.add(stream);
+    stream.once("close", () => open.delete(stream));
+    stream.respond({ ":status": 200, "content-length": "2" });
+    stream.write("ok");
+  });
+  let sessions = 0;
+  server.on("session", (session) => {
+    sessions++;
+    session.once("close", () => sessions--);
+  });
+  stand.set(ID, { kind: "awake", address });
+  for (let round = 0; round < 20; round++) {
+    await exchange(stand.port, get(PATH), "ok");
+    await eventually("its connection is free", () => stand.openAt(ID).count === 0);
+  }
+  t.ok(open.size <= 2, `${open.size} streams`);
+  stand.set(ID, { kind: "asleep" });
+  await eventually("the end of the session", () => open.size === 0 && sessions === 0);
+});
+
 t.test("a client may leave in the turn in which the connection to its container is made", async (t) => {
   const { address, counts } = await openH2cContainer(t, (stream) => stream.respond({ ":status": 204 }, { endStream: true }));
   const clock = createStillClock();
