@@ -110,7 +110,8 @@ export class LineFile {
 
   readonly #flush = (): void => {
     this.#cancelFlush = undefined;
-    this.#enqueue();
+    // Behind lines that wait, it gets more: while a disk is full, each flush would add a chunk that is almost empty.
+    if (this.#current === undefined && this.#queue.length === 0) this.#enqueue();
     this.#writeNext();
   };
 
@@ -124,7 +125,7 @@ export class LineFile {
 
   #writeNext(): void {
     if (this.#current !== undefined) return;
-    if (this.#queue.length === 0) return this.#onEmpty();
+    if (this.#queue.length === 0) return this.#filling !== undefined && this.#cancelFlush === undefined ? this.#enqueue() : this.#onEmpty();
     if (this.#fd === undefined) return;
     this.#current = this.#queue.shift();
     if (this.#current !== undefined) this.#write(this.#current);

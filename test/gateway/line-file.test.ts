@@ -1,10 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { closeSync, constants, existsSync, openSync, readFileSync, readSync, renameSync } from "node:fs";
+import { closeSync, constants, existsSync, openSync, readFileSync, readSync, renameSync, symlinkSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { LineFile } from "../../gateway/line-file.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { Count } from "../../lib/metrics/open-metrics.ts";
+import { createStillClock } from "../fixtures/clock.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
 
@@ -116,4 +117,39 @@ t.test("a folder that is missing is reported", async (t) => {
   await eventually("the error", () => errors.length > 0);
   t.match(errors[0], { code: "ENOENT" });
   await file.close();
+});
+
+t.test("while the disk is full, lines that come one by one take no more memory than they have bytes, and are written later", async (t) => {
+  const path = join(tempFolder(t), "log");
+  symlinkSync("/dev/full", path);
+  const clock = createStillClock();
+  let errors = 0;
+  const file = new LineFile({ path, dropped: new Count(), clock, onError: () => errors++ });
+  append(file, "a", 0, 1);
+  await eventually("the failed write", () => {
+    void clock.advance(250);
+    return errors > 0;
+  });
+  const before = process.memoryUsage().arrayBuffers;
+  for (let number = 1; number < 1_000; number++) {
+    append(file, "a", number, number + 1);
+    await clock.advance(250);
+  }
+  const taken = process.memoryUsage().arrayBuffers - before;
+  t.ok(taken < 4e6, `${taken} bytes`);
+  unlinkSync(path);
+  file.reopen();
+  const all = Array.from({ length: 1_000 }, (_, number) => lineOf("a", number)).join("");
+  await eventually("the lines", () => {
+    void clock.advance(1_000);
+    return existsSync(path) && readFileSync(path, "utf8") === all;
+  });
+  append(file, "b", 0, 1);
+  await eventually("a later line", () => {
+    void clock.advance(250);
+    return readFileSync(path, "utf8").endsWith(lineOf("b", 0));
+  });
+  const closing = file.close();
+  await clock.advance(1_000);
+  await closing;
 });
