@@ -89,7 +89,7 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
   const pauses = createUpstreamPauses(clock);
   const closing = new AbortController();
   const running = new Map<string, Promise<unknown>>();
-  /** By digest, while a client waits for one or reads it. */
+  /** By digest, while a client waits for one or reads it; by repository and digest after another repository refused the layer. */
   const downloads = new Map<string, SharedDownload>();
   const transfers = new Set<Promise<void>>();
   const tooMany = () => new Fault("REGISTRY_UNREACHABLE", `berth loads too many other layers of ${name} at the moment. Try again later.`);
@@ -229,15 +229,16 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
       // What the upstream refuses is not served from the cache either, also not when it is away after that.
-      if (error.code === "STORED_IMAGE_NOT_FOUND" || error.code === "REGISTRY_REFUSED") await store.removeTag(key);
+      if (REFUSALS.has(error.code)) await store.removeTag(key);
       if (stored === undefined || !STALE.has(error.code)) throw error;
       warnOfStale(repository, tag, error.code);
       return { ...stored, from: "hit", stale: error.code === "UPSTREAM_RATE_LIMITED" ? `${name} limits pulls` : `${name} is unavailable` };
     }
   };
 
-  const openDownload = (repository: string, digest: string): SharedDownload => {
+  const openDownload = (key: string, repository: string, digest: string): SharedDownload => {
     const download = new SharedDownload({
+      repository,
       places,
       closing: closing.signal,
       begin: async (signal, isUsed) => {
@@ -247,7 +248,7 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
         return receiveBlob({ reply, digest, store, signal, isUsed });
       },
       onOver: () => {
-        if (downloads.get(digest) === download) downloads.delete(digest);
+        if (downloads.get(key) === download) downloads.delete(key);
       },
       onTransfer: (finished, close) => {
         const end = finished
@@ -262,8 +263,18 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
         transfers.add(end);
       },
     });
-    downloads.set(digest, download);
+    downloads.set(key, download);
     return download;
+  };
+  const readArriving = async (download: SharedDownload, client: string, signal: AbortSignal): Promise<ServedBlob> => {
+    const leave = download.join(client);
+    try {
+      const { size, read } = await raceAbort(download.transfer, signal);
+      return { kind: "arriving", size, read, leave };
+    } catch (error) {
+      leave();
+      throw error;
+    }
   };
 
   /** The head of a blob, behind its redirects, which get no credential. */
@@ -300,15 +311,16 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
       const stored = await store.blob(digest);
       if (stored) return { kind: "stored", ...stored };
       signal.throwIfAborted();
-      const download = downloads.get(digest) ?? openDownload(repository, digest);
-      const leave = download.join(client);
+      const shared = downloads.get(digest);
+      if (shared === undefined) return readArriving(openDownload(digest, repository, digest), client, signal);
       try {
-        const { size, read } = await raceAbort(download.transfer, signal);
-        return { kind: "arriving", size, read, leave };
+        return await readArriving(shared, client, signal);
       } catch (error) {
-        leave();
-        throw error;
+        // It was requested for another repository, which may lack the layer or be private.
+        if (shared.repository === repository || !(error instanceof Fault && REFUSALS.has(error.code))) throw error;
       }
+      const key = `${repository} ${digest}`;
+      return readArriving(downloads.get(key) ?? openDownload(key, repository, digest), client, signal);
     },
     blobSize: async (repository, digest, signal) => {
       const arriving = downloads.get(digest)?.transfer.catch(() => undefined);
@@ -339,6 +351,8 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
 
 /** Faults after which the cached content counts. */
 const STALE: ReadonlySet<FaultCode> = new Set(["UPSTREAM_RATE_LIMITED", "REGISTRY_UNREACHABLE"]);
+/** Faults about one repository. */
+const REFUSALS: ReadonlySet<FaultCode> = new Set(["STORED_IMAGE_NOT_FOUND", "REGISTRY_REFUSED"]);
 const PLAIN_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
 
 /** It becomes a header again. */
@@ -359,6 +373,8 @@ function openDownloadHttp(clock: Clock): HttpClient {
 }
 
 type SharedDownloadDeps = {
+  /** It is loaded from there. */
+  repository: string;
   places: FairQueue;
   closing: AbortSignal;
   begin(signal: AbortSignal, isUsed: () => boolean): Promise<BlobTransfer>;
@@ -372,6 +388,7 @@ type SharedDownloadDeps = {
 class SharedDownload {
   readonly transfer: Promise<BlobTransfer>;
   readonly signal: AbortSignal;
+  readonly repository: string;
   readonly #deps: SharedDownloadDeps;
   readonly #over = new AbortController();
   readonly #turn: SharedTurn;
@@ -380,6 +397,7 @@ class SharedDownload {
 
   constructor(deps: SharedDownloadDeps) {
     this.#deps = deps;
+    this.repository = deps.repository;
     this.signal = AbortSignal.any([this.#over.signal, deps.closing]);
     this.#turn = new SharedTurn(deps.places, this.signal);
     this.transfer = this.#begin();

@@ -188,6 +188,26 @@ t.test("a client that leaves before the layer begins does not end it for another
   t.equal(await (await second).text(), "layer one");
 });
 
+t.test(
+  "a layer that one repository does not have is loaded from another that has it, also for a client that joined the first download",
+  async (t) => {
+    const hub = await openHub(t);
+    await hub.push("library/app", "1", "layer one");
+    const { blob, call, cacheConnections } = await openCached(t, hub);
+    const release = Promise.withResolvers<void>();
+    hub.holdHead = release.promise;
+    const other = "docker.io/library/other";
+    const first = call(`/v2/${other}/blobs/${digestOf("layer one")}`, { scopes: [`repository:${other}:pull`] });
+    await eventually("the download", () => blobRequests(hub) === 1);
+    const second = blob(digestOf("layer one"));
+    await eventually("the second client", () => cacheConnections() === 2);
+    release.resolve();
+    t.equal((await first).status, 404);
+    t.equal(await (await second).text(), "layer one");
+    t.equal(blobRequests(hub), 2);
+  },
+);
+
 t.test("clients share the downloads: one that loads many layers leaves places for the others", async (t) => {
   const hub = await openHub(t);
   const layers = Array.from({ length: MOST + 2 }, (_, nth) => `layer ${nth}`);
