@@ -37,7 +37,7 @@ const SESSION_OPTIONS = {
 const OWN_REQUESTS = { underscoreHeaders: "pass", maxHeadBytes: MAX_PLACED, maxHeaderLines: Infinity } as const;
 
 type ContainerSessionsDeps = {
-  limits: Pick<GatewayLimits, "probeAfterMs" | "silentSessionMs">;
+  limits: Pick<GatewayLimits, "probeAfterMs" | "silentSessionMs" | "lingeringCloseMs">;
   clock: Clock;
 };
 
@@ -132,12 +132,23 @@ class ContainerSession implements StreamSession {
     if (stream.isUnanswered && Math.min(this.#silentChecks, this.checks - stream.checksBefore) >= SILENT_CHECKS) this.leave();
     if (this.#streams.size > 0) return;
     // A close waits for a connect, which may take minutes where no one answers.
-    if (this.#connected) this.http2.close();
-    else this.http2.destroy();
+    if (this.#connected) this.#close();
+    else this.destroy();
   }
 
   destroy(): void {
     this.http2.destroy();
+    this.#socket.destroy();
+  }
+
+  /** Node waits for the other end to close too, and a container that hangs never does. */
+  #close(): void {
+    const { clock, limits } = this.#deps;
+    this.http2.close();
+    this.#socket.once(
+      "close",
+      clock.after(limits.lingeringCloseMs, () => this.destroy()),
+    );
   }
 
   #checkSoon(): void {

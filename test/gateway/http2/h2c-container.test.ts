@@ -350,10 +350,33 @@ t.test("a response with a length whose stream goes on holds no stream once its c
   await eventually("the end of the session", () => open.size === 0 && sessions === 0);
 });
 
+t.test("a connection that its container does not close is closed", async (t) => {
+  const stand = await openStand(t, { limits: { lingeringCloseMs: 100 } });
+  const sockets: Socket[] = [];
+  const server = createTcpServer({ allowHalfOpen: true }, (socket) => {
+    sockets.push(socket);
+    socket.on("error", () => undefined);
+    // SETTINGS, and HEADERS with the status 200, which end the stream.
+    socket.once("data", () => socket.write(Buffer.from("00000004000000000000000101050000000188", "hex")));
+    socket.resume();
+  });
+  stand.set(ID, { kind: "awake", address: { ...(await listen(t, server)), h2c: true } });
+  t.match(await exchange(stand.port, get(PATH), "\r\n\r\n"), /^HTTP\/1\.1 200 /);
+  const [socket] = sockets as [Socket];
+  const ended = once(socket, "end");
+  stand.set(ID, { kind: "asleep" });
+  await ended;
+  // The first write after its end is answered by a reset.
+  await eventually("its end", () => {
+    if (!socket.destroyed) socket.write("x");
+    return socket.destroyed;
+  });
+});
+
 t.test("a client may leave in the turn in which the connection to its container is made", async (t) => {
   const { address, counts } = await openH2cContainer(t, (stream) => stream.respond({ ":status": 204 }, { endStream: true }));
   const clock = createStillClock();
-  const sessions = openContainerSessions({ limits: { probeAfterMs: 1_000, silentSessionMs: 1_000 }, clock });
+  const sessions = openContainerSessions({ limits: { probeAfterMs: 1_000, silentSessionMs: 1_000, lingeringCloseMs: 1_000 }, clock });
   t.teardown(() => sessions.close());
   let leave = () => {};
   const onSocket = (message: unknown) => void (message as { socket: Socket }).socket.prependOnceListener("connect", () => leave());
@@ -413,7 +436,7 @@ t.test("a request that is given up early says nothing about its session, and one
   });
   const pinged = new Promise<void>((resolve) => void server.once("session", (session) => session.once("ping", () => resolve())));
   const clock = createStillClock();
-  const sessions = openContainerSessions({ limits: { probeAfterMs: 60_000, silentSessionMs: 100 }, clock });
+  const sessions = openContainerSessions({ limits: { probeAfterMs: 60_000, silentSessionMs: 100, lingeringCloseMs: 1_000 }, clock });
   t.teardown(() => sessions.close());
   const send = (path: string) => {
     const connection = sessions.connect(address).on("error", () => undefined);
