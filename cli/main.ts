@@ -77,7 +77,11 @@ function watchReader(): { onLeft(act: () => void): void } {
   let act = () => {};
   for (const stream of [process.stdout, process.stderr])
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
+      // A full disk, for example.
+      if (error.code !== "EPIPE") {
+        if (stream === process.stdout) console.error(`berth: The output cannot be written: ${oneLine(error.message)}.`);
+        process.exit(1);
+      }
       hasLeft = true;
       act();
     });

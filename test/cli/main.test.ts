@@ -76,3 +76,15 @@ t.test("a reader that closes the pipe early ends a list", async (t) => {
   const printed = await runPiped(["containers", "--json", "--server", url, "--key", "x"], { stream: "stdout", reader: "head -c 10 >/dev/null" });
   t.same(printed, ["exit 0"]);
 });
+
+t.test("output that cannot be written is one sentence, and exit code 1", async (t) => {
+  const child = spawn("sh", ["-c", '"$@" >/dev/full', "sh", process.execPath, BERTH, "help"], {
+    env: { PATH: process.env["PATH"] },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  let printed = "";
+  child.stderr.setEncoding("utf8").on("data", (piece: string) => (printed += piece));
+  const [code] = (await once(child, "close")) as [number];
+  t.equal(code, 1);
+  t.match(printed, /^berth: The output cannot be written: ENOSPC[^\n]*\n$/);
+});
