@@ -76,8 +76,10 @@ export function requestVerb<const O extends Options, T>(of: {
   completes?: Completes;
   request(call: CallApi, words: string[], given: OptionValues<O>, screen: Screen): Promise<T>;
   format(response: T, words: string[], screen: Screen, now: number): string;
+  /** The response says that what was requested did not succeed: the exit code is 1. */
+  hasFailed?(response: T): boolean;
 }): CommandVerb {
-  const { words, summary, aliases = [], details, options, completes } = of;
+  const { words, summary, aliases = [], details, options, completes, hasFailed = () => false } = of;
   return defineVerb({
     words,
     summary,
@@ -90,6 +92,7 @@ export function requestVerb<const O extends Options, T>(of: {
       const response = await of.request(selectServer(context, serverOptions).call, words, given as unknown as OptionValues<O>, screen);
       if (serverOptions.json) screen.json(response);
       else screen.print(of.format(response, words, screen, context.clock.now()));
+      return hasFailed(response) ? 1 : undefined;
     },
   });
 }

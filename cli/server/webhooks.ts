@@ -70,6 +70,7 @@ export const WEBHOOKS: Verbs = {
     request: async (call, [word = ""]) => call<WebhookDeliveryJson>("POST", `/admin/webhooks/${(await findWebhook(call, word)).id}/test`),
     format: ({ responseStatus, failure, ms }) =>
       failure === null ? `Delivered in ${ms} ms: the receiver answered ${responseStatus}.` : `Not delivered: ${failure}`,
+    hasFailed: ({ failure }) => failure !== null,
   }),
   deliveries: requestVerb({
     aliases: ["show"],

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -96,6 +97,9 @@ t.test("the page's receiver and commands run as they are written", async (t) => 
   t.match(await berthCommand("ls"), /active +container\.failed,package\.\* +0 +0 +http/);
   const [, delivery = ""] = /^([0-9a-f]{8}) +delivered +package/m.exec(await berthCommand("deliveries", url)) ?? [];
   t.match(await berthCommand("redeliver", url, delivery), /^Queued package\.published of packages\//);
+  receiver.kill();
+  await once(receiver, "exit");
+  await t.rejects(berthCommand("test", url), { code: 1, stdout: /^Not delivered: ECONNREFUSED/ });
   t.match(await berthCommand("rm", url), /^Removed http/);
   t.match(await berthCommand("ls"), /There is no webhook/);
 });
