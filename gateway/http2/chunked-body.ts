@@ -95,6 +95,20 @@ export function sendTrailers(stream: Http2Stream, trailers: readonly string[] | 
   }
 }
 
+/**
+ * Watches whether the other end sends END_STREAM. Node reports the end of a stream that was reset without an error as well, whose message is incomplete;
+ * such a stream is closed by then.
+ */
+export function watchEndOfStream(stream: Http2Stream): () => boolean {
+  let hasEnded = false;
+  const push = stream.push.bind(stream);
+  stream.push = (bytes: unknown, encoding?: BufferEncoding) => {
+    hasEnded ||= bytes === null && !stream.closed;
+    return push(bytes, encoding);
+  };
+  return () => hasEnded;
+}
+
 /** A chunk with these bytes. */
 export function chunkOf(bytes: Buffer): Buffer {
   const head = `${bytes.length.toString(16)}\r\n`;

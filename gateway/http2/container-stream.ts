@@ -2,7 +2,7 @@ import { STATUS_CODES } from "node:http";
 import { constants, type ClientHttp2Session, type ClientHttp2Stream } from "node:http2";
 import { isFieldValue } from "../../lib/character-classes.ts";
 import type { RequestHead, RequestReader } from "../http1/message-reader.ts";
-import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, sendTrailers } from "./chunked-body.ts";
+import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, sendTrailers, watchEndOfStream } from "./chunked-body.ts";
 import { InMemoryConnection, type InMemoryPeer } from "./in-memory-connection.ts";
 
 import { StreamWriter } from "./stream-writer.ts";
@@ -180,7 +180,8 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     stream.on("data", (bytes: Buffer) => {
       if (!this.connection.deliver(this.#response === "chunked" ? chunkOf(bytes) : bytes)) stream.pause();
     });
-    stream.once("end", () => this.#endResponse(stream));
+    const hasEnded = watchEndOfStream(stream);
+    stream.once("end", () => this.#endResponse(stream, hasEnded()));
     stream.once("close", () => this.#streamClosed(stream));
   }
 
@@ -238,11 +239,11 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     this.connection.deliver(head.text);
   }
 
-  #endResponse(stream: ClientHttp2Stream): void {
+  #endResponse(stream: ClientHttp2Stream, hasEnded: boolean): void {
     // After a body with a length, the next request may have begun already.
     if (this.#stream !== stream) return;
     // A reset ends a stream too.
-    if (this.#response === "head" || (stream.rstCode !== constants.NGHTTP2_NO_ERROR && stream.rstCode !== undefined)) return;
+    if (!hasEnded || this.#response === "head" || (stream.rstCode !== constants.NGHTTP2_NO_ERROR && stream.rstCode !== undefined)) return;
     const { connection } = this;
     this.#stream = undefined;
     if (this.#response === "chunked") connection.deliver(chunkedEnd(this.#trailers?.every(isFieldValue) === true ? this.#trailers : undefined));

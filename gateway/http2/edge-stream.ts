@@ -190,6 +190,8 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   #bodyOver(): void {
+    // A reset without an error ends the stream too, and its close follows: the container must not take the body for complete.
+    if (this.#stream.aborted) return;
     this.#requestOver = true;
     const { body } = this.#request;
     if (body === "tunnel") this.connection.deliverEnd();

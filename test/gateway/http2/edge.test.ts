@@ -222,6 +222,26 @@ t.test("a client that resets a stream, or leaves, aborts the exchange with the c
   await eventually("all to be aborted", () => aborted === 3);
 });
 
+t.test("a body that its client resets without an error is not complete for the container", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const ends: string[] = [];
+  let received = 0;
+  const { address } = await openContainer(t, (message) => {
+    message.on("data", (bytes: Buffer) => (received += bytes.length));
+    message.once("end", () => ends.push("complete"));
+    message.once("error", () => ends.push("broken"));
+  });
+  stand.set(ID, { kind: "awake", address });
+  const stream = stand.session().request({ authorization: "token", ":path": PATH, ":method": "POST" });
+  stream.on("error", () => undefined);
+  stream.write("half");
+  await eventually("the first half", () => received === 4);
+  // Without an error, it sends RST_STREAM with NO_ERROR.
+  stream.destroy();
+  await eventually("the end", () => ends.length > 0);
+  t.same(ends, ["broken"]);
+});
+
 t.test("a client that does not read holds the container back; one stream does not hold back others", async (t) => {
   const stand = await openHttp2Stand(t);
   let written = 0;

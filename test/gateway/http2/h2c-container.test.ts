@@ -373,6 +373,18 @@ t.test("a connection that its container does not close is closed", async (t) => 
   });
 });
 
+t.test("a response that a reset without an error ends is not taken for a complete one", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openH2cContainer(t, (stream) => {
+    stream.respond({ ":status": 200 });
+    // Without an error, it sends RST_STREAM with NO_ERROR.
+    stream.write("half", () => stream.destroy());
+  });
+  stand.set(ID, { kind: "awake", address });
+  const answer = await exchange(stand.port, get(PATH));
+  t.match(answer, /4\r\nhalf\r\n$/);
+});
+
 t.test("a client may leave in the turn in which the connection to its container is made", async (t) => {
   const { address, counts } = await openH2cContainer(t, (stream) => stream.respond({ ":status": 204 }, { endStream: true }));
   const clock = createStillClock();
