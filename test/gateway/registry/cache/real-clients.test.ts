@@ -7,6 +7,7 @@ import { systemClock } from "../../../../lib/clock.ts";
 import { eventually } from "../../../fixtures/eventually.ts";
 import { tempFolder } from "../../../fixtures/temp-folder.ts";
 import { ENV } from "../../../program/recovery/own-network.ts";
+import { openPodman } from "../podman.ts";
 import { run } from "../run.ts";
 import { DEV_KEY } from "../token-server.ts";
 import { type Hub, openHub } from "./hub.ts";
@@ -171,7 +172,26 @@ address = "${socket}.ttrpc"
   });
 });
 
-t.test("podman's clients pull through the mirror of their registries.conf, signed in at it", async (t) => {
+t.test("podman pulls through the mirror of its registries.conf, signed in at it", async (t) => {
+  const mirror = await openMirror(t, { anonymousPull: false });
+  const host = `127.0.0.1:${mirror.port}`;
+  const folder = tempFolder(t);
+  const registries = join(folder, "registries.conf");
+  writeFileSync(registries, `${configured("toml", 0, host)}insecure = true\n`);
+  const podman = openPodman(t, { CONTAINERS_REGISTRIES_CONF: registries });
+  t.match(await podman("login", "--tls-verify=false", "-u", "any", "-p", DEV_KEY, host), { code: 0, output: /Login Succeeded/ });
+  const image = "docker.io/library/nginx:1.27";
+  await pullThrice(t, mirror, {
+    pull: () => podman("pull", image),
+    digest: async () => {
+      const { output } = await podman("image", "inspect", "--format", '{{join .RepoDigests " "}}', image);
+      return output.includes(mirror.digest) ? mirror.digest : output;
+    },
+    remove: async () => void t.match(await podman("rmi", "--force", image), { code: 0 }),
+  });
+});
+
+t.test("skopeo copies through the mirror of its registries.conf, signed in at it", async (t) => {
   const mirror = await openMirror(t, { anonymousPull: false });
   const host = `127.0.0.1:${mirror.port}`;
   const folder = tempFolder(t);
