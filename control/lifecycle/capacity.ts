@@ -93,7 +93,18 @@ export async function admitStart(deps: CapacityDeps, row: Container, userId: str
  * user may come back, while no one waits for this one.
  */
 export async function hasPlace({ store, capacity }: Pick<CapacityDeps, "store" | "capacity">, row: Container): Promise<boolean> {
-  return !isLimited(capacity.ofAll) || limitMet(capacity.ofAll, await store.containers.holding(), row) === undefined;
+  return (await placesFor({ store, capacity }, row, 1)) === 1;
+}
+
+/** The same of several such containers: how many of `most` have a place. */
+export async function placesFor({ store, capacity }: Pick<CapacityDeps, "store" | "capacity">, row: Container, most: number): Promise<number> {
+  if (most <= 0 || !isLimited(capacity.ofAll)) return Math.max(0, most);
+  const held = await store.containers.holding();
+  const placesOf = (resource: Resource) => {
+    const [limit, need] = [capacity.ofAll[resource], amountOf(row, resource)];
+    return limit === undefined || need <= 0 ? most : Math.floor((limit - sumOf(held, resource) + SLACK) / need);
+  };
+  return Math.max(0, Math.min(most, ...RESOURCES.map(placesOf)));
 }
 
 function isLimited(limits: Amounts): boolean {

@@ -119,6 +119,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const replicas = createReplicaSets((id) => queue.add(replicasKey(id)));
   const loads = createReplicaLoads(clock.monotonic);
   const shares = createReplicaShares(replicas, options.capacity?.replicas, clock.monotonic);
+  const withoutPlace = new Set<string>();
   const changes = createChanges(store, Math.floor(epoch()), replicas);
   const watched = openWatchedAddresses({
     clock,
@@ -138,7 +139,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       if (options.disabled) return Promise.resolve();
       const [kind, id = ""] = key.split(":");
       if (kind === "container") return reconcileContainer({ ...deps, log: logOf(key) }, id, { signal, ...workOptions });
-      if (kind === "replicas") return adjustReplicas({ ...deps, requests, loads, shares }, id);
+      if (kind === "replicas") return adjustReplicas({ ...deps, requests, loads, shares, withoutPlace }, id);
       if (kind === "image") return reconcileImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "prefetch") return prefetchImage({ ...deps, log: logOf(key) }, id, signal);
       if (kind === "missing") return retryMissingImage({ ...deps, log: logOf(key) }, id, signal);
@@ -209,7 +210,8 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     replicasOf: (id: string) => {
       const set = replicas.of(id);
       const most = shares.isWaiting(id) ? options.capacity?.replicas : undefined;
-      return set && replicaStatusOf(set, { need: loads.last(id), isSupported: driver.replicas !== undefined, most });
+      const isWithoutPlace = withoutPlace.has(id);
+      return set && replicaStatusOf(set, { need: loads.last(id), isSupported: driver.replicas !== undefined, most, isWithoutPlace });
     },
     prepareEnv: options.imagePolicy
       ? undefined

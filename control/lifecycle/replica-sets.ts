@@ -106,17 +106,22 @@ export function areStopped({ container, others }: ReplicaSet): boolean {
   return [...others.values()].every(({ state, desiredInstances }) => desiredInstances === 0 && (isStopped(state) || state === "ERROR"));
 }
 
-/** `isSupported`: the driver can. `most`: further replicas of all containers, where this one needs more than it may have. */
-export function replicaStatusOf(
-  set: ReplicaSet,
-  { need, isSupported, most }: { need: ReplicaNeed | undefined; isSupported: boolean; most: number | undefined },
-): ReplicaStatus | undefined {
+type ReplicaBounds = {
+  need: ReplicaNeed | undefined;
+  /** Further replicas of all containers, where this one needs more than it may have. */
+  most: number | undefined;
+  /** It needs more than the limits of all containers have a place for. */
+  isWithoutPlace: boolean;
+};
+
+/** `isSupported`: the driver can. */
+export function replicaStatusOf(set: ReplicaSet, { isSupported, ...bounds }: ReplicaBounds & { isSupported: boolean }): ReplicaStatus | undefined {
   const { container, others } = set;
   const config = container.config.replicas;
   if (config === undefined) return undefined;
   const ready = servingReplicas(container, set).length + (container.state === "STARTED" && container.addresses.length > 0 ? 1 : 0);
   const wanted = container.desiredInstances === 0 ? 0 : 1 + [...others.values()].filter((one) => one.desiredInstances === 1).length;
-  const reason = isSupported ? reasonOf(set, config, { wanted, need, most }) : "The driver of this server runs one instance of each container.";
+  const reason = isSupported ? reasonOf(set, config, { wanted, ...bounds }) : "The driver of this server runs one instance of each container.";
   const each = [container, ...others.values()]
     .map(({ replica = 1, state, desiredInstances, fault }) => ({ replica, state, desiredInstances, fault: fault?.message }))
     .toSorted((one, other) => one.replica - other.replica);
@@ -126,14 +131,15 @@ export function replicaStatusOf(
 function reasonOf(
   { container, others }: ReplicaSet,
   config: ReplicasConfig,
-  { wanted, need, most }: { wanted: number; need: ReplicaNeed | undefined; most: number | undefined },
+  { wanted, need, most, isWithoutPlace }: ReplicaBounds & { wanted: number },
 ): string {
   if (wanted === 0) return stopSentence(others);
   const failed = [...others.values()].find((one) => one.desiredInstances === 1 && one.fault !== undefined);
   const failure = failed?.fault === undefined ? "" : ` Replica ${failed.replica} is tried again: ${failed.fault.message}`;
   if (container.deployed?.worker) return "It is a queue worker: it has one replica.";
   if (container.tcpPort !== undefined) return "It has a TCP listener: it has one replica, because berth distributes HTTP requests only.";
-  if (need === undefined) return `The number of requests is not known yet.${failure}`;
+  const place = isWithoutPlace ? " It needs more, and starts them once the limits of BERTH_CAPACITY_… have a place." : "";
+  if (need === undefined) return `The number of requests is not known yet.${place}${failure}`;
   const average = Math.round(need.average * 10) / 10;
   const load = `${average} requests and WebSockets were open on average over ${config.windowSeconds} s; each replica is to have ${config.targetConcurrency}.`;
   const burst = need.isBurst ? " Their number has at least doubled within a tenth of that time, so that shorter time counts." : "";
@@ -145,7 +151,7 @@ function reasonOf(
   const limit = wanted === config.max && need.now >= config.max ? " That is the largest number that container.json allows." : "";
   const bound =
     most === undefined ? "" : ` It needs more, but all containers of this server have ${most} further replicas at most (BERTH_CAPACITY_REPLICAS).`;
-  return `${load}${burst}${least}${held}${limit}${bound}${rolloutSentence(container, others)}${failure}`;
+  return `${load}${burst}${least}${held}${limit}${bound}${place}${rolloutSentence(container, others)}${failure}`;
 }
 
 function stopSentence(others: ReplicaSet["others"]): string {

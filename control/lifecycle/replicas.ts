@@ -6,6 +6,7 @@ import { serviceName } from "../model/names.ts";
 import { lifetimeLeftMs } from "../model/lifetime.ts";
 import { isStarting, isStopped } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
+import { type CapacityDeps, hasPlace, placesFor } from "./capacity.ts";
 import type { Changes } from "./changes.ts";
 import { busyMs, idleInMs, isReplaceable, redefinitionPatch, type ReadSituation, restartPatch, restartsInTurn } from "./decide.ts";
 import type { LifecycleRequests } from "./desired-state.ts";
@@ -27,6 +28,9 @@ export type ReplicaDeps = {
   replicas: ReplicaSets;
   loads: ReplicaLoads;
   shares: ReplicaShares;
+  capacity: CapacityDeps["capacity"];
+  /** The containers that need more replicas than the limits of all containers have a place for. */
+  withoutPlace: Set<string>;
   situationOf: ReadSituation;
   usage: { open(id: string): number; sockets(id: string): number };
   driver: Pick<Driver, "replicas">;
@@ -38,6 +42,9 @@ export type ReplicaDeps = {
 /** How often the number of replicas is decided while there are several, or requests. */
 const TICK_MS = 2_000;
 
+/** How soon a replica that had no place is tried again. */
+const PLACE_RETRY_MS = 30_000;
+
 /**
  * Brings the number of a container's further replicas to what its load needs. It only writes which of them are desired: each is then reconciled as every
  * container is. May be called at any time, and again after a crash at any line.
@@ -45,7 +52,10 @@ const TICK_MS = 2_000;
 export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<void> {
   const { store, requests, queue, driver } = deps;
   // Each report of a gateway asks, and nearly always nothing is to be done.
-  if (isSteady(deps, id)) return lookAgain(deps, id);
+  if (isSteady(deps, id)) {
+    deps.withoutPlace.delete(id);
+    return lookAgain(deps, id);
+  }
   const [row, others] = await Promise.all([store.containers.find(id), store.containers.replicasOf(id)]);
   const config = row?.config.replicas;
   const max = config?.max ?? 1;
@@ -53,7 +63,10 @@ export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<voi
     if (row === undefined) await requests.remove(one.id);
     else if ((one.replica ?? 0) > max) await removeSurplus(deps, row, one);
   }
-  if (row === undefined || config === undefined || max === 1) return deps.loads.forget(id);
+  if (row === undefined || config === undefined || max === 1) {
+    deps.withoutPlace.delete(id);
+    return deps.loads.forget(id);
+  }
   const kept = others.filter((one) => (one.replica ?? 0) <= max);
   for (const one of kept) if (hasOtherDefinition(one, row)) await redefineReplica(deps, one, row);
   const needed = await wantedReplicas(deps, row, config, kept);
@@ -62,11 +75,17 @@ export async function adjustReplicas(deps: ReplicaDeps, id: string): Promise<voi
   const surged = due.length > 0 && row.state === "STARTED" ? Math.min(config.max, needed + 1) : needed;
   const desired = kept.filter((one) => one.desiredInstances === 1).length;
   // A driver that is still to be chosen can nothing yet: what runs goes on.
-  const share = deps.shares.take(row, driver.replicas === undefined ? 0 : surged - 1 - desired);
+  const missing = driver.replicas === undefined ? 0 : surged - 1 - desired;
+  const places = await placesFor(deps, row, missing);
+  const share = deps.shares.take(row, places);
+  // Without a place for one more, one is replaced at once: fewer are wanted.
   const wanted = Math.min(surged, 1 + desired + share.granted);
+  if (places < missing) queue.addAfter(replicasKey(id), PLACE_RETRY_MS);
+  if (places < missing && 1 + desired + places < needed) deps.withoutPlace.add(id);
+  else deps.withoutPlace.delete(id);
   const busyForMs = await setDesired(deps, row, kept, Math.max(0, wanted - 1)).finally(share.done);
   if (busyForMs !== undefined) queue.addAfter(replicasKey(id), busyForMs);
-  const retryMs = await retryFailed(deps, row, kept);
+  const retryMs = await retryFailed(deps, row, kept, { isRollout: due.length > 0 });
   if (retryMs !== undefined) queue.addAfter(replicasKey(id), Math.max(1, retryMs));
   await replaceNext(deps, due, { all: [row, ...kept], wanted, needed });
   lookAgain(deps, id);
@@ -278,10 +297,12 @@ function insertReplica({ store, changes, environment, clock }: ReplicaDeps, row:
 }
 
 /** With a token of the same user as the container itself. */
-async function startReplica({ store, requests }: ReplicaDeps, { id: owner }: Container, id: string): Promise<void> {
+async function startReplica({ store, requests, capacity, queue }: ReplicaDeps, { id: owner }: Container, id: string): Promise<void> {
   await store.transaction(async () => {
     const row = await store.containers.find(owner);
     if (row === undefined || row.desiredInstances === 0) return;
+    // Another container may have taken its place since then.
+    if (!(await hasPlace({ store, capacity }, row))) return queue.addAfter(replicasKey(owner), TICK_MS);
     const ref = {
       ...(row.requestedKey === undefined ? {} : { key: row.requestedKey }),
       ...(row.requestedSession === undefined ? {} : { session: row.requestedSession }),
@@ -313,13 +334,15 @@ async function stopReplica(
 }
 
 /**
- * A replica whose start failed is tried again after back-off, for as long as another serves; so is the container itself, which no request wakes then. Returns
- * when the next one is due.
+ * A replica whose start failed is tried again after back-off, for as long as another serves; so is the container itself, which no request wakes then. A failed
+ * one holds nothing: a further replica waits until it has a place again, but not the one whose start shows whether a newer definition runs. Returns when the
+ * next one is due.
  */
 async function retryFailed(
-  { store, moves, queue, replicas, clock }: ReplicaDeps,
+  { store, capacity, moves, queue, replicas, clock }: ReplicaDeps,
   row: Container,
   others: readonly Container[],
+  { isRollout }: { isRollout: boolean },
 ): Promise<number | undefined> {
   const set = replicas.of(row.id);
   const isServing = row.state === "STARTED" || (set !== undefined && servingReplicas(row, set).length > 0);
@@ -329,6 +352,7 @@ async function retryFailed(
     if (one.state !== "ERROR" || one.desiredInstances === 0) continue;
     const waitMs = one.notBefore - clock.now();
     if (waitMs > 0) nextMs = Math.min(nextMs ?? Infinity, waitMs);
+    else if (one !== row && !isRollout && !(await hasPlace({ store, capacity }, one))) nextMs = Math.min(nextMs ?? Infinity, PLACE_RETRY_MS);
     else if (await moves.container(one, "startWished", { fault: undefined, requestedOn: clock.now() }))
       store.afterCommit(() => queue.add(containerKey(one.id)));
   }

@@ -265,3 +265,58 @@ t.test("warm hours start no container beyond the limit of the server, and stop n
   await pass(fixture, MINUTE_MS);
   await eventually("its place is taken", () => started().length === 2);
 });
+
+async function openReplicated(t: Parameters<typeof openLifecycleFixture>[0], containers: number, replicas: { min: number; max: number }) {
+  const { fixture, containerId, wake } = await openLimited(t, { ofAll: { containers } }, ["other"]);
+  const config = { ...ON_DEMAND, replicas: { targetConcurrency: 1, windowSeconds: 60, ...replicas } };
+  const web = await fixture.publish({ name: "web", config });
+  const generations = () =>
+    fixture.world
+      .facts()
+      .filter(({ running }) => running)
+      .map(({ labels }) => labels.generation);
+  const redefine = async (generation: number) => {
+    await fixture.store().containers.update(web.id, { generation, env: { OWN: `${generation}` } });
+    await fixture.lifecycle().definitionChanged(web.id, USER);
+  };
+  return { fixture, web, containerId, wake, generations, redefine };
+}
+
+t.test("further replicas start only where the limit of all containers has a place", async (t) => {
+  const { fixture, web, containerId, wake } = await openReplicated(t, 3, { min: 4, max: 4 });
+  await wake("other", USER);
+  await fixture.wake(web.id);
+  const running = () => fixture.world.running().length;
+  await eventually("one further replica runs", () => running() === 3);
+  await pass(fixture, MINUTE_MS);
+  t.equal(running(), 3);
+  t.match(fixture.lifecycle().replicasOf(web.id), {
+    wanted: 2,
+    says: /It needs more, and starts them once the limits of BERTH_CAPACITY_… have a place/,
+  });
+  await fixture.lifecycle().requestStop(containerId("other"), USER);
+  await fixture.reaches(containerId("other"), "USER_STOPPED");
+  await pass(fixture, MINUTE_MS);
+  await eventually("its place is taken", () => running() === 3);
+  await pass(fixture, MINUTE_MS);
+  t.equal(running(), 3);
+});
+
+t.test("where the limit of all containers has no place for one more, a newer version replaces without it", async (t) => {
+  for (const [places, replicas] of [
+    [1, { min: 1, max: 2 }],
+    [2, { min: 2, max: 3 }],
+    [2, { min: 3, max: 3 }],
+  ] as const) {
+    const { fixture, web, generations, redefine } = await openReplicated(t, places, replicas);
+    await fixture.wake(web.id);
+    await eventually("all that have a place run", () => generations().length === places);
+    let most = 0;
+    t.teardown(fixture.lifecycle().watch(() => void (most = Math.max(most, fixture.world.running().length))));
+    await redefine(2);
+    const replaced = Array.from({ length: places }, () => 2).join();
+    for (let second = 0; second < 180 && generations().join() !== replaced; second++) await pass(fixture, 1_000);
+    t.equal(generations().join(), replaced);
+    t.equal(most, places);
+  }
+});
