@@ -1,7 +1,7 @@
 import { Fault } from "../../lib/fault.ts";
 import { JSON_OPTION } from "../server/server-command.ts";
 import { formatTable } from "../terminal.ts";
-import { defineVerb, type Verbs } from "../command.ts";
+import { defineVerb, throwFaults, type Verbs } from "../command.ts";
 import { CONTENT_VERBS } from "./contents.ts";
 import { openLog } from "../../lib/log.ts";
 import { deleteManifest, type CollectedGarbage, collectGarbage, requestCollection } from "../../processes/distribution/maintenance.ts";
@@ -56,8 +56,11 @@ export const verbs: Verbs = {
     run: async ({ context, options, screen }) => {
       const rules = rulesOf(context, options.keep);
       const dryRun = options["dry-run"] ?? false;
-      const images = await removeOldImages(context, { rules, dryRun, withoutControl: options["without-control"] ?? false });
-      if (options.json) return screen.json(images.map((image) => ({ ...image, removed: image.removed && !dryRun })));
+      const { images, faults } = await removeOldImages(context, { rules, dryRun, withoutControl: options["without-control"] ?? false });
+      if (options.json) {
+        screen.json(images.map((image) => ({ ...image, removed: image.removed && !dryRun })));
+        return throwFaults(faults);
+      }
       if (images.length === 0) return screen.print("There are no images.");
       const rows = images.map(({ repository, tags, digest, removed, why }) => {
         return [
@@ -69,6 +72,7 @@ export const verbs: Verbs = {
       });
       screen.print(formatTable(["REPOSITORY", "TAGS", "DIGEST", ""], rows, screen));
       if (!dryRun && images.some(({ removed }) => removed)) screen.print("\nTo free the disk space: berth registry gc");
+      throwFaults(faults);
     },
   }),
 };
@@ -90,11 +94,14 @@ function rulesOf(context: CommandContext, keep: string | undefined): TagRule[] {
 
 type RetainedImage = { repository: string; tags: string[]; digest: string; removed: boolean; why: string | null };
 
-/** Keeps the newest tags and used images, and deletes the rest unless it is a dry run. Faults: CONTROL_AWAY, unless `withoutControl` is set; those of the registry. */
+/**
+ * Keeps the newest tags and used images, and deletes the rest unless it is a dry run. `faults`: why images could not be deleted. Faults: CONTROL_AWAY, unless
+ * `withoutControl` is set; those of opening the registry.
+ */
 async function removeOldImages(
   context: CommandContext,
   words: { rules: readonly TagRule[]; dryRun: boolean; withoutControl: boolean },
-): Promise<RetainedImage[]> {
+): Promise<{ images: RetainedImage[]; faults: Fault[] }> {
   const { rules, dryRun, withoutControl } = words;
   const { settings } = loadSettings(context);
   const { folder, storage: place } = registryPlace(settings);
@@ -108,16 +115,18 @@ async function removeOldImages(
     ? []
     : await localApi(context)<ImagesInUse>("GET", "/admin/images-in-use").then(({ references }) => references, explainControlAway);
   const policy = { rules, used, now: context.clock.now() };
-  const { kept, removable, failures } = await retainImages(storage, { ...policy, dryRun: true, remove: async () => {} });
-  if (!dryRun && removable.length > 0) await deleteAll();
-  return [
+  const faults: Fault[] = [];
+  const judged = await retainImages(storage, { ...policy, dryRun: true, remove: async () => {} });
+  const { kept, removable, failures } = dryRun || judged.removable.length === 0 ? judged : await removeAll();
+  const images = [
     ...removable.map(({ repository, digest, tags }) => ({ repository, tags: [...tags], digest, removed: true, why: null })),
     ...failures.map(({ repository, why }) => ({ repository, tags: [], digest: "", removed: false, why })),
     ...kept.map(({ repository, tag, digest, why }) => ({ repository, tags: tag === undefined ? [] : [tag], digest, removed: false, why })),
   ];
+  return { images, faults };
 
-  /** Through the running registry, or through one that is started for it. */
-  async function deleteAll(): Promise<void> {
+  /** Through the running registry, or through one that is started for it. Each is judged again then: it may have been pushed meanwhile. */
+  async function removeAll(): ReturnType<typeof retainImages> {
     const socket = openRuntime(context, settings).registrySocket;
     const log = openLog({ level: "error", name: "registry" });
     const path = context.env["PATH"] ?? "";
@@ -129,9 +138,18 @@ async function removeOldImages(
       },
     );
     try {
-      for (const { repository, digest } of removable) await deleteManifest({ socketPath: socket, clock: context.clock }, repository, digest);
+      return await retainImages(storage, { ...policy, dryRun: false, remove });
     } finally {
       await own?.close();
+    }
+
+    async function remove(repository: string, digest: string): Promise<void> {
+      try {
+        await deleteManifest({ socketPath: socket, clock: context.clock }, repository, digest);
+      } catch (error) {
+        if (error instanceof Fault) faults.push(error);
+        throw error;
+      }
     }
   }
 }

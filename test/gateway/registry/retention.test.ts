@@ -1,11 +1,15 @@
 import { mkdirSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { dirname, join } from "node:path";
 import t, { type Test } from "tap";
 import { Fault } from "../../../lib/fault.ts";
+import { ownFolders } from "../../../processes/distribution/open-distribution.ts";
 import { parseTagRule, retain, retainImages, type RetentionPolicy } from "../../../processes/distribution/retention.ts";
 import { blobFile, type StoredTag } from "../../../processes/distribution/stored-images.ts";
+import { openRuntimeFolder } from "../../../processes/runtime-folder.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { digestOf } from "./registry-client.ts";
+import { run } from "./run.ts";
 
 const tag = (name: string, digest: string, pushedAt: number) => ({ tag: name, digest: `sha256:${digest}`, pushedAt });
 /** As it lies on the disk: each image once, and those without a tag beside them, by when they were pushed. */
@@ -117,8 +121,7 @@ t.test("a rule that is none is refused with the right form", async (t) => {
 });
 
 /** Distribution's folder with manifests of any content. */
-function openStorage(t: Test) {
-  const storage = tempFolder(t);
+function openStorage(t: Test, storage = tempFolder(t)) {
   const write = (path: string, content: string) => {
     mkdirSync(dirname(join(storage, path)), { recursive: true });
     writeFileSync(join(storage, path), content);
@@ -206,4 +209,35 @@ t.test("what is pushed again during a run stays, and an image that cannot be rem
     removed,
   );
   t.match(run.failures, [{ repository: "b", why: /answered 500/ }]);
+});
+
+t.test("the command leaves what is pushed again while it deletes, and says which image could not be deleted", async (t) => {
+  const data = tempFolder(t);
+  const storage = join(data, "registry/images");
+  const base = tempFolder(t);
+  const env = { BERTH_DATA: data, BERTH_REGISTRY: "embedded", XDG_RUNTIME_DIR: base };
+  const { registrySocket } = openRuntimeFolder({ data, base, uid: process.getuid?.() ?? 0 });
+  t.teardown(ownFolders(join(data, "registry"), { kind: "folder", folder: storage, isShared: false }));
+  const { push } = openStorage(t, storage);
+  for (const number of [1, 2]) push("a", `old-${number}`, { number });
+  push("b", "old-3", { number: 3 });
+  push("b", "x-newest", {});
+  push("a", "x-newest", {});
+  // The registry, with another client that pushes before the first deletion has ended.
+  const deleted: string[] = [];
+  const server = createServer((request, response) => {
+    const path = request.url ?? "";
+    deleted.push(path);
+    const other = digestOf(JSON.stringify({ number: 1 }));
+    if (path.startsWith("/v2/a/")) push("a", "again", { number: path.endsWith(other) ? 2 : 1 });
+    response.writeHead(path.startsWith("/v2/a/") ? 202 : 500).end();
+  });
+  await new Promise<void>((resolve) => void server.listen(registrySocket, resolve));
+  t.teardown(() => void server.close());
+  const args = ["registry", "retain", "--keep", "1", "--without-control"];
+  const { code, output } = await run(process.execPath, [join(import.meta.dirname, "../../../berth.ts"), ...args], { env });
+  t.equal(deleted.filter((path) => path.startsWith("/v2/a/")).length, 1, output);
+  t.match(output, /^a +old-. .*removed$/m);
+  t.match(output, /answered 500/);
+  t.equal(code, 1, output);
 });
