@@ -166,7 +166,7 @@ t.test("compose", async (t) => {
     t.equal((await fetch(`${registry}/v2/`)).status, 401);
     t.equal((await fetch(`${registry}/v2/`, { headers: { authorization: `Bearer ${token}` } })).status, 200);
     const page = `http://${there}:8082`;
-    t.same(await (await fetch(`${page}/console/rooms`)).json(), { rooms: ["registry"] });
+    t.same(await (await fetch(`${page}/console/rooms`)).json(), { rooms: ["registry"], providers: [] });
     t.equal((await fetch(`${page}/console/sign-in`, { method: "POST", headers: { authorization: `Dev ${key}` } })).status, 200);
   });
 

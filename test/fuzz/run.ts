@@ -1,11 +1,12 @@
 /**
  * `npm run fuzz`: at least a million streams, half of them requests, and on until `FUZZ_MINUTES` have passed; on every core. Then the attacks of
- * `end-to-end/`, through a whole gateway to real servers, on every kind of sockets. `FUZZ_SEED` begins elsewhere than this moment says. Ends at the first few failures, which name
- * their seed. `npm run fuzz -- streams`, `-- attacks`: one of the two. `-- heads`, `-- coverage`: `run-heads.ts`, `run-coverage.ts`.
+ * `end-to-end/`, through a whole gateway to real servers, on every kind of sockets, and random exchanges over HTTP/2. `FUZZ_SEED` begins elsewhere than this
+ * moment says. Ends at the first few failures, which name their seed. `npm run fuzz -- streams`, `-- attacks`, `-- exchanges`: one of the three. `-- heads`, `-- coverage`: `run-heads.ts`, `run-coverage.ts`.
  */
-import { fork } from "node:child_process";
+import { fork, spawn } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
+import { join } from "node:path";
 import { createHttp1 } from "../../gateway/http1/message-reader.ts";
 import { attack, type Tally } from "./attack.ts";
 import { SOCKET_KINDS } from "../fixtures/connections.ts";
@@ -26,8 +27,9 @@ const [only] = process.argv.slice(2);
 if (only === "heads") await runHeads();
 else if (only === "coverage") await runCoverage();
 else if (share === undefined) {
-  if (only !== "attacks") await lead();
-  if (only !== "streams") await playAttacks();
+  if (only === undefined || only === "streams") await lead();
+  if (only === undefined || only === "attacks") await playAttacks();
+  if (only === undefined || only === "exchanges") await playExchanges();
   process.exit();
 } else await work(JSON.parse(share) as Work);
 
@@ -57,6 +59,15 @@ async function playAttacks(): Promise<void> {
   for (const sockets of SOCKET_KINDS) failures.push(...(await runAttacks(SEED, sockets)));
   for (const failure of failures.slice(0, FAILURES)) console.log(`\n${failure}`);
   if (failures.length > 0) process.exitCode = 1;
+}
+
+/** The file that `npm test` runs for seconds. */
+async function playExchanges(): Promise<void> {
+  const seconds = Math.max(60, MINUTES * 60);
+  const env = { ...process.env, TAP_TIMEOUT: String(seconds + 120), FUZZ_SECONDS: String(seconds), FUZZ_SEED: String(SEED) };
+  const child = spawn(process.execPath, [join(import.meta.dirname, "exchanges.test.ts")], { env, stdio: "inherit" });
+  const [code] = (await once(child, "close")) as [number | null];
+  if (code !== 0) process.exitCode = 1;
 }
 
 async function work({ seed, cases, until }: Work): Promise<void> {

@@ -106,7 +106,7 @@ t.test("in the place of grok_registry it brings a registry, on the volume that t
   t.equal((await fetch(`http://${own}:5000/v2/no/such/manifests/image`)).status, 404, "its upstream answers");
   const inspected = await engine.docker.getImage(image("grok_registry")).inspect();
   t.ok("8080/tcp" in (inspected.Config.ExposedPorts ?? {}), "as that one, it has a page there");
-  t.same(await (await fetch(`http://${own}:8080/console/rooms`)).json(), { rooms: ["registry"] });
+  t.same(await (await fetch(`http://${own}:8080/console/rooms`)).json(), { rooms: ["registry"], providers: [] });
   t.match(await (await fetch(`http://${own}:8080/`)).text(), /<script /);
   const mounts = (await registry.inspect()).Mounts.map(({ Destination }) => Destination);
   t.ok(mounts.includes("/var/lib/registry"));
