@@ -9,6 +9,8 @@ import type { AuditLog } from "../store/audit.ts";
 import type { Store } from "../store/open-store.ts";
 
 const ACTION = "imagesRetained" satisfies AuditAction;
+/** The target of a daily run says how many. */
+const REMOVED = " removed";
 /** A run that the log has from so recently was today's. */
 const SAME_DAY_MS = 20 * 3_600_000;
 const LOOK_MS = 10 * 60_000;
@@ -46,7 +48,8 @@ export function createRegistryRetention(options: {
   };
 
   const runDaily = async () => {
-    const [before] = await store.audit.list({ action: ACTION, login: "berth", limit: 1 });
+    // Also a user may have the login; a request has no such target.
+    const [before] = await store.audit.list({ action: ACTION, login: "berth", target: REMOVED, limit: 1 });
     if (before !== undefined && clock.now() - before.at < SAME_DAY_MS) return;
     const result = await run({ dryRun: false });
     if (result === undefined) return;
@@ -55,7 +58,7 @@ export function createRegistryRetention(options: {
       ...none,
       action: ACTION,
       login: "berth",
-      target: result.removed === 1 ? "1 image removed" : `${result.removed} images removed`,
+      target: `${result.removed === 1 ? "1 image" : `${result.removed} images`}${REMOVED}`,
     });
     // On shared storage another machine's registry may take a push meanwhile.
     if (result.removed > 0 && (await garbage.status())?.isShared === false) await garbage.start({ dryRun: false });
