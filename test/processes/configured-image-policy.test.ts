@@ -14,7 +14,7 @@ import { tempFolder } from "../fixtures/temp-folder.ts";
 import { openDistribution } from "../gateway/registry/distribution.ts";
 import { htpasswd, LOGIN, openDistribution as openUpstream } from "../gateway/registry/upstream/distribution.ts";
 
-const signal = AbortSignal.timeout(60_000);
+const { signal } = new AbortController();
 const DAY_MS = 24 * 3_600_000;
 
 /** The rules of these settings, on a real registry. `written`: what it logged. */

@@ -4,7 +4,7 @@ import { raceAbort } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
-import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 import { openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
 
 const NO_RULES: ImageRules = {
@@ -17,7 +17,7 @@ const NO_RULES: ImageRules = {
   packageMb: undefined,
 };
 const DIGEST = `sha256:${"1".repeat(64)}`;
-const signal = AbortSignal.timeout(PATIENCE_MS);
+const { signal } = new AbortController();
 
 /** Rules on a registry that has every image; `read` counts its requests. */
 function createPolicy(rules: Partial<ImageRules>, deps: Partial<ImagePolicyDeps> = {}) {

@@ -6,7 +6,7 @@ import { crashing, listening, type MemoryApp, mute } from "../../fixtures/memory
 import { openLifecycleFixture, type LifecycleFixture, USER } from "./lifecycle-fixture.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
-const CALL = { signal: AbortSignal.timeout(60_000) };
+const CALL = { signal: new AbortController().signal };
 
 async function started(t: Test, config: Partial<ContainerConfig> = {}, app: MemoryApp = listening) {
   const stand = await openLifecycleFixture(t);

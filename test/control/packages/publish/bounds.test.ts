@@ -5,7 +5,7 @@ import t, { type Test } from "tap";
 import { findConnections } from "../../../../control/packages/publish/connections.ts";
 import { findFolders } from "../../../../control/packages/publish/folders.ts";
 
-const signal = AbortSignal.timeout(60_000);
+const { signal } = new AbortController();
 
 function root(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), "berth-bounds-"));
