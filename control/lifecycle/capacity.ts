@@ -88,6 +88,9 @@ export async function admitStart(deps: CapacityDeps, row: Container, userId: str
   for (const id of victims) await stopForCapacity(deps, id);
 }
 
+/** How soon a start that berth itself makes, and that had no place, is tried again. */
+export const PLACE_RETRY_MS = 30_000;
+
 /**
  * Whether all containers of the server leave a place for a start that berth itself makes, of one that sleeps. For such a start no idle container is stopped: its
  * user may come back, while no one waits for this one.

@@ -2,7 +2,7 @@ import { type Observed, STOP_GRACE_SECONDS } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, ContainerPatch } from "../model/entities.ts";
 import { isPassing, isStopped, laneOf } from "../model/states.ts";
-import { type CapacityLimits, hasPlace } from "./capacity.ts";
+import { type CapacityLimits, hasPlace, PLACE_RETRY_MS } from "./capacity.ts";
 import {
   confirmAddress,
   markLostAsObserved,
@@ -277,9 +277,6 @@ function stopIdle(deps: ContainerDeps, row: Container, patch: ContainerPatch): P
     return (await deps.moves.container(row, "idled", patch)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
   });
 }
-
-/** How soon a container that is to be kept warm, and had no place, is looked at again. */
-const PLACE_RETRY_MS = 30_000;
 
 /** Its warm hours have begun. In one transaction: a thousand begin at the same moment. */
 function startWarm(deps: ContainerDeps, row: Container, patch: ContainerPatch): Promise<ContainerOutcome> {

@@ -6,7 +6,7 @@ import { serviceName } from "../model/names.ts";
 import { lifetimeLeftMs } from "../model/lifetime.ts";
 import { isStarting, isStopped } from "../model/states.ts";
 import type { Store } from "../store/open-store.ts";
-import { type CapacityDeps, hasPlace, placesFor } from "./capacity.ts";
+import { type CapacityDeps, hasPlace, PLACE_RETRY_MS, placesFor } from "./capacity.ts";
 import type { Changes } from "./changes.ts";
 import { busyMs, idleInMs, isReplaceable, redefinitionPatch, type ReadSituation, restartPatch, restartsInTurn } from "./decide.ts";
 import type { LifecycleRequests } from "./desired-state.ts";
@@ -41,9 +41,6 @@ export type ReplicaDeps = {
 
 /** How often the number of replicas is decided while there are several, or requests. */
 const TICK_MS = 2_000;
-
-/** How soon a replica that had no place is tried again. */
-const PLACE_RETRY_MS = 30_000;
 
 /**
  * Brings the number of a container's further replicas to what its load needs. It only writes which of them are desired: each is then reconciled as every

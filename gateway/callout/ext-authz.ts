@@ -5,6 +5,7 @@ import { ConnectionStream } from "../connections/connection-stream.ts";
 import type { NetConnection } from "../connections/connection.ts";
 import type { Head } from "../decision.ts";
 import { containerErrorResponse } from "../direct-responses.ts";
+import type { GatewayLimits } from "../limits.ts";
 import { refuseResponse } from "./callout-response.ts";
 import { CALLOUT_LABELS, decideOriginal, faultOf, type CalloutOutcome, type OriginalContext } from "./decide-original.ts";
 import { allowCheck, CheckMalformed, denyCheck, readCheckRequest } from "./ext-authz-messages.ts";
@@ -13,6 +14,7 @@ import { originalRequest, PROXY_HEADER, SECRET_HEADER } from "./original-request
 export type ExtAuthzDeps = OriginalContext & {
   isSecret(shown: string | undefined): boolean;
   observer: ExchangeObserver;
+  limits: Pick<GatewayLimits, "keepAliveTimeoutMs">;
   clock: Clock;
 };
 
@@ -42,6 +44,8 @@ export function openExtAuthz(deps: ExtAuthzDeps): ExtAuthz {
   const server = new grpc.Server({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_concurrent_streams": MAX_STREAMS,
+    // As connections of HTTP/1.1 without a request; by default it waits for ever.
+    "grpc.max_connection_idle_ms": deps.limits.keepAliveTimeoutMs,
     "grpc.enable_channelz": 0,
     interceptors: [secretInterceptor(deps.isSecret)],
   });

@@ -77,7 +77,7 @@ export async function openCallout(deps: CalloutDeps, options: CalloutOptions): P
   const changes = createRecentChanges({ directory, identity, clock });
   const isSecret = secretCheck(secret);
   const original: OriginalContext = { ...deps, uses, changes, isProbe: createProbeMatcher(limits.noWake) };
-  const extAuthz = loadExtAuthz({ ...original, isSecret, observer, clock });
+  const extAuthz = loadExtAuthz({ ...original, limits, isSecret, observer, clock });
   const engine = openSpliceEngine({
     decide: createCalloutDecide({ ...original, directory, isSecret }),
     refusal: containerErrorResponse,

@@ -16,6 +16,9 @@ import type { ConnectionFactory } from "./open-connections.ts";
 export const ENGINE_NAMES = ["splice", "http-proxy"] as const;
 export type EngineName = (typeof ENGINE_NAMES)[number];
 
+/** Takes over a connection that is paused, with the bytes that came first. */
+export type TakeHttp2 = (connection: NetConnection, first: Buffer) => void;
+
 export type ForwardingEngineDeps<Forwarded extends Forward = PlainForward> = {
   decide: Decide<Forwarded>;
   /** The response to bytes that are not a request. Default: as the REST API responds. */
@@ -27,7 +30,7 @@ export type ForwardingEngineDeps<Forwarded extends Forward = PlainForward> = {
   /** Offers HTTP/2 to TLS clients. Default: only HTTP/1.1. */
   http2?: boolean | undefined;
   /** Takes over the connections of clients that speak HTTP/2 without TLS; the splice engine only. Default: they are refused. */
-  takeHttp2?: ((connection: NetConnection, first: Buffer) => void) | undefined;
+  takeHttp2?: TakeHttp2 | undefined;
   /** Admits connections. */
   bounds: ConnectionLimits;
   watch: ExchangeObserver;

@@ -1,7 +1,5 @@
 import { type ConnectionUser, type NetConnection, NO_USER } from "../connections/connection.ts";
-
-/** Takes over a connection that is paused, with the bytes that came first. */
-export type TakeHttp2 = (connection: NetConnection, first: Buffer) => void;
+import type { TakeHttp2 } from "../connections/engine.ts";
 
 /** Of the preface of HTTP/2 (RFC 9113 §3.4). No method of HTTP/1.1 begins so, and clients send the preface whole. */
 const HTTP2 = "PRI ";

@@ -609,15 +609,20 @@ t.test("publishes of authors whose registries do not answer do not delay others"
   );
 });
 
-t.test("packages that an author publishes at once do not pass the author's quota together", async (t) => {
-  const limits = { maxMb: undefined, maxAgeDays: undefined, userImages: 3, userMb: undefined, packageImages: undefined, packageMb: undefined };
-  const policy = createImagePolicy({
+/** Rules for images that limit only how many one author has. */
+function imageQuota(userImages: number) {
+  const limits = { maxMb: undefined, maxAgeDays: undefined, userImages, userMb: undefined, packageImages: undefined, packageMb: undefined };
+  return createImagePolicy({
     rules: { allow: [], ...limits },
     read: async () => undefined,
     signatures: undefined,
     metrics: openMetrics(),
     clock: systemClock(),
   });
+}
+
+t.test("packages that an author publishes at once do not pass the author's quota together", async (t) => {
+  const policy = imageQuota(3);
   const { publish } = await openApiFixture(
     t,
     {},
@@ -658,14 +663,7 @@ t.test("what a publish left staged when the store was away is no part of the nex
 });
 
 t.test("a rollback obeys the quotas of a publish", async (t) => {
-  const limits = { maxMb: undefined, maxAgeDays: undefined, userImages: 2, userMb: undefined, packageImages: undefined, packageMb: undefined };
-  const policy = createImagePolicy({
-    rules: { allow: [], ...limits },
-    read: async () => undefined,
-    signatures: undefined,
-    metrics: openMetrics(),
-    clock: systemClock(),
-  });
+  const policy = imageQuota(2);
   const { publish, get, store } = await openApiFixture(t, {}, undefined, {}, policy, { keepVersions: 2 });
   const folders = { "dockerfiles/a/Dockerfile": DOCKERFILE, "dockerfiles/b/Dockerfile": DOCKERFILE };
   t.equal((await publish("one", folders)).status, 200);

@@ -162,6 +162,14 @@ for (const sockets of ["node", "ffi"] satisfies SocketKind[])
     t.same(recorded, ["callout h2 200 answered", "callout h2 200 answered"]);
   });
 
+t.test("a connection of HTTP/2 without questions is closed after a while", async (t) => {
+  const { port } = await open(t, {}, { limits: { keepAliveTimeoutMs: 300 } });
+  const session = connect(`http://127.0.0.1:${port}`);
+  session.on("error", () => undefined);
+  t.teardown(() => session.destroy());
+  await eventually("the end of the connection", () => session.destroyed);
+});
+
 t.test("cookies keep their bytes, whatever their coding", async (t) => {
   const { check } = await open(t);
   const cookieOf = async (cookie: string) => {
