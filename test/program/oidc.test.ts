@@ -3,7 +3,7 @@ import { join } from "node:path";
 import t from "tap";
 import { openTerminal } from "../cli/fixtures/terminal.ts";
 import { typeBerth } from "../cli/fixtures/type-berth.ts";
-import { openBrowser, openConsole } from "../control/console/fixtures/open-console.ts";
+import { openPage, openConsole } from "../control/console/fixtures/open-console.ts";
 import { CLIENT_SECRET, startOidcProvider } from "../fixtures/oidc-provider.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
@@ -126,7 +126,7 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
       return text === "" ? undefined : text;
     });
     t.match(opened, code);
-    const other = await (await openBrowser()).newPage();
+    const other = await openPage();
     t.teardown(() => other.close());
     await other.goto(opened);
     await other.getByRole("button", { name: "Continue" }).click();
@@ -181,7 +181,7 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
   });
 
   await t.test("a link from another user signs no one in", async (t) => {
-    const own = await (await openBrowser()).newPage();
+    const own = await openPage();
     t.teardown(() => own.close());
     await own.goto(`${console}/console/signed-in?code=of-eve&state=of-eve`);
     await own.getByRole("alert").getByText("This sign-in was not begun in this browser tab. Sign in again.").waitFor();
@@ -200,7 +200,7 @@ t.test("a signed-out user opens a container, signs in at the provider, and is in
 
   await t.test("a code is valid once", async (t) => {
     const begun = (await (await fetch(`${console}/console/sign-in/begin`, { method: "POST" })).json()) as { url: string; sealed: string };
-    const own = await (await openBrowser()).newPage();
+    const own = await openPage();
     t.teardown(() => own.close());
     // The page at which the browser arrives began no sign-in, so the code is not used.
     await own.goto(begun.url);

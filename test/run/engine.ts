@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -33,8 +33,8 @@ async function startEngine(): Promise<TestEngine> {
   // Short, since the path of a Unix socket may have 107 bytes only.
   const kept = join(tmpdir(), `berth-test-engine-${process.getuid?.() ?? 0}`);
   // Another run has the kept one: this one builds its images anew, in a folder that goes with it.
-  const passing = inUse(kept);
-  const folder = ownFolder(passing ? `${kept}-${process.pid}` : kept);
+  const passing = !takeFolder(ownFolder(kept));
+  const folder = passing ? ownFolder(`${kept}-${process.pid}`) : kept;
   const pidFile = join(folder, "pid");
   rmSync(pidFile, { force: true });
   const socket = join(folder, "docker.sock");
@@ -71,7 +71,7 @@ async function startEngine(): Promise<TestEngine> {
       if (!ended) child.kill("SIGTERM");
       if (!(await within(STOPS_WITHIN_MS, end))) child.kill("SIGKILL");
       await end;
-      if (passing) rmSync(folder, { recursive: true, force: true });
+      rmSync(passing ? folder : join(folder, "run"), { recursive: true, force: true });
     },
   };
   try {
@@ -115,11 +115,26 @@ function ownFolder(path: string): string {
   return path;
 }
 
-/** True while the engine of another run works in this folder; a process that merely has its old number does not count. */
-function inUse(folder: string): boolean {
-  const pidFile = join(folder, "pid");
+/** False while another run has this folder. Its mark, a link, is made in one step, since two runs may begin at the same moment. */
+function takeFolder(folder: string): boolean {
+  const mark = join(folder, "run");
+  for (;;) {
+    try {
+      symlinkSync(String(process.pid), mark);
+      return true;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      if (isOfRun(mark)) return false;
+      rmSync(mark, { force: true });
+    }
+  }
+}
+
+/** A process that merely has the number of a run that has ended is none. */
+function isOfRun(mark: string): boolean {
   try {
-    return readFileSync(`/proc/${Number(readFileSync(pidFile, "utf8"))}/cmdline`, "utf8").includes(`--pidfile=${pidFile}\0`);
+    const pid = readlinkSync(mark);
+    return pid !== String(process.pid) && readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("test/run.ts");
   } catch {
     return false;
   }

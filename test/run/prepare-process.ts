@@ -11,3 +11,11 @@ process.env["_TAPJS_PROCESSINFO_EXCLUDE_"] = "/^/";
 const options = process.env["NODE_OPTIONS"]?.replace(/"?--import=[^"\s]*@tapjs\/processinfo[^"\s]*"?/, "").trim();
 if (options === "") delete process.env["NODE_OPTIONS"];
 else if (options !== undefined) process.env["NODE_OPTIONS"] = options;
+
+/** Before the limit of .taprc. */
+const HANGS_MS = 570_000;
+// Tap ends a file that hangs, and says nothing of its tests. A file that exits names those that have not ended, and is run once more alone.
+setTimeout(() => {
+  console.error(`${process.argv[1]} has not ended within ${HANGS_MS / 1_000} s.`);
+  process.exit(1);
+}, HANGS_MS).unref();

@@ -16,7 +16,7 @@ import { checkPage } from "./fixtures/check-page.ts";
 import { openStates } from "./fixtures/every-state.ts";
 import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
 import { openMeasured } from "./fixtures/measured.ts";
-import { goOffline, openBrowser, openConsole, watchTroubles } from "./fixtures/open-console.ts";
+import { goOffline, openPage, openConsole, watchTroubles } from "./fixtures/open-console.ts";
 
 /** Of the folder that this names, a screenshot of each view is written: `LOOK=/tmp/look node test/control/console/every-page.test.ts`. */
 const LOOK = process.env["LOOK"];
@@ -478,7 +478,7 @@ const GATEWAY: readonly { name: string; availability: Availability; shows: strin
 t.test("what the gateway shows to browsers while there is no response", async (t) => {
   const [css, js] = ["gateway/waiting/page.css", "gateway/waiting/page.js"].map((path) => readFileSync(path, "utf8"));
   const gateway = await openStand(t, { waitingFiles: { css: css ?? "", js: js ?? "" } });
-  const page = await (await openBrowser()).newPage();
+  const page = await openPage();
   t.teardown(() => page.close());
   const troubles = watchTroubles(page);
   await page.context().addCookies([{ name: "auth", value: "token", url: gateway.base }]);

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import t from "tap";
-import { openBrowser } from "../../control/console/fixtures/open-console.ts";
+import { openPage } from "../../control/console/fixtures/open-console.ts";
 import { ID, openContainer, openStand, PATH } from "../stand.ts";
 
 for (const width of [390, 1_280]) {
@@ -8,7 +8,7 @@ for (const width of [390, 1_280]) {
     const [css = "", js = ""] = ["page.css", "page.js"].map((file) => readFileSync(`gateway/waiting/${file}`, "utf8"));
     const gateway = await openStand(t, { waitingFiles: { css, js } });
     const { address } = await openContainer(t, (_, response) => void response.setHeader("content-type", "text/html").end("<h1>Here</h1>"));
-    const page = await (await openBrowser()).newPage({ javaScriptEnabled: false, viewport: { width, height: 800 } });
+    const page = await openPage({ javaScriptEnabled: false, viewport: { width, height: 800 } });
     t.teardown(() => page.close());
     await page.context().addCookies([{ name: "auth", value: "token", url: gateway.base }]);
 
