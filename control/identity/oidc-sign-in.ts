@@ -8,7 +8,7 @@ import type { ProviderSession } from "../model/records.ts";
 import { idTokenContext, unlessKeyMissing, type Vault } from "../packages/credentials/open-vault.ts";
 import type { Store } from "../store/open-store.ts";
 import { clientOf, createSignInAttempts } from "./attempts.ts";
-import { DEFAULT_PROVIDER, type OidcCodeRequest, type OidcProvider, type OidcUserClaims } from "./oidc-provider.ts";
+import { DEFAULT_PROVIDER, type EndedProviderSession, type OidcCodeRequest, type OidcProvider, type OidcUserClaims } from "./oidc-provider.ts";
 import { blocked, type ControlIdentity } from "./open-identity.ts";
 import { ADMIN_LOGIN, findBySubject, LOGIN, MOST_GROUPS, spellingsOf } from "./open-users.ts";
 import { tokenDigest } from "./sessions.ts";
@@ -225,6 +225,19 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
     return { user: (await identity.users.change(user.login, { admin, groups })).user, change: { action: "userChanged", detail } };
   };
 
+  /** Ends the sessions that began at a session of the provider. Returns their users. */
+  const endProviderSessions = async ({ sid, subject }: EndedProviderSession): Promise<User[]> => {
+    const rows: ProviderSession[] = [];
+    for (const spelling of spellingsOf(issuer))
+      if (sid !== undefined) rows.push(...(await store.providerSessions.bySid(spelling, sid)));
+      else if (subject !== undefined) rows.push(...(await store.providerSessions.bySubject(spelling, subject)));
+    const named = rows.filter((row) => subject === undefined || row.subject === subject);
+    const sessions = await Promise.all(named.map(({ digest }) => store.sessions.byDigest(digest)));
+    const users = await Promise.all([...new Set(sessions.map((session) => session?.userId ?? ""))].map((userId) => store.users.find(userId)));
+    await identity.sessions.endDigests(named.map(({ digest }) => digest));
+    return users.filter((user) => user !== undefined);
+  };
+
   return {
     id,
     name,
@@ -285,16 +298,13 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
       // A report that is sent again would end sessions that began meanwhile.
       if ((reports.get(ended.id) ?? 0) > clock.now()) throw new Fault("REQUEST_INVALID", "The logout token was sent before.");
       reports.set(ended.id, ended.until);
-      const { sid, subject } = ended;
-      const rows: ProviderSession[] = [];
-      for (const spelling of spellingsOf(issuer))
-        if (sid !== undefined) rows.push(...(await store.providerSessions.bySid(spelling, sid)));
-        else if (subject !== undefined) rows.push(...(await store.providerSessions.bySubject(spelling, subject)));
-      const named = rows.filter((row) => subject === undefined || row.subject === subject);
-      const sessions = await Promise.all(named.map(({ digest }) => store.sessions.byDigest(digest)));
-      const users = await Promise.all([...new Set(sessions.map((session) => session?.userId ?? ""))].map((userId) => store.users.find(userId)));
-      await identity.sessions.endDigests(named.map(({ digest }) => digest));
-      return users.filter((user) => user !== undefined);
+      try {
+        return await endProviderSessions(ended);
+      } catch (error) {
+        // Nothing was ended: the provider sends it again.
+        reports.delete(ended.id);
+        throw error;
+      }
     },
     beginSignOut: async ({ digest, idToken }, redirectUri) => {
       const opened = idToken && (await unlessKeyMissing(async () => vault.open(idTokenContext(digest), idToken, "The ID token")));

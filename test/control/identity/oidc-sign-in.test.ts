@@ -4,7 +4,7 @@ import t, { type Test } from "tap";
 import { DEFAULT_PROVIDER, openOidcProvider } from "../../../control/identity/oidc-provider.ts";
 import { createOidcSignIn, mapClaims, type OidcRules, type OidcSignIn, type OidcSignInDeps } from "../../../control/identity/oidc-sign-in.ts";
 import { tokenDigest } from "../../../control/identity/sessions.ts";
-import type { FaultCode } from "../../../lib/fault.ts";
+import { Fault, type FaultCode } from "../../../lib/fault.ts";
 import { openLog } from "../../../lib/log.ts";
 import { type Clock, systemClock } from "../../../lib/clock.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
@@ -370,6 +370,28 @@ t.test("what does not prove the end of a session ends none", async (t) => {
   t.ok(await identity.who(later.token, "console"), "it ends no session that began meanwhile");
   for (let count = 0; count < 10; count++) await signIn.endReported("x", "192.0.2.3").catch(() => undefined);
   await t.rejects(signIn.endReported(await report(opened), "192.0.2.3"), { code: "TOO_MANY_ATTEMPTS" });
+});
+
+t.test("a report counts when it is sent again, if the store could not end the session at first", async (t) => {
+  const opened = await openSignIn(t);
+  const { identity, provider, store, vault } = opened;
+  const { token } = await signInWith(opened, { claims: { sid: "session-1" } });
+  let isAway = true;
+  const sessions: typeof identity.sessions = {
+    ...identity.sessions,
+    endDigests: async (digests) => {
+      if (isAway) throw new Fault("STORE_UNAVAILABLE", "the store is away");
+      await identity.sessions.endDigests(digests);
+    },
+  };
+  const log = openLog({ level: "silent", name: "test" });
+  const signIn = createOidcSignIn({ provider, rules: RULES, store, vault, clock: systemClock(), log, identity: { ...identity, sessions } });
+  const sent = await report(opened);
+  await t.rejects(signIn.endReported(sent, PEER), { code: "STORE_UNAVAILABLE" });
+  isAway = false;
+  t.match(await signIn.endReported(sent, PEER), [{ login: "anna" }]);
+  t.equal(await identity.who(token, "console"), undefined);
+  await t.rejects(signIn.endReported(sent, PEER), { code: "REQUEST_INVALID" });
 });
 
 t.test("a rotation of the store's key seals ID tokens anew", async (t) => {
