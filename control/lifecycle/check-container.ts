@@ -6,7 +6,7 @@ import type { Container, ContainerPatch, OwnedAddress } from "../model/entities.
 import type { Store } from "../store/open-store.ts";
 import { type EndCounts, hasAddress, ownedAddresses, stillReported } from "./addresses.ts";
 import type { Changes } from "./changes.ts";
-import type { Dependencies } from "./dependencies.ts";
+import { type Dependencies, startResting } from "./dependencies.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
 import { type ContainerEngine, logTailLines, type Outages } from "./engine.ts";
 import type { LifecycleLimits } from "./limits.ts";
@@ -158,15 +158,16 @@ export async function verifyAddress(deps: VerifyDeps, row: Container, { observed
 
 /** Of one in ERROR that was observed to run: an answer ends the error. False where it does not answer. */
 export async function recoverContainer(
-  { moves, deploy, clock, ...deps }: VerifyDeps,
+  { moves, deploy, clock, ...deps }: VerifyDeps & Parameters<typeof startResting>[0],
   row: Container,
   { ends, signal }: Omit<VerifyOptions, "observed">,
 ): Promise<boolean> {
   try {
     const deployment = await deploy({ ...row, since: clock.now() }, signal);
-    await confirmDeployment(deps, row, deployment, { ends, isNew: false, signal }, () =>
-      moves.container(row, "foundRunning", runningPatch(row, deployment), { isFact: true }),
-    );
+    await confirmDeployment(deps, row, deployment, { ends, isNew: false, signal }, async () => {
+      const moved = await moves.container(row, "foundRunning", runningPatch(row, deployment), { isFact: true });
+      if (moved?.desiredInstances === 1) await startResting(deps, moved);
+    });
     return true;
   } catch (error) {
     signal.throwIfAborted();

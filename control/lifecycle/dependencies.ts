@@ -1,3 +1,4 @@
+import type { SessionRef } from "../../gateway/contract.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import type { Container } from "../model/entities.ts";
 import { isPassing } from "../model/states.ts";
@@ -7,15 +8,21 @@ import type { EntityChange } from "./changes.ts";
 /** A container that another one depends on; `container` is undefined where the package has no such folder any more. */
 export type Dependency = { folder: string; container: Container | undefined };
 
+type Dependent = Pick<Container, "id" | "state" | "desiredInstances">;
 type DependencyRow = Pick<Container, "id" | "packageId" | "folder">;
 
 /** The containers that a container depends on, by the `depends_on` of its container.json, and those that depend on it. */
 export type Dependencies = {
   /** In the order of its container.json. While some of them do not run, the next change of each causes another look at this container. */
   of(row: Container): Promise<readonly Dependency[]>;
+  /** The ids of those that the system stopped. */
+  resting(row: Pick<Container, "packageId" | "config">): Promise<readonly string[]>;
   /** The names of the containers that depend on it, and run or are about to. `except`: ids of those that are about to stop. */
   dependentsOf(row: DependencyRow, except?: ReadonlySet<string>): Promise<readonly string[]>;
-  /** True if there are such. The next change of each causes another look at this container. Call it in the transaction that decides by it. */
+  /**
+   * True if there are such, or some that still stop: until then they run, and may be used after all. The next change of each causes another look at this
+   * container. Call it in the transaction that decides by it.
+   */
   awaitDependents(row: DependencyRow): Promise<boolean>;
   /** How long its present start has waited for them, in milliseconds; undefined: it did not. */
   waitedMs(row: Pick<Container, "id" | "requestedOn">): number | undefined;
@@ -29,19 +36,22 @@ type DependenciesOptions = {
   store: Pick<Store, "containers">;
   /** Epoch ms. */
   now(): number;
+  /** Other replicas of it serve. */
+  isServedByReplicas(id: string): boolean;
   /** Causes another look at a container. */
   lookAt(id: string): void;
 };
 
-export function createDependencies({ store, now, lookAt }: DependenciesOptions): Dependencies {
+export function createDependencies({ store, now, isServedByReplicas, lookAt }: DependenciesOptions): Dependencies {
   /** By the container that is to change. It is lost with the process; after its start, each container is looked at. */
   const waiting = new Map<string, Set<string>>();
   const waits = new Map<string, DependencyWait>();
   const watch = (id: string, dependent: string) => waiting.set(id, (waiting.get(id) ?? new Set()).add(dependent));
   const readDependents = async ({ id, packageId, folder }: DependencyRow) => {
     const named = (await store.containers.dependents(packageId)).filter((one) => one.config.dependsOn?.includes(folder));
-    return named.filter((one) => one.id !== id && one.desiredInstances === 1 && one.state !== "ERROR");
+    return named.filter((one) => one.id !== id);
   };
+  const isToRun = ({ id, state, desiredInstances }: Dependent) => desiredInstances === 1 && (state !== "ERROR" || isServedByReplicas(id));
   return {
     of: async ({ id, requestedOn, packageId, config: { dependsOn = [] } }) => {
       if (dependsOn.length === 0) return [];
@@ -61,9 +71,13 @@ export function createDependencies({ store, now, lookAt }: DependenciesOptions):
       // Again: one of them may have changed before it was watched.
       return read();
     },
-    dependentsOf: async (row, except) => (await readDependents(row)).flatMap(({ id, name }) => (except?.has(id) ? [] : [name])),
+    resting: async ({ packageId, config: { dependsOn = [] } }) => {
+      const all = dependsOn.length === 0 ? [] : await store.containers.wholeOfFolders(packageId, dependsOn);
+      return all.flatMap(({ id, desiredInstances, stopFor }) => (desiredInstances === 0 && stopFor === "system" ? [id] : []));
+    },
+    dependentsOf: async (row, except) => (await readDependents(row)).flatMap((one) => (isToRun(one) && !except?.has(one.id) ? [one.name] : [])),
     awaitDependents: async (row) => {
-      const dependents = await readDependents(row);
+      const dependents = (await readDependents(row)).filter((one) => isToRun(one) || isPassing(one.state));
       for (const dependent of dependents) watch(dependent.id, row.id);
       return dependents.length > 0;
     },
@@ -119,6 +133,35 @@ function failedDependency({ name }: Container, { name: failed, fault }: Containe
 
 function stoppedDependency({ name }: Container, { name: stopped }: Container): FaultData {
   return new Fault("DEPENDENCY_FAILED", `The container ${name} depends on ${stopped}, which a user stopped meanwhile.`).toJSON();
+}
+
+type StartDependencyDeps = {
+  requestStart(id: string, userId: string | undefined, requestedFor: "dependency", ref: SessionRef): Promise<unknown>;
+};
+
+/** Starts one that a container depends on, for the same user. One that was removed meanwhile is found to be missing by the next look, which its removal causes. */
+export async function startDependency(
+  { requestStart }: StartDependencyDeps,
+  { requestedBy, requestedKey, requestedSession }: Container,
+  id: string,
+): Promise<void> {
+  const ref = {
+    ...(requestedKey === undefined ? {} : { key: requestedKey }),
+    ...(requestedSession === undefined ? {} : { session: requestedSession }),
+  };
+  try {
+    await requestStart(id, requestedBy, "dependency", ref);
+  } catch (error) {
+    if (!(error instanceof Fault) || error.code !== "CONTAINER_NOT_FOUND") throw error;
+  }
+}
+
+/**
+ * Of a container that goes on running without a start: while it seemed to stop, or to have failed, what it depends on may have been stopped for idleness, or for
+ * another's place. Call it in the transaction of its move.
+ */
+export async function startResting(deps: StartDependencyDeps & { dependencies: Pick<Dependencies, "resting"> }, row: Container): Promise<void> {
+  for (const id of await deps.dependencies.resting(row)) await startDependency(deps, row, id);
 }
 
 /** For users; undefined where it waits for none. */

@@ -157,7 +157,11 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
     random,
   });
   const moves = createMoves({ store, changes, queue, ends, clock, logs, steps: startSteps });
-  const dependencies = createDependencies({ store, now: clock.now, lookAt: (id) => queue.add(containerKey(id)) });
+  const isServedByReplicas = (id: string) => {
+    const set = replicas.of(id);
+    return set !== undefined && servingReplicas(set.container, set).length > 0;
+  };
+  const dependencies = createDependencies({ store, now: clock.now, isServedByReplicas, lookAt: (id) => queue.add(containerKey(id)) });
   changes.watch(dependencies.changed);
   const suspect = createSuspectAddress({ moves, outages, clock, limits });
   const activity = createWorkerActivity({ store, engine, usage, clock, limits });
@@ -219,10 +223,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
           const source = { ...options, injectedEnv: options.prepareEnv?.(start) ?? options.injectedEnv };
           return (row: Container, image: Image) => environmentOf({ source, driver }, row, image);
         },
-    isServedByReplicas: (id: string) => {
-      const set = replicas.of(id);
-      return set !== undefined && servingReplicas(set.container, set).length > 0;
-    },
+    isServedByReplicas,
     steps: startSteps,
     changes,
     usage,

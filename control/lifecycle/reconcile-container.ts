@@ -22,7 +22,7 @@ import {
   restartPatch,
   timeoutFault,
 } from "./decide.ts";
-import { nextDependencyStep } from "./dependencies.ts";
+import { nextDependencyStep, startDependency, startResting } from "./dependencies.ts";
 import type { DeployParts } from "./deploy.ts";
 import type { LifecycleRequests } from "./desired-state.ts";
 import { isEngineTrouble } from "./engine.ts";
@@ -205,6 +205,7 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
       return "settled";
     case "move":
       if (action.event === "idled") return stopIdle(deps, row, action.patch);
+      if (action.event === "usedAfterAll") return useAfterAll(deps, row, action.patch);
       if (action.event === "expired") return stopExpired(deps, row, action.patch);
       if (action.event === "startWished" && isStopped(row.state) && row.desiredInstances === 0) return startWarm(deps, row, action.patch);
       return (await deps.moves.container(row, action.event, action.patch)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
@@ -249,23 +250,6 @@ async function act(deps: ContainerDeps, situation: ContainerSituation, action: C
   }
 }
 
-/** One that was removed meanwhile is found to be missing by the next look, which its removal causes. */
-async function startDependency(
-  { requestStart }: ContainerDeps,
-  { requestedBy, requestedKey, requestedSession }: Container,
-  id: string,
-): Promise<void> {
-  const ref = {
-    ...(requestedKey === undefined ? {} : { key: requestedKey }),
-    ...(requestedSession === undefined ? {} : { session: requestedSession }),
-  };
-  try {
-    await requestStart(id, requestedBy, "dependency", ref);
-  } catch (error) {
-    if (!(error instanceof Fault) || error.code !== "CONTAINER_NOT_FOUND") throw error;
-  }
-}
-
 async function hasDependencies({ dependencies, clock }: ContainerDeps, row: Container): Promise<boolean> {
   return nextDependencyStep(row, await dependencies.of(row), clock.now()).kind === "ready";
 }
@@ -275,6 +259,15 @@ function stopIdle(deps: ContainerDeps, row: Container, patch: ContainerPatch): P
   return deps.store.transaction(async () => {
     if (await deps.dependencies.awaitDependents(row)) return "settled";
     return (await deps.moves.container(row, "idled", patch)) || (await hasChangedSince(deps, row)) ? "moved" : "settled";
+  });
+}
+
+/** It goes on running, with what it depends on. */
+function useAfterAll(deps: ContainerDeps, row: Container, patch: ContainerPatch): Promise<ContainerOutcome> {
+  return deps.store.transaction(async () => {
+    const moved = await deps.moves.container(row, "usedAfterAll", patch);
+    if (moved) await startResting(deps, moved);
+    return moved || (await hasChangedSince(deps, row)) ? "moved" : "settled";
   });
 }
 

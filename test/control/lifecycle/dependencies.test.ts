@@ -140,3 +140,104 @@ t.test("after a restart of berth, a start that waited goes on, and so does a wai
   await stand.reaches(web.id, "SYSTEM_STOPPED");
   await stand.reaches(db.id, "SYSTEM_STOPPED");
 });
+
+/** One gateway. Its use of a container; `seq`: the newest change that it knows. */
+function gatewayOf(stand: LifecycleFixture) {
+  const lifecycle = stand.lifecycle();
+  lifecycle.gatewayJoined("g", lifecycle.seq());
+  return async (id: string, open: number, seq = lifecycle.seq()) => {
+    await lifecycle.recordUse({ gateway: "g", seq, uses: [{ id, open, streams: open, lastActive: stand.clock.now() }] });
+    await turns();
+  };
+}
+
+t.test("it does not stop while a container that depends on it still stops, and may be used after all", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const db = await stand.publish({ name: "db", config: DB });
+  const web = await stand.publish({ name: "web", config: WEB });
+  await stand.wake(web.id);
+  const use = gatewayOf(stand);
+  await use(web.id, 1);
+  await use(web.id, 0);
+  await stand.clock.advance(1_000);
+  await use(db.id, 1);
+  await use(db.id, 0);
+  const before = stand.lifecycle().seq();
+  await stand.clock.advance(MINUTE_MS);
+  await stand.reaches(web.id, "PENDING_SYSTEM_STOP");
+  await turns();
+  t.equal(stand.row(db.id).state, "STARTED", "its own time has passed");
+  await use(web.id, 1, before);
+  await stand.reaches(web.id, "STARTED");
+  t.equal(stand.row(db.id).state, "STARTED");
+  await use(web.id, 0);
+  await stand.clock.advance(MINUTE_MS);
+  await stand.reaches(web.id, "PENDING_SYSTEM_STOP");
+  await use(web.id, 0);
+  await stand.reaches(web.id, "SYSTEM_STOPPED");
+  await stand.reaches(db.id, "PENDING_SYSTEM_STOP");
+});
+
+t.test("of two that are stopped for another's place, both run on when the dependent one is used after all", async (t) => {
+  const stand = await openLifecycleFixture(t, { capacity: { ofUser: {}, ofAll: { containers: 2 } } });
+  const db = await stand.publish({ name: "db", config: { ...DB, shutdownTimeoutMinutes: 60 } });
+  const web = await stand.publish({ name: "web", config: { ...WEB, shutdownTimeoutMinutes: 60 } });
+  const others = [await stand.publish({ name: "one", config: DB }), await stand.publish({ name: "two", config: DB })];
+  const use = gatewayOf(stand);
+  await stand.wake(web.id);
+  await stand.clock.advance(MINUTE_MS);
+  const before = stand.lifecycle().seq();
+  for (const { id } of others) await stand.lifecycle().wake(id, USER);
+  await turns();
+  t.match([stand.row(web.id).state, stand.row(db.id).state], ["PENDING_SYSTEM_STOP", "PENDING_SYSTEM_STOP"]);
+  await use(web.id, 1, before);
+  await stand.reaches(web.id, "STARTED");
+  t.match(stand.row(db.id), { desiredInstances: 1, requestedFor: "dependency", requestedBy: USER });
+  await use(web.id, 1);
+  await startsInTime(stand, db);
+});
+
+t.test("one that was stopped while the dependent one seemed to have failed runs again as soon as that does", async (t) => {
+  const stand = await openLifecycleFixture(t, { limits: { statusMs: 20_000 } });
+  const db = await stand.publish({ name: "db", config: DB });
+  const web = await stand.publish({ name: "web", config: { ...WEB, shutdownTimeoutMinutes: 60 } });
+  await stand.wake(web.id);
+  await stand.clock.advance(1_000);
+  stand.world.away = true;
+  stand.world.tell({ kind: "disconnected" });
+  await stand.lifecycle().wake(web.id, USER);
+  await eventually("the check of web fails", async () => {
+    await stand.clock.advance(1_000);
+    return stand.row(web.id).state === "ERROR";
+  });
+  await stand.clock.advance(MINUTE_MS);
+  stand.world.away = false;
+  stand.world.tell({ kind: "connected" });
+  await eventually("both run", async () => {
+    await stand.clock.advance(1_000);
+    return [web, db].every(({ id }) => stand.row(id).state === "STARTED");
+  });
+  await stand.clock.advance(2 * MINUTE_MS);
+  t.match([stand.row(web.id).state, stand.row(db.id).state], ["STARTED", "STARTED"]);
+});
+
+t.test("it runs while replicas of a container that depends on it do, although the first one has failed", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const db = await stand.publish({ name: "db", config: DB });
+  const replicas = { min: 2, max: 2, targetConcurrency: 10, windowSeconds: 60 };
+  const web = await stand.publish({ name: "web", config: { ...WEB, shutdownTimeoutMinutes: 60, replicas } });
+  await stand.wake(web.id);
+  await eventually("two replicas serve", async () => {
+    await stand.clock.advance(1_000);
+    return stand.lifecycle().replicasOf(web.id)?.ready === 2;
+  });
+  const use = gatewayOf(stand);
+  stand.world.apps.set("datagrok/web:1.0.0", crashing);
+  await stand.world.kill(web.service);
+  for (let second = 0; second < 90; second++) {
+    await stand.clock.advance(1_000);
+    await use(web.id, 1);
+  }
+  t.equal(stand.lifecycle().replicasOf(web.id)?.ready, 1);
+  t.equal(stand.world.callCount(`destroy ${db.service}`), 0);
+});
