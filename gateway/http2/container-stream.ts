@@ -125,8 +125,8 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   onClose(): void {
     this.#deps.requests.close();
     this.#writer.settle();
-    this.#open?.close(constants.NGHTTP2_CANCEL);
-    this.#earlier?.close(constants.NGHTTP2_CANCEL);
+    giveUp(this.#open);
+    giveUp(this.#earlier);
     this.leave();
   }
 
@@ -163,7 +163,7 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     this.checksBefore = session.checks;
     const stream = session.http2.request(fields, { endStream: !hasBody, waitForTrailers });
     // It had the time of a whole exchange to end.
-    this.#earlier?.close(constants.NGHTTP2_CANCEL);
+    giveUp(this.#earlier);
     this.#earlier = this.#open;
     this.#stream = this.#open = stream;
     this.#response = "head";
@@ -264,6 +264,12 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     // Before the end of its response: the container has reset it, or has left.
     else this.connection.destroy();
   }
+}
+
+function giveUp(stream: ClientHttp2Stream | undefined): void {
+  stream?.close(constants.NGHTTP2_CANCEL);
+  // One that its container reset without an error ends only when all that came was read.
+  stream?.resume();
 }
 
 type ResponseText = { text: string; framing: "none" | "length" | "chunked" };

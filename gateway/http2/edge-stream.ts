@@ -61,6 +61,8 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
     this.connection = new InMemoryConnection(this, { remoteAddress, tls: true });
     stream.on("error", ignore);
     stream.once("close", () => this.#streamClosed());
+    // After a reset without an error, Node closes a stream only when all of it was read, which a container may never do.
+    stream.once("aborted", () => stream.destroy());
     if (request.body === "none") stream.resume();
     else {
       stream.on("data", (bytes: Buffer) => this.#passBody(bytes));

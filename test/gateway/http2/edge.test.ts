@@ -307,6 +307,27 @@ t.test("a container that does not read holds the client back", async (t) => {
   t.equal((await answered).body, String(sent));
 });
 
+t.test("a client that resets an upload without an error, which its container does not read, has left", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const { address } = await openContainer(t, (message) => void message.pause());
+  stand.set(ID, { kind: "awake", address });
+  const session = stand.session();
+  const stream = session.request({ ":method": "POST", ":path": PATH, authorization: "token" }).on("error", () => undefined);
+  let sent = 0;
+  const send = () => void stream.write(Buffer.alloc(65_536), (error) => !(error instanceof Error) && (sent += 65_536) < 100_000_000 && send());
+  send();
+  let before = -1;
+  await eventually("it to stop", async () => {
+    const isStill = sent === before;
+    before = sent;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return isStill;
+  });
+  stream.destroy();
+  await eventually("the lease to be released", () => stand.openAt(ID).count === 0);
+  t.equal((await request(session, { ":path": "/livez" })).status, 200);
+});
+
 t.test("HTTP/1.1 is still spoken to those who do not choose HTTP/2, and alone without the setting", async (t) => {
   for (const http2 of [true, false]) {
     const stand = await openHttp2Stand(t, { http2 });

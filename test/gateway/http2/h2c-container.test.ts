@@ -36,6 +36,18 @@ async function openH2cContainer(t: Test, onStream: StreamHandler, options: Serve
   return { address: { host: "127.0.0.1", port, h2c: true } as const, server, counts };
 }
 
+/** Resolves when nothing changes any more: windows and queues are full. */
+async function untilStill(read: () => number): Promise<number> {
+  let before = -1;
+  await eventually("it to stop", async () => {
+    const isStill = read() === before;
+    before = read();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return isStill;
+  });
+  return before;
+}
+
 t.test("a client of HTTP/1.1 is answered by a container that speaks HTTP/2", async (t) => {
   const stand = await openStand(t);
   const { address } = await openH2cContainer(t, (stream, headers, body) => {
@@ -235,17 +247,7 @@ t.test("flow control passes through: neither side buffers what the other does no
   const session = stand.session();
   const slow = session.request({ ":path": PATH, authorization: "token" }).on("error", () => undefined);
   await once(slow, "response");
-  const stopped = async (count: () => number) => {
-    let before = -1;
-    await eventually("it to stop", async () => {
-      const still = count() === before;
-      before = count();
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      return still;
-    });
-    return count();
-  };
-  const held = await stopped(() => written);
+  const held = await untilStill(() => written);
   t.ok(held < 3_000_000, `${held} bytes`);
   slow.resume();
   await eventually("it to go on", () => written > held + 5_000_000);
@@ -256,7 +258,7 @@ t.test("flow control passes through: neither side buffers what the other does no
   const send = () => void upload.write(piece, (error) => !(error instanceof Error) && (sent += piece.length) < 100_000_000 && send());
   send();
   await eventually("the request", () => unread !== undefined);
-  t.ok((await stopped(() => sent)) < 3_000_000, `${sent} bytes`);
+  t.ok((await untilStill(() => sent)) < 3_000_000, `${sent} bytes`);
   upload.close(8);
 });
 
@@ -383,6 +385,42 @@ t.test("a response that a reset without an error ends is not taken for a complet
   stand.set(ID, { kind: "awake", address });
   const answer = await exchange(stand.port, get(PATH));
   t.match(answer, /4\r\nhalf\r\n$/);
+});
+
+t.test("a stream that its container reset without an error does not stay after a client that had not read it", async (t) => {
+  // Else the close of the session ends what is left.
+  const stand = await openStand(t, { limits: { lingeringCloseMs: 600_000 } });
+  let wasReset = false;
+  let reset = () => {};
+  let written = 0;
+  const { address, server } = await openH2cContainer(t, (stream) => {
+    const { session } = stream;
+    stream.respond({ ":status": 200 });
+    const fill = () => {
+      do written += 16_384;
+      while (stream.write(Buffer.alloc(16_384)));
+    };
+    stream.on("drain", fill);
+    fill();
+    reset = () => {
+      stream.destroy();
+      // The gateway has read the reset by the answer.
+      session?.ping(() => (wasReset = true));
+    };
+  });
+  let closed = 0;
+  server.on("session", (session) => session.once("close", () => closed++));
+  stand.set(ID, { kind: "awake", address });
+  const client = connect(stand.port, "127.0.0.1").on("error", () => undefined);
+  client.pause();
+  client.write(get(PATH));
+  await eventually("the response", () => written > 0);
+  await untilStill(() => written);
+  reset();
+  await eventually("the reset", () => wasReset);
+  client.resetAndDestroy();
+  await eventually("the session to close, which its last stream keeps open", () => closed === 1);
+  t.equal(stand.openAt(ID).count, 0);
 });
 
 t.test("a client may leave in the turn in which the connection to its container is made", async (t) => {

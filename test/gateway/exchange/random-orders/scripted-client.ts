@@ -136,8 +136,8 @@ class ScriptedClient {
   #leave(): void {
     const by = this.#plan.leave?.by;
     if (this.#isOver || by === undefined) return;
-    // It may still read an answer; else the gateway closes.
-    if (by === "end") return void this.#socket.end();
+    // It may still read an answer; else the gateway closes. Node drops records of TLS that it has not passed on when a direction ends.
+    if (by === "end") return void setImmediate(() => this.#socket.end());
     this.#over("left");
     // Node resets only the connection under TLS.
     if (by === "reset" && !("encrypted" in this.#socket) && !this.#socket.writableEnded) this.#socket.resetAndDestroy();
