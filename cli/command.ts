@@ -166,7 +166,7 @@ export function parseVerbArgs(command: string, name: string, verb: CommandVerb, 
     try {
       return parseArgs({ args: joinDashedValues(args, options), options, allowPositionals: true });
     } catch (error) {
-      const [message = ""] = (error as Error).message.split(". ", 1);
+      const [message = ""] = (error as Error).message.split(/\.\s/, 1);
       const [, unknown] = /^Unknown option '(--[^']+)'/.exec(message) ?? [];
       const names = Object.keys(options).map((option) => `--${option}`);
       throw new Fault("SETTINGS_INVALID", `${message}${unknown === undefined ? "" : suggestion(unknown, names)}.\n${usage}`, { cause: error });
@@ -193,8 +193,8 @@ function missingWord(words: string, given: readonly string[]): string {
 }
 
 /**
- * `--key -abc` becomes `--key=-abc`: generated keys may begin with a dash, which parseArgs calls ambiguous. What names an option stays one, so that a
- * forgotten value is still reported.
+ * `--key -abc` becomes `--key=-abc`, and `-k -abc` becomes `-k-abc`: generated keys may begin with a dash, which parseArgs calls ambiguous. What names an
+ * option stays one, so that a forgotten value is still reported.
  */
 function joinDashedValues(args: readonly string[], options: Readonly<Record<string, { type: "boolean" | "string"; short?: string }>>): string[] {
   const isOption = (arg: string) =>
@@ -204,9 +204,10 @@ function joinDashedValues(args: readonly string[], options: Readonly<Record<stri
     const arg = args[at]!;
     if (arg === "--") return [...joined, ...args.slice(at)];
     const value = args[at + 1];
-    const takesValue = arg.startsWith("--") && options[arg.slice(2)]?.type === "string";
+    const option = arg.startsWith("--") ? options[arg.slice(2)] : Object.values(options).find(({ short }) => arg === `-${short}`);
+    const takesValue = option?.type === "string";
     const isDashed = takesValue && value !== undefined && value.length > 1 && value.startsWith("-") && !isOption(value);
-    joined.push(isDashed ? `${arg}=${value}` : arg);
+    joined.push(isDashed ? `${arg}${arg.startsWith("--") ? "=" : ""}${value}` : arg);
     if (isDashed) at += 1;
   }
   return joined;

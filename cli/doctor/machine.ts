@@ -136,7 +136,7 @@ export async function checkStore({ context, settings, options, clock }: CheckCon
       ),
     );
   if (!options.store) {
-    const says = "structure checked at berth's last start; --store checks everything";
+    const says = "berth checks its structure at each start; --store checks everything now";
     return problems.length === 0 ? { unlooked: says } : { says, problems };
   }
   const words = [...(context.script === undefined ? [] : [context.script]), "check-store"];
