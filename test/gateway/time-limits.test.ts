@@ -37,23 +37,28 @@ function drip(to: ClientRequest | ServerResponse, everyMs: number, times: number
   setTimeout(() => void (to.destroyed || drip(to, everyMs, times - 1)), everyMs);
 }
 
+/** Several intervals long, so that a busy machine does not turn drips into silence; all of them take longer. */
+const IDLE_MS = 1_500;
+const DRIPS = [100, 19] as const;
+const DRIPPED = "x".repeat(20);
+
 for (const forwarder of ENGINE_NAMES) {
   t.test(`${forwarder}: a response that falls silent is cut off; one that drips is not`, async (t) => {
-    const silent = await openLimited(t, forwarder, { idleTimeoutMs: 300 }, (_request, response) => void response.write("begun"));
+    const silent = await openLimited(t, forwarder, { idleTimeoutMs: IDLE_MS }, (_request, response) => void response.write("begun"));
     const sent = post(silent.port);
     sent.end();
     t.equal(await answerTo(sent), "cut");
-    const dripping = await openLimited(t, forwarder, { idleTimeoutMs: 300 }, (_request, response) => drip(response, 100, 9));
+    const dripping = await openLimited(t, forwarder, { idleTimeoutMs: IDLE_MS }, (_request, response) => drip(response, ...DRIPS));
     const other = post(dripping.port);
     other.end();
-    t.match(await answerTo(other), { status: 200, body: "x".repeat(10) });
+    t.match(await answerTo(other), { status: 200, body: DRIPPED });
   });
 
   t.test(`${forwarder}: a request body that falls silent is answered 504; one that drips is not`, async (t) => {
     const stand = await openLimited(
       t,
       forwarder,
-      { idleTimeoutMs: 300 },
+      { idleTimeoutMs: IDLE_MS },
       (request, response) =>
         void bodyOf(request).then(
           (body) => response.end(body),
@@ -66,8 +71,8 @@ for (const forwarder of ENGINE_NAMES) {
     t.match(answer, { status: 504, body: /datagrok-error/ });
     sent.destroy();
     const other = post(stand.port);
-    drip(other, 100, 9);
-    t.match(await answerTo(other), { status: 200, body: "x".repeat(10) });
+    drip(other, ...DRIPS);
+    t.match(await answerTo(other), { status: 200, body: DRIPPED });
   });
 
   t.test(`${forwarder}: an upload that its container does not read ends; one that it reads slowly does not`, async (t) => {
