@@ -84,13 +84,13 @@ t.test("control processes with one database", async (t) => {
       (await Promise.all(cluster.controls.map((one) => one.readiness()))).every((status) => status !== 200),
     );
     t.equal(await square(ids[0]), 200);
-    // The one that was stopped above may not listen again yet, which is said first.
-    const said = await eventually("the API to say why", async () => {
+    // The one that was stopped above may not listen again yet, and the API names that one first.
+    const reply = await eventually("the API to say why", async () => {
       const response = await client.call("/users/current");
       const { message } = (await response.json()) as { message: string };
       return message.includes("ECONNREFUSED") ? undefined : { status: response.status, message };
     });
-    t.match(said, { status: 503, message: /database/ });
+    t.match(reply, { status: 503, message: /database/ });
     await server.start();
     await cluster.leader();
     await eventually("the API", async () => (await client.call("/users/current")).status === 200);

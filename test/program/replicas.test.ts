@@ -41,8 +41,12 @@ t.test("replicas come with the load and go after it, and no request fails", asyn
     while (!stop.signal.aborted) pids.add((await get(50)).pid);
   });
   await eventually("three replicas to serve", () => pids.size === 3);
-  const { replicas } = await stand.json<{ replicas: object }>(`/docker/containers/${id}`);
-  t.match(replicas, { ready: 3, wanted: 3, max: 3 });
+  // Where the clients get too little of the processor, fewer replicas are wanted for a while.
+  const replicas = await eventually("three replicas to be reported", async () => {
+    const report = await stand.json<{ replicas: { ready: number; wanted: number } }>(`/docker/containers/${id}`);
+    return report.replicas.ready === 3 && report.replicas.wanted === 3 ? report.replicas : undefined;
+  });
+  t.match(replicas, { max: 3 });
   stop.abort();
   await Promise.all(clients);
   const served = async () => (await stand.json<{ replicas: { ready: number } }>(`/docker/containers/${id}`)).replicas.ready;
