@@ -111,8 +111,8 @@ function codeOf(error: unknown): string {
 }
 
 /** A paused connection, whose events report the result. Half-open: each direction of an upgraded connection ends by itself. */
-function begin(target: ForwardTarget, { h2c, limits }: DialOptions): Duplex {
-  if (h2c !== undefined && "h2c" in target) return h2c.connect(target).pause();
+function begin(lease: TargetLease, target: ForwardTarget, { h2c, limits }: DialOptions): Duplex {
+  if (h2c !== undefined && "h2c" in target) return h2c.connect(target, (act) => lease.onTargetGone(target, act)).pause();
   return connect({
     ...("socketPath" in target ? { path: target.socketPath } : target),
     allowHalfOpen: true,
@@ -134,7 +134,7 @@ function dial(lease: TargetLease, target: ForwardTarget, options: DialOptions): 
       unwatch();
       return reject(new TargetRemoved("removed"));
     }
-    const socket = begin(target, options);
+    const socket = begin(lease, target, options);
     const settle = (act: () => void) => {
       settled = true;
       cancel();

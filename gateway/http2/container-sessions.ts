@@ -4,7 +4,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { MAX_PLACED } from "../connections/socket-layer.ts";
 import { createHttp1, type Http1 } from "../http1/message-reader.ts";
 import { type GatewayLimits, MAX_HEAD_BYTES } from "../limits.ts";
-import { ContainerStream, type StreamSession } from "./container-stream.ts";
+import { ContainerStream, type StreamSession, type WatchGone } from "./container-stream.ts";
 import type { InMemoryConnection } from "./in-memory-connection.ts";
 
 type H2cAddress = { host: string; port: number };
@@ -13,9 +13,10 @@ type H2cAddress = { host: string; port: number };
 export type ContainerSessions = {
   /**
    * A connection to the container at this address. Its events `connect` and `error` report the result. Connections share a session while the address is
-   * the same object: a new view of the container has new ones, so none leads to a container that had the address before.
+   * the same object: a new view of the container has new ones, so none leads to a container that had the address before. `watchGone`: calls its argument
+   * when the container leaves the address, until the function that it returns is called: a connection may need another session later.
    */
-  connect(address: H2cAddress): InMemoryConnection;
+  connect(address: H2cAddress, watchGone: WatchGone): InMemoryConnection;
   close(): void;
 };
 
@@ -56,7 +57,7 @@ export function openContainerSessions(deps: ContainerSessionsDeps): ContainerSes
     return opened;
   };
   return {
-    connect: (address) => new ContainerStream({ requests: readRequests(), session: () => sessionTo(address) }).connection,
+    connect: (address, watchGone) => new ContainerStream({ requests: readRequests(), session: () => sessionTo(address), watchGone }).connection,
     close: () => {
       for (const session of open) session.destroy();
     },
@@ -108,6 +109,10 @@ class ContainerSession implements StreamSession {
       this.#abandon(undefined);
       onClose();
     });
+  }
+
+  get isConnected(): boolean {
+    return this.#connected;
   }
 
   get isLeaving(): boolean {

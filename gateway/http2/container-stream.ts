@@ -16,6 +16,7 @@ const NO_WEBSOCKET = "HTTP/1.1 501 Not Implemented\r\nContent-Length: 0\r\n\r\n"
 /** An HTTP/2 connection to a container, in which streams begin. */
 export type StreamSession = {
   readonly http2: ClientHttp2Session;
+  readonly isConnected: boolean;
   /** No stream may begin in it any more. */
   readonly isLeaving: boolean;
   /** New streams get another session. */
@@ -30,8 +31,11 @@ export type StreamSession = {
 /** What was sent of a request, as long as it may have to be sent again. */
 type SentRequest = { fields: string[]; method: string; hasBody: boolean; waitForTrailers: boolean; pieces: Buffer[]; bytes: number };
 
+/** Calls `act` when the container leaves the address, at once if it has left already, until the returned function is called. */
+export type WatchGone = (act: () => void) => () => void;
+
 /** `session`: the container's current one. */
-type ContainerStreamDeps = { requests: RequestReader; session(): StreamSession };
+type ContainerStreamDeps = { requests: RequestReader; session(): StreamSession; watchGone: WatchGone };
 
 /**
  * A connection to a container that speaks HTTP/2, as the engine sees it: one HTTP/1.1 exchange after another, each of which is a stream of a session that
@@ -57,10 +61,14 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   #response: "head" | "none" | "length" | "chunked" = "head";
   #repeatable: SentRequest | undefined;
   #trailers: string[] | undefined;
+  readonly #unwatch: () => void;
+  /** The container has left the address, which another one may have. */
+  #isGone = false;
 
   constructor(deps: ContainerStreamDeps) {
     this.#deps = deps;
     this.connection = new InMemoryConnection(this);
+    this.#unwatch = deps.watchGone(() => this.#onGone());
     this.#enter();
   }
 
@@ -75,7 +83,14 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
     this.#session = undefined;
   }
 
+  /** What it has sent over its session goes on. A session that connects may reach another container. */
+  #onGone(): void {
+    this.#isGone = true;
+    if (this.#session?.isConnected === false) this.connection.destroy();
+  }
+
   #enter(): StreamSession {
+    if (this.#isGone) throw new Error("The container has left its address");
     const session = this.#deps.session();
     this.#session = session;
     session.add(this);
@@ -123,6 +138,7 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   onClose(): void {
+    this.#unwatch();
     this.#deps.requests.close();
     this.#writer.settle();
     giveUp(this.#open);

@@ -1,15 +1,22 @@
+import { execFileSync } from "node:child_process";
+import { closeSync, open, openSync } from "node:fs";
 import { constants, createServer, type Http2Server, type ServerHttp2Stream, type ServerOptions } from "node:http2";
 import { randomBytes } from "node:crypto";
 import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from "node:net";
+import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openContainerSessions } from "../../../gateway/http2/container-sessions.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
+import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
 import { openHttp2Stand, request } from "./fixture.ts";
+
+/** Those of libuv. */
+const THREADS = 4;
 
 type StreamHandler = (stream: ServerHttp2Stream, headers: Record<string, unknown>, body: Buffer) => void;
 
@@ -185,6 +192,31 @@ t.test("a refused stream was not processed: its request is sent once more over a
   received.length = 0;
   t.match(await send("POST", short), /^HTTP\/1\.1 502 /, "it may have been processed");
   t.same(received, []);
+});
+
+t.test("a refused request does not reach another container that has got the address meanwhile", async (t) => {
+  const stand = await openStand(t);
+  const fifo = join(tempFolder(t), "fifo");
+  execFileSync("mkfifo", [fifo]);
+  let hasLeft = false;
+  let ofOther = 0;
+  const { address, server } = await openH2cContainer(t, (stream) => {
+    if (hasLeft) ofOther++;
+    // The look-up of the next connection's host waits for a thread.
+    for (let thread = 0; thread < THREADS; thread++) open(fifo, "r", (_, fd) => closeSync(fd));
+    stream.close(constants.NGHTTP2_REFUSED_STREAM);
+  });
+  let closed = 0;
+  server.on("session", (session) => session.once("close", () => closed++));
+  stand.set(ID, { kind: "awake", address: { ...address, host: "localhost" } });
+  const answer = exchange(stand.port, get(`${PATH}/`, ["Content-Length: 0"]).replace(/^GET/, "POST"));
+  await eventually("the request to leave its session", () => closed === 1);
+  stand.set(ID, { kind: "coming" });
+  hasLeft = true;
+  // This gives the threads back.
+  closeSync(openSync(fifo, "w"));
+  t.match(await answer, /^HTTP\/1\.1 502 /);
+  t.equal(ofOther, 0);
 });
 
 t.test("a client that leaves cancels its stream at the container, and leaves those of others", async (t) => {
@@ -432,12 +464,15 @@ t.test("a client may leave in the turn in which the connection to its container 
   const onSocket = (message: unknown) => void (message as { socket: Socket }).socket.prependOnceListener("connect", () => leave());
   subscribe("net.client.socket", onSocket);
   t.teardown(() => unsubscribe("net.client.socket", onSocket));
-  const connection = sessions.connect(address);
+  const connection = sessions.connect(address, () => () => undefined);
   const closed = once(connection, "close");
   leave = () => void connection.destroy();
   await closed;
   leave = () => {};
-  await once(sessions.connect(address), "connect");
+  await once(
+    sessions.connect(address, () => () => undefined),
+    "connect",
+  );
   await eventually("the session of the next client", () => counts.sessions >= 1);
 });
 
@@ -489,7 +524,7 @@ t.test("a request that is given up early says nothing about its session, and one
   const sessions = openContainerSessions({ limits: { probeAfterMs: 60_000, silentSessionMs: 100, lingeringCloseMs: 1_000 }, clock });
   t.teardown(() => sessions.close());
   const send = (path: string) => {
-    const connection = sessions.connect(address).on("error", () => undefined);
+    const connection = sessions.connect(address, () => () => undefined).on("error", () => undefined);
     connection.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
     return connection;
   };
