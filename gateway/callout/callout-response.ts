@@ -31,6 +31,7 @@ export const BERTH_HEADERS: readonly string[] = [
   "x-berth-container",
   "x-berth-lease",
   "x-berth-vary",
+  "x-berth-edge",
   ...Object.values(EDITED_HEADERS).map((name) => name.toLowerCase()),
 ];
 
@@ -86,9 +87,26 @@ export function editedValue(name: string, head: Head, { remove, add, written = [
 /** nginx logs an error for every other status. */
 const STATUSES_OF_NGINX: ReadonlySet<number> = new Set([401, 403]);
 
-/** The proxy responds with this itself. Its status is never 2xx, which would permit the request. */
+/** By this header, Envoy's routes send a request to the edge: what Envoy is refused, it can only respond with itself. */
+export const EDGE_HEADER = "x-berth-edge";
+
+const TO_EDGE: DirectResponse = {
+  status: 200,
+  reason: "OK",
+  headers: [
+    ["X-Berth-Status", "421"],
+    [EDGE_HEADER, "1"],
+    ["x-envoy-auth-headers-to-remove", ENVOY_UPSTREAM_HEADER],
+    ["Content-Length", "0"],
+    ["Cache-Control", "no-store"],
+  ],
+  body: "",
+};
+
+/** The proxy responds with this itself. Its status is never 2xx, which would permit the request, but for the edge's requests at Envoy. */
 export function refuseResponse(style: CalloutStyle, answer: DirectResponse): DirectResponse {
   const refused = answer.status >= 200 && answer.status < 300 ? AT_EDGE : answer;
+  if (style === "envoy" && refused === AT_EDGE) return TO_EDGE;
   const headers: HeaderLine[] = [...refused.headers, ["X-Berth-Status", String(refused.status)]];
   if (style !== "nginx" || STATUSES_OF_NGINX.has(refused.status)) return { ...refused, headers };
   return { ...refused, headers, status: 403, reason: "Forbidden" };

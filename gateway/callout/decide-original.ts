@@ -5,7 +5,7 @@ import type { Log } from "../../lib/log.ts";
 import type { ExchangeLabels } from "../access-record.ts";
 import { type ContainerLease, isContainerLease } from "../containers/lease.ts";
 import { type ProbeMatcher, routeKind } from "../containers/route.ts";
-import type { ContainerAddress } from "../contract.ts";
+import type { ContainerAddress, ContainerView } from "../contract.ts";
 import type { Decide, DirectResponse, ForwardTarget } from "../decision.ts";
 import { internalFault } from "../direct-responses.ts";
 import type { GatewayLimits } from "../limits.ts";
@@ -47,10 +47,10 @@ export async function decideOriginal(context: OriginalContext, { request, proxy 
   const { lease, forward } = decision;
   try {
     // Only the edge ends a WebSocket when its caller's session ends.
-    if (head.upgrade) return refuse(AT_EDGE, labels);
+    if (head.upgrade || needsEdge(lease.currentView())) return refuse(AT_EDGE, labels);
     const address = directAddress(await targetOf(lease));
-    if (address === undefined) return refuse(AT_EDGE, labels);
     const view = lease.currentView();
+    if (address === undefined || needsEdge(view)) return refuse(AT_EDGE, labels);
     changes.follow(view);
     const began = isProbe(head) ? undefined : uses.begin(view, proxy);
     const varies = variesOf(limits.noWake);
@@ -77,6 +77,14 @@ function targetOf(lease: ContainerLease): Promise<ForwardTarget> {
     lease.setHolder?.({ revoke: reject });
     void Promise.resolve(lease.target()).then(resolve, reject);
   });
+}
+
+/**
+ * Only the edge knows which requests are open: it limits their number, and of replicas it chooses the one for each, keeps browsers there, and has a stop wait
+ * for the requests of that one alone.
+ */
+function needsEdge({ maxConcurrency, replicas }: ContainerView): boolean {
+  return maxConcurrency !== undefined || replicas !== undefined;
 }
 
 /** An address to which every proxy can connect without a look-up. Undefined: the edge connects there. */

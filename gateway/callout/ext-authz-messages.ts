@@ -3,7 +3,15 @@ import protobuf from "protobufjs";
 import { isFieldValue } from "../../lib/character-classes.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { DirectResponse, Head } from "../decision.ts";
-import { type AllowedRequest, BERTH_HEADERS, EDITED_HEADERS, editedValue, ENVOY_UPSTREAM_HEADER, upstreamOf } from "./callout-response.ts";
+import {
+  type AllowedRequest,
+  BERTH_HEADERS,
+  EDGE_HEADER,
+  EDITED_HEADERS,
+  editedValue,
+  ENVOY_UPSTREAM_HEADER,
+  upstreamOf,
+} from "./callout-response.ts";
 
 /**
  * The messages of Envoy's `envoy.service.auth.v3.Authorization/Check`, with the fields that berth reads or writes. Names and numbers are Envoy's; other
@@ -126,8 +134,12 @@ export function allowCheck({ sent }: CheckHead, { address, head, edits }: Allowe
   return encode({ status: { code: RPC_CODE.ok }, ok_response: { headers, headers_to_remove: removed } });
 }
 
-/** Envoy responds with `answer` itself. */
+/** Envoy responds with `answer` itself, or sends the request to berth's edge. */
 export function denyCheck({ status, headers, body }: DirectResponse): Uint8Array {
+  if (status === 200) {
+    const ok = { headers: [option(EDGE_HEADER, "1", APPEND.replace)], headers_to_remove: [ENVOY_UPSTREAM_HEADER] };
+    return encode({ status: { code: RPC_CODE.ok }, ok_response: ok });
+  }
   const written = new Set<string>();
   const options = headers.flatMap(([name, value]) => {
     const key = name.toLowerCase();

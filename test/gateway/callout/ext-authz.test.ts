@@ -205,10 +205,6 @@ t.test("a refusal has the status, the sentence and the Retry-After of the HTTP v
     [{ target: `${PATH.replace(ID, OTHER_ID)}/` }, 400],
     [{ target: `${PATH}/\u00fc` }, 400],
     [{ headers: { "x-forwarded-proto": "" } }, 400],
-    // The edge's own business.
-    [{ target: "/api/users" }, 421],
-    [{ target: `${WS_PATH}/` }, 421],
-    [{ headers: { "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" } }, 421],
   ];
   for (const [question, status, retryAfter] of rows) {
     const { status: rpc, ok_response: ok, denied_response: denied } = await check(question);
@@ -224,6 +220,25 @@ t.test("a refusal has the status, the sentence and the Retry-After of the HTTP v
     if (!/^[\x21-\x7e]*$/.test(question.target ?? "")) continue;
     const overHttp = await askOverHttp(port, question);
     t.match(overHttp, { status, body: denied?.body }, what);
+  }
+});
+
+t.test("what the edge answers or carries, Envoy sends there, whatever address a client names", async (t) => {
+  const { check, port, stand } = await open(t);
+  stand.publish({ id: OTHER_ID, name: "model", availability: { kind: "awake", addresses: [ADDRESS] }, maxConcurrency: 1 });
+  const questions: Question[] = [
+    { target: "/api/users" },
+    { target: `${WS_PATH}/` },
+    { headers: { "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" } },
+    { target: `${PATH.replace(ID, OTHER_ID)}/` },
+  ];
+  for (const question of questions) {
+    const { status, ok_response: ok, denied_response: denied } = await check(question);
+    const what = JSON.stringify(question);
+    t.same([status.code, denied], [grpc.status.OK, undefined], what);
+    t.same(headersOf(ok?.headers), { "x-berth-edge": "1" }, what);
+    t.same(ok?.headers_to_remove, ["x-envoy-original-dst-host"], what);
+    t.match(await askOverHttp(port, question), { status: 200, body: "" }, what);
   }
 });
 

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { request } from "node:http";
 import t, { type Test } from "tap";
 import type { CalloutOptions } from "../../../gateway/callout/open-callout.ts";
+import type { ContainerView } from "../../../gateway/contract.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { createStillClock, pause } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -305,4 +306,22 @@ t.test("a WebSocket goes through the edge, which alone ends it with its caller's
   for (const headers of [{ upgrade: "websocket" }, { "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==" }])
     t.match(await forwarded(`${PATH}/`, headers), { status: 421, headers: { "x-berth-upstream": undefined } });
   t.equal(stand.openAt(ID).count, 0);
+});
+
+t.test("the edge carries requests whose number or replica berth decides", async (t) => {
+  const { forwarded, nginx, send, stand } = await open(t);
+  const addresses = [1, 2].map((replica) => ({ ...ADDRESS, port: 5_000 + replica, replica, ...(replica === 1 ? {} : { owner: OTHER_ID }) }));
+  const limited: Partial<ContainerView>[] = [{ maxConcurrency: 1 }, { replicas: {}, availability: { kind: "awake", addresses } }];
+  for (const more of limited) {
+    stand.publish({ id: ID, name: "demo", availability: { kind: "awake", addresses: [ADDRESS] }, ...more });
+    const what = Object.keys(more).join(" ");
+    t.match(await forwarded(`${PATH}/`), { status: 421, headers: { "x-berth-upstream": undefined } }, what);
+    t.match(await nginx(`${PATH}/`), { status: 403, headers: { "x-berth-status": "421" } }, what);
+    const { status, headers } = await send(`/envoy${PATH}/`, { ...FROM, authorization: ADA });
+    t.match({ status, headers }, { status: 200, headers: { "x-berth-edge": "1", "x-envoy-original-dst-host": undefined } }, what);
+    t.equal(stand.openAt(ID).count, 0);
+  }
+  stand.publish({ id: ID, name: "demo", availability: { kind: "asleep" }, maxConcurrency: 1 });
+  t.match(await forwarded(`${PATH}/`), { status: 421 }, "without waiting for its start");
+  t.match((await forwarded(`${PATH}/`, { authorization: "wrong" })).status, 401);
 });
