@@ -115,15 +115,21 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
       throw error;
     }
   };
-  /** After a pause of its user's tokens, the rights are read again: a revocation may have come meanwhile. */
-  const afterPause = async <T extends RegistryCaller | undefined>(read: () => Promise<T>): Promise<T> => {
-    const caller = await read();
-    const pauseMs = caller === undefined ? 0 : identity.revokedTokens.pauseMs(caller.login);
-    if (pauseMs === 0) return caller;
-    await clock.sleep(pauseMs);
-    return read();
+  /** Reads the rights again if a revocation came meanwhile: a token for the earlier ones would not count. */
+  const unlessRevoked = async <T extends RegistryCaller | undefined>(read: () => Promise<T>): Promise<CallerRead<T>> => {
+    for (let round = 1; ; round++) {
+      const readOn = clock.now();
+      const caller = await read();
+      const retryMs = caller === undefined ? undefined : identity.revokedTokens.retryMs(caller.login, readOn);
+      if (retryMs === undefined || round >= MOST_READS) return { caller, readOn };
+      await clock.sleep(retryMs);
+    }
   };
-  const createToken = async (request: FastifyRequest, { service, scope = [] }: TokenQuery, caller: RegistryCaller | undefined) => {
+  const createToken = async (
+    request: FastifyRequest,
+    { service, scope = [] }: TokenQuery,
+    { caller, readOn }: CallerRead<RegistryCaller | undefined>,
+  ) => {
     if (service !== undefined && settings.reservedAudiences?.includes(service))
       throw new Fault("REQUEST_INVALID", `${JSON.stringify(service)} is not a registry.`);
     const scopes = parseScopes(scope);
@@ -134,7 +140,7 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
     const access = await grantedScopes(scopes, rights);
     const issuer = settings.issuer ?? webRootOf(settings, request);
     const audience = service === "" ? undefined : service;
-    return { access, token: await dockerToken({ signingKeys, clock }, { issuer, audience, login, access, seconds }) };
+    return { access, token: await dockerToken({ signingKeys, clock }, { issuer, audience, login, access, seconds, issuedOn: readOn }) };
   };
 
   const keysAt = (path: string) =>
@@ -162,7 +168,7 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
         response: TOKEN,
         error: TOKEN_ERROR,
       },
-      handle: async (request) => (await createToken(request, request.query, await afterPause(() => callerOf(request)))).token,
+      handle: async (request) => (await createToken(request, request.query, await unlessRevoked(() => callerOf(request)))).token,
     }),
     route({
       method: "POST",
@@ -186,7 +192,7 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
         if (grant_type !== "password")
           throw new Fault("GRANT_TYPE_UNSUPPORTED", "Only grant_type=password is supported, without refresh tokens. Log out, and log in again.");
         if (password === undefined) throw new Fault("REQUEST_INVALID", "The password is missing: send a developer key.");
-        const caller = await afterPause(() => callerOfKey(request, password));
+        const caller = await unlessRevoked(() => callerOfKey(request, password));
         // The registry passes the form on without reading it.
         const service = [request.body.service, request.query.service].find(Boolean) ?? "";
         const { token, access } = await createToken(request, { ...request.body, service }, caller);
@@ -197,6 +203,12 @@ function dockerTokenRoutes({ identity, store, settings, signingKeys, clock, auth
     keysAt("/.well-known/jwks.json"),
   ];
 }
+
+/** Each after another revocation of the same user. */
+const MOST_READS = 4;
+
+/** `readOn`: when its rights were read, or before that; epoch ms. */
+type CallerRead<T> = { caller: T; readOn: number };
 
 type RegistryCaller = {
   login: string;

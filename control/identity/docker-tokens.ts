@@ -14,15 +14,20 @@ export type DockerTokenClaims = {
   access: DockerScope[];
   /** If that is less than the usual lifetime. */
   seconds?: number | undefined;
+  /** When the rights were read, epoch ms: if they became fewer since, the token is revoked with the earlier ones. */
+  issuedOn: number;
 };
 
 /** For clients that require a token although none is needed. It is not a JWT, and grants nothing. */
 const ANONYMOUS = "anonymous";
 
 /** Signs the rights of a user at the registry. Nothing is stored. Faults: CREDENTIALS_UNREADABLE. */
-export async function dockerToken(deps: SignerDeps, { issuer, audience, login, access, seconds: most }: DockerTokenClaims): Promise<DockerToken> {
+export async function dockerToken(
+  deps: SignerDeps,
+  { issuer, audience, login, access, seconds: most, issuedOn }: DockerTokenClaims,
+): Promise<DockerToken> {
   const seconds = Math.min(most ?? TOKEN_SECONDS, TOKEN_SECONDS);
-  const { token, issuedAt } = await signToken(deps, { limit: "docker", issuer, audience, subject: login, seconds, more: { access } });
+  const { token, issuedAt } = await signToken(deps, { limit: "docker", issuer, audience, subject: login, seconds, issuedOn, more: { access } });
   return tokenResponse(token, issuedAt, seconds);
 }
 

@@ -348,7 +348,8 @@ export function mapClaims(
   if (subject.length > LONGEST_SUBJECT) throw refused(`your subject is longer than ${LONGEST_SUBJECT} characters`);
   const claimed = claims[loginClaim];
   if (typeof claimed !== "string") throw refused(`the provider sent no claim ${loginClaim}. An administrator sets ${settingOf("loginClaim")}`);
-  if (loginClaim === "email" && claims["email_verified"] === false) throw refused("the provider has not verified your e-mail address");
+  // Some providers send it as a text.
+  if (loginClaim === "email" && String(claims["email_verified"]) === "false") throw refused("the provider has not verified your e-mail address");
   const [login = ""] = claimed.split("@", 1);
   if (!new RegExp(LOGIN).test(login))
     throw refused(

@@ -35,7 +35,7 @@ export type ControlIdentity = {
   isOfTool(token: string, at?: "edge" | "console"): Promise<boolean>;
   /** The container that was given this token, where one was. */
   containerOf(token: string): Promise<string | undefined>;
-  revokedTokens: Pick<TokenRevocations, "all" | "pauseMs">;
+  revokedTokens: Pick<TokenRevocations, "all" | "retryMs">;
   users: UserAccounts;
   sessions: UserSessions;
   /** CI jobs that publish without a stored key. */
@@ -138,7 +138,7 @@ export function createIdentity(deps: { store: Store; clock: Clock; sessionMs?: n
     },
     revokedTokens,
     users: createUserAccounts({ store, clock, signedOut }),
-    sessions: createUserSessions({ store, clock, signedOut: () => signedOut() }),
+    sessions: createUserSessions({ store, clock, signedOut }),
     publishers: createPublisherAccounts({ store, clock, httpIssuers, signedOut }),
     attempts: createSignInAttempts({ clock }),
     ensureAdmin,

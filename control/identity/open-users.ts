@@ -136,20 +136,22 @@ export function createUserAccounts({ store, clock, signedOut }: { store: Store; 
         return person((await store.users.update(user.id, { blockedOn: undefined })) ?? user);
       }),
     link: async (login, provided) => {
-      const account = await store.transaction(async () => {
+      const { account, isEnded } = await store.transaction(async () => {
         const user = await find(login);
         if (login === ADMIN_LOGIN) throw new Fault("REQUEST_INVALID", "The first user signs in by its key alone: link another administrator.");
         const holder = provided && (await findBySubject(store, provided.issuer, provided.subject));
         if (holder && holder.id !== user.id) throw new Fault("LOGIN_TAKEN", `This subject signs in as ${holder.login}: unlink that user first.`);
         const isSame = isSameIssuer(user.oidcIssuer, provided?.issuer) && user.oidcSubject === provided?.subject;
-        if (user.oidcSubject !== undefined && !isSame) {
+        const isOther = user.oidcSubject !== undefined && !isSame;
+        if (isOther) {
           // The subject before may be another person, who may have created keys too: a key's sessions end with the others.
           await store.containers.endStartsOfSessions(user.id, undefined);
           await store.sessions.removeAllOf(user.id, undefined);
         }
-        return person((await store.users.update(user.id, { oidcIssuer: provided?.issuer, oidcSubject: provided?.subject })) ?? user);
+        const updated = await store.users.update(user.id, { oidcIssuer: provided?.issuer, oidcSubject: provided?.subject });
+        return { account: await person(updated ?? user), isEnded: isOther };
       });
-      signedOut();
+      signedOut(isEnded ? login : undefined);
       return account;
     },
     remove: async (login, heir) => {

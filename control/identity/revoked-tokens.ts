@@ -8,8 +8,11 @@ export type TokenRevocations = {
   /** From now on, no token of this user that was issued until now counts. */
   add(login: string): void;
   all(): Promise<RevokedTokens[]>;
-  /** How long no token of this user can count: times in tokens are whole seconds, and those of the revocation's own second do not count. */
-  pauseMs(login: string): number;
+  /**
+   * Undefined: a token that is issued for rights that were read from `since` on (epoch ms) counts. Otherwise the rights may be fewer now: after so many
+   * milliseconds they are read again. Times in tokens are whole seconds, and those of the revocation's own second do not count.
+   */
+  retryMs(login: string, since: number): number | undefined;
 };
 
 /** With more, no token of any user that was issued until now counts: clients request the next one by themselves. */
@@ -39,9 +42,9 @@ export function createTokenRevocations({ store, clock }: { store: Pick<Store, "u
   };
 
   return {
-    pauseMs: (login) => {
+    retryMs: (login, since) => {
       const until = Math.max(revoked.get(login) ?? 0, everyone ?? 0);
-      return until === seconds(clock.now()) ? (until + 1) * 1_000 - clock.now() : 0;
+      return until < seconds(since) ? undefined : Math.max(0, (until + 1) * 1_000 - clock.now());
     },
     add: (login) => put(login, seconds(clock.now())),
     all: async () => {

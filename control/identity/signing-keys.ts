@@ -129,15 +129,17 @@ type TokenClaims = {
   audience: string | undefined;
   subject: string;
   seconds: number;
+  /** When the rights were read, epoch ms; undefined: now. */
+  issuedOn?: number;
   /** Claims of this limit. */
   more?: JWTPayload;
 };
 
 /** Signs a token that is valid from now on; nothing of it is stored. `issuedAt` is in seconds of the epoch. Faults: CREDENTIALS_UNREADABLE. */
 export async function signToken({ signingKeys, clock }: SignerDeps, claims: TokenClaims): Promise<{ token: string; issuedAt: number }> {
-  const { limit, issuer, audience, subject, seconds, more } = claims;
+  const { limit, issuer, audience, subject, seconds, issuedOn, more } = claims;
   const { kid, key } = await signingKeys.signer();
-  const issuedAt = Math.floor(clock.now() / 1_000);
+  const issuedAt = Math.floor((issuedOn ?? clock.now()) / 1_000);
   const unsigned = new SignJWT({ lim: limit, ...more })
     .setProtectedHeader({ alg: SIGNING_ALGORITHM, typ: "JWT", kid })
     .setSubject(subject)

@@ -132,14 +132,15 @@ export function createPublisherAccounts({
       // Nothing is requested from an issuer that no administrator trusts.
       if (all.length === 0) throw new Fault("TOKEN_INVALID", `No trusted publisher has the issuer ${JSON.stringify(issuer.slice(0, 200))}.`);
       const payload = await verified(identityToken, issuer);
-      const { name: publisherName } = chosen(all, payload, name);
+      // Before the transaction, since most that match none are of no use to it.
+      chosen(all, payload, name);
       const now = clock.now();
       const token = JOB_TOKEN_PREFIX + randomBytes(32).toString("base64url");
       return store.transaction(async () => {
-        // It may have been removed meanwhile.
-        const publisher = await store.trustedPublishers.find(publisherName);
-        const user = publisher && (await activeUser(publisher));
-        if (!publisher || !user) throw new Fault("TOKEN_INVALID", `The trusted publisher ${publisherName} was removed, or its user is blocked.`);
+        // While the issuer's keys were loaded, one may have been removed, or added with other claims under the same name.
+        const publisher = chosen(await store.trustedPublishers.byIssuer(issuer), payload, name);
+        const user = await activeUser(publisher);
+        if (!user) throw new Fault("TOKEN_INVALID", `The user of the trusted publisher ${publisher.name} is blocked.`);
         await store.jobTokens.removeOld(now);
         const source = sourceOf(issuer, payload);
         if (await store.jobTokens.bySource(source))

@@ -22,33 +22,44 @@ export function sessionId({ digest }: { digest: string }): string {
   return digest.slice(0, SESSION_ID_LENGTH);
 }
 
-/** `signedOut` is called after sessions ended. */
-export function createUserSessions({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: () => void }): UserSessions {
+/** `signedOut` is called after sessions ended. `login`: of their user, whose docker tokens may come from them. */
+export function createUserSessions({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: (login?: string) => void }): UserSessions {
+  /** Call it in the transaction that ends the sessions: then no failure of the store keeps gateways from being told. */
+  const loginsOf = async (userIds: readonly (string | undefined)[]): Promise<string[]> => {
+    const users = await Promise.all([...new Set(userIds)].map((userId) => (userId === undefined ? undefined : store.users.find(userId))));
+    return users.flatMap((user) => user?.login ?? []);
+  };
   return {
     page: async (filter, range) => {
       const current = { ...filter, now: clock.now() };
       return { total: await store.sessions.count(current), rows: await store.sessions.page(current, range) };
     },
     end: async (userId, id) => {
-      const session = await store.sessions.byId(userId, id);
-      if (!session)
-        throw new Fault("SESSION_NOT_FOUND", `There is no session ${JSON.stringify(id.slice(0, 100))}: it may have ended. Reload the list.`);
-      await endSession(store, session.digest);
-      signedOut();
+      const [login] = await store.transaction(async () => {
+        const session = await store.sessions.byId(userId, id);
+        if (!session)
+          throw new Fault("SESSION_NOT_FOUND", `There is no session ${JSON.stringify(id.slice(0, 100))}: it may have ended. Reload the list.`);
+        await endSession(store, session.digest);
+        return loginsOf([userId]);
+      });
+      signedOut(login);
     },
     endDigests: async (digests) => {
       if (digests.length === 0) return;
-      await store.transaction(async () => {
+      const logins = await store.transaction(async () => {
+        const sessions = await Promise.all(digests.map((digest) => store.sessions.byDigest(digest)));
         for (const digest of digests) await endSession(store, digest);
+        return loginsOf(sessions.map((session) => session?.userId));
       });
-      signedOut();
+      for (const login of logins) signedOut(login);
     },
     endAll: async (userId, kept) => {
-      const ended = await store.transaction(async () => {
+      const { ended, login } = await store.transaction(async () => {
         await store.containers.endStartsOfSessions(userId, kept);
-        return store.sessions.removeAllOf(userId, kept);
+        const [of] = await loginsOf([userId]);
+        return { ended: await store.sessions.removeAllOf(userId, kept), login: of };
       });
-      signedOut();
+      signedOut(login);
       return ended;
     },
   };

@@ -4,6 +4,7 @@ import t, { type Test } from "tap";
 import { createRevokedGrants } from "../../../gateway/registry/verify-token.ts";
 import type { ApiSettings } from "../../../control/api/api-deps.ts";
 import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { listen } from "../../fixtures/server.ts";
 
 const SERVICE = "registry.example:5000";
@@ -66,6 +67,29 @@ t.test("a token that is requested at once after a revocation counts", async (t) 
   const issuedAt = decodeJwt(json["token"] as string).iat ?? 0;
   t.notOk(revoked.has({ subject: "anna", access: undefined, issuedAt }));
   t.ok(revoked.has({ subject: "anna", access: undefined, issuedAt: issuedAt - 1 }));
+});
+
+t.test("a token for rights that were read before a block does not count, although it is signed in a later second", async (t) => {
+  const clock = createStillClock(1_800_000_000_900);
+  const stand = await openApiFixture(t, {}, clock);
+  const anna = await stand.addUser("anna");
+  const { repositories } = stand.store;
+  const [reached, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const { find } = repositories;
+  repositories.find = async (key) => {
+    reached.resolve();
+    await released.promise;
+    return find(key);
+  };
+  const pending = ask(stand, basic(anna.key), "repository:datagrok/new-app:push");
+  await reached.promise;
+  await stand.identity.users.block("anna", stand.admin);
+  await clock.advance(1_000);
+  released.resolve();
+  const issuedAt = decodeJwt((await pending).json["token"] as string).iat ?? 0;
+  const revoked = createRevokedGrants();
+  revoked.replace(await stand.identity.revokedTokens.all());
+  t.ok(revoked.has({ subject: "anna", access: undefined, issuedAt }));
 });
 
 t.test("keys are public, cacheable for a minute, and hold no private part", async (t) => {

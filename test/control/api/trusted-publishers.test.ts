@@ -1,4 +1,5 @@
 import { createHmac } from "node:crypto";
+import type { ServerResponse } from "node:http";
 import { base64url, decodeJwt, exportSPKI, importJWK } from "jose";
 import t, { type Test } from "tap";
 import type { Clock } from "../../../lib/clock.ts";
@@ -454,4 +455,17 @@ t.test("jobs of a blocked user do nothing; removing the user removes the publish
   t.equal((await stand.get("/users/anna", { method: "DELETE" })).status, 200);
   t.same((await stand.get("/admin/trusted-publishers")).json, []);
   t.equal((await stand.call("/users/current", { headers: { authorization: `Dev ${token}` } })).status, 401);
+});
+
+t.test("a publisher that is replaced while the issuer's keys are loaded decides by its new claims", async (t) => {
+  const stand = await open(t);
+  const { issuer, body } = stand;
+  const held = Promise.withResolvers<ServerResponse>();
+  issuer.replies.set("/keys", (_request, response) => held.resolve(response));
+  const pending = exchange(stand, await issuer.sign());
+  const response = await held.promise;
+  t.equal((await stand.get("/admin/trusted-publishers/release", { method: "DELETE" })).status, 200);
+  t.equal((await add(stand, { ...body, claims: { repository: "acme/plugins", ref: "refs/heads/release" } })).status, 200);
+  response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ keys: [issuer.key().publicKey] }));
+  t.match(await pending, { status: 401, json: { access_token: undefined } });
 });

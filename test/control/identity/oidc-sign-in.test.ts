@@ -676,7 +676,7 @@ t.test("claims become a user by the settings", async (t) => {
   refused({ preferred_username: ["anna"] });
   refused({ preferred_username: "anna smith" });
   refused({ preferred_username: "../anna" });
-  refused({ email: "anna@example.com", email_verified: false }, { loginClaim: "email" });
+  for (const email_verified of [false, "false"]) refused({ email: "anna@example.com", email_verified }, { loginClaim: "email" });
   refused({ groups: "laboratory" }, { allowedGroups: ["lab"] });
   refused({ groups: { lab: true } }, { allowedGroups: ["lab"] });
   refused({}, { allowedGroups: ["lab"] });

@@ -1,6 +1,9 @@
 import t from "tap";
 import { createIdentity } from "../../../control/identity/open-identity.ts";
 import { createTokenRevocations } from "../../../control/identity/revoked-tokens.ts";
+import { tokenDigest } from "../../../control/identity/sessions.ts";
+import { sessionId } from "../../../control/identity/user-sessions.ts";
+import type { User } from "../../../control/model/entities.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import { createRevokedGrants } from "../../../gateway/registry/verify-token.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
@@ -35,13 +38,37 @@ t.test("the tokens of a user who is blocked or removed, or who loses rights, are
   t.same(await restarted.revokedTokens.all(), []);
 });
 
+t.test("the tokens of a user whose sessions are ended are revoked, since they may come from those", async (t) => {
+  const clock = createStillClock(NOW * 1_000);
+  const store = await openStore({ folder: t.testdir({}), clock });
+  t.teardown(() => store.close());
+  const { users, sessions, revokedTokens, openSession } = createIdentity({ store, clock });
+  const ends: Record<string, (user: User, digest: string) => Promise<unknown>> = {
+    anna: (user, digest) => sessions.end(user.id, sessionId({ digest })),
+    max: (user) => sessions.endAll(user.id, undefined),
+    eve: (_user, digest) => sessions.endDigests([digest]),
+    zoe: () => users.link("zoe", { issuer: "https://id.example", subject: "another" }),
+  };
+  for (const [login, end] of Object.entries(ends)) {
+    const { user } = await users.add(login, {});
+    await users.link(login, { issuer: "https://id.example", subject: login });
+    const token = await openSession(user.id);
+    t.same(await revokedTokens.all(), [], login);
+    await end(user, tokenDigest(token));
+    t.same(await revokedTokens.all(), [{ login, until: clock.now() / 1_000 }], login);
+    await clock.advance(1_801_000);
+  }
+});
+
 t.test("no token is issued in the second of a revocation, in which it would not count", async (t) => {
   const clock = createStillClock(NOW * 1_000 + 200);
   const revocations = createTokenRevocations({ store: { users: { blockedSince: async () => [] } as never }, clock });
   revocations.add("anna");
-  t.same([revocations.pauseMs("anna"), revocations.pauseMs("max")], [800, 0]);
+  const since = clock.now();
+  t.same([revocations.retryMs("anna", since), revocations.retryMs("max", since)], [800, undefined]);
   await clock.advance(800);
-  t.equal(revocations.pauseMs("anna"), 0);
+  t.equal(revocations.retryMs("anna", since), 0, "the rights may have been read before the revocation");
+  t.equal(revocations.retryMs("anna", clock.now()), undefined);
   const revoked = createRevokedGrants();
   revoked.replace(await revocations.all());
   t.notOk(revoked.has({ subject: "anna", access: undefined, issuedAt: NOW + 1 }));
