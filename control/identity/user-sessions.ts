@@ -24,7 +24,7 @@ export function sessionId({ digest }: { digest: string }): string {
 
 /** `signedOut` is called after sessions ended. `login`: of their user, whose docker tokens may come from them. */
 export function createUserSessions({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: (login?: string) => void }): UserSessions {
-  /** Call it in the transaction that ends the sessions: then no failure of the store keeps gateways from being told. */
+  /** Call it in the transaction that ends the sessions: afterwards nothing may fail before gateways receive the change. */
   const loginsOf = async (userIds: readonly (string | undefined)[]): Promise<string[]> => {
     const users = await Promise.all([...new Set(userIds)].map((userId) => (userId === undefined ? undefined : store.users.find(userId))));
     return users.flatMap((user) => user?.login ?? []);
