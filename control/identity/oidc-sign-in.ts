@@ -109,6 +109,8 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
   const pauses = new Map<string, { from: number; intervalMs: number }>();
   /** The ids of reports of ended sessions, and until when each counts. */
   const reports = new BoundedMap<string, number>(MOST_REPORTS);
+  /** The ended sessions that those named by their `sid`, and until when. */
+  const endedSids = new BoundedMap<string, number>(MOST_REPORTS);
   let running = 0;
   /** The clients of the polls that are under way. */
   const polling: string[] = [];
@@ -159,6 +161,8 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
     const expiresOn = clock.now() + rules.sessionMs;
     // In one transaction: a session that is opened while an administrator blocks or unlinks the user would be valid again after an unblock.
     const session = await store.transaction(async () => {
+      if (claims.sid !== undefined && (endedSids.get(claims.sid) ?? 0) > clock.now())
+        throw new Fault("SIGN_IN_FAILED", `The session at ${name} has ended meanwhile. Sign in again.`);
       const { user, change } = await findOrCreate(mapped);
       if (user.blockedOn !== undefined) throw blocked(user);
       const current = await applyRights(user, mapped);
@@ -299,7 +303,9 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
       if ((reports.get(ended.id) ?? 0) > clock.now()) throw new Fault("REQUEST_INVALID", "The logout token was sent before.");
       reports.set(ended.id, ended.until);
       try {
-        return await endProviderSessions(ended);
+        // A sign-in that is under way sees that its session has ended, or its session is among those that end.
+        if (ended.sid !== undefined) endedSids.set(ended.sid, ended.until);
+        return await store.transaction(() => endProviderSessions(ended));
       } catch (error) {
         // Nothing was ended: the provider sends it again.
         reports.delete(ended.id);

@@ -44,7 +44,8 @@ export function createTokenRevocations({ store, clock }: { store: Pick<Store, "u
   return {
     retryMs: (login, since) => {
       const until = Math.max(revoked.get(login) ?? 0, everyone ?? 0);
-      return until < seconds(since) ? undefined : Math.max(0, (until + 1) * 1_000 - clock.now());
+      // The clock may have been set back since the revocation.
+      return until < seconds(since) ? undefined : Math.min(1_000, Math.max(0, (until + 1) * 1_000 - clock.now()));
     },
     add: (login) => put(login, seconds(clock.now())),
     all: async () => {

@@ -51,7 +51,10 @@ export function createUserSessions({ store, clock, signedOut }: { store: Store; 
         for (const digest of digests) await endSession(store, digest);
         return loginsOf(sessions.map((session) => session?.userId));
       });
-      for (const login of logins) signedOut(login);
+      // The caller may have a transaction of its own.
+      store.afterCommit(() => {
+        for (const login of logins) signedOut(login);
+      });
     },
     endAll: async (userId, kept) => {
       const { ended, login } = await store.transaction(async () => {

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import type { ServerResponse } from "node:http";
 import { decodeJwt } from "jose";
 import t, { type Test } from "tap";
 import { DEFAULT_PROVIDER, openOidcProvider } from "../../../control/identity/oidc-provider.ts";
@@ -363,13 +364,27 @@ t.test("what does not prove the end of a session ends none", async (t) => {
   for (const wrong of ["", "x", "a.b.c", "x".repeat(16_000)]) await refused(wrong, wrong.slice(0, 9), "192.0.2.9");
   t.ok(await identity.who(token, "console"));
 
-  const right = await report(opened);
+  const right = await report(opened, { claims: { sid: undefined } });
   t.match(await signIn.endReported(right, PEER), [{ login: "anna" }]);
   const later = await signInWith(opened, { claims: { sid: "session-1" } });
   await refused(right, "a report that was sent before", PEER);
   t.ok(await identity.who(later.token, "console"), "it ends no session that began meanwhile");
   for (let count = 0; count < 10; count++) await signIn.endReported("x", "192.0.2.3").catch(() => undefined);
   await t.rejects(signIn.endReported(await report(opened), "192.0.2.3"), { code: "TOO_MANY_ATTEMPTS" });
+});
+
+t.test("a sign-in that is under way when the provider's session ends signs no one in", async (t) => {
+  const opened = await openSignIn(t);
+  const { signIn, forging, store } = opened;
+  const held = Promise.withResolvers<ServerResponse>();
+  forging.answers.set("/token", (_request, response) => held.resolve(response));
+  const signingIn = signInWith(opened, { claims: { sid: "session-1" } }).catch((error: unknown) => error);
+  const response = await held.promise;
+  const id_token = await forging.idToken();
+  t.same(await signIn.endReported(await report(opened), PEER), []);
+  forging.json(response, { access_token: "an-access-token", token_type: "Bearer", id_token });
+  t.match(await signingIn, { code: "SIGN_IN_FAILED" });
+  t.equal((await store.users.all()).length, 1);
 });
 
 t.test("a report counts when it is sent again, if the store could not end the session at first", async (t) => {

@@ -69,6 +69,12 @@ t.test("no token is issued in the second of a revocation, in which it would not 
   await clock.advance(800);
   t.equal(revocations.retryMs("anna", since), 0, "the rights may have been read before the revocation");
   t.equal(revocations.retryMs("anna", clock.now()), undefined);
+  const hourBefore = clock.now() - 3_600_000;
+  const setBack = createTokenRevocations({ store: { users: { blockedSince: async () => [] } as never }, clock: { now: () => now } });
+  let now = clock.now();
+  setBack.add("anna");
+  now = hourBefore;
+  t.equal(setBack.retryMs("anna", now), 1_000, "no request waits until the clock is there again");
   const revoked = createRevokedGrants();
   revoked.replace(await revocations.all());
   t.notOk(revoked.has({ subject: "anna", access: undefined, issuedAt: NOW + 1 }));
