@@ -194,6 +194,8 @@ export class ContainerStream implements InMemoryPeer, ChunkedBodyUser {
       if (this.#stream === stream) this.#trailers = received as string[];
     });
     stream.on("data", (bytes: Buffer) => {
+      // One that was given up is read to its end.
+      if (this.#stream !== stream) return;
       if (!this.connection.deliver(this.#response === "chunked" ? chunkOf(bytes) : bytes)) stream.pause();
     });
     const hasEnded = watchEndOfStream(stream);

@@ -72,10 +72,32 @@ t.test(`random exchanges of HTTP/1.1 and HTTP/2 with a container of h2c, seed ${
   t.same([...failures], []);
   t.ok((ends.get("200") ?? 0) > exchanges / 8, `${exchanges} exchanges: ${JSON.stringify([...ends])}`);
   t.ok((ends.get("broken off") ?? 0) > 0, "and some were broken off");
-  await eventually("all leases to be released", async () => stand.openAt(ID).count === 0);
-  await eventually("all streams to end", async () => container.streams.size === 0);
-  await eventually("connections without streams to close", async () => container.sessions.size === 0);
+  const left = () => [
+    `leases: ${JSON.stringify(stand.openAt(ID))}`,
+    `use: ${JSON.stringify(stand.uses.get(ID))}`,
+    `connections of clients: ${stand.clients.filter(({ closed }) => !closed).length}, to containers: ${stand.containers.filter(({ closed }) => !closed).length}`,
+    `streams of the container: ${[...container.streams].map(describeStream).join(", ")}`,
+    `sessions of the container: ${[...container.sessions].map(({ closed, destroyed, state }) => JSON.stringify({ closed, destroyed, ...state })).join(", ")}`,
+  ];
+  const eventuallyOver = (what: string, isOver: () => boolean) => eventually(() => [what, ...left()].join("\n"), isOver);
+  await eventuallyOver("all leases to be released", () => stand.openAt(ID).count === 0);
+  await eventuallyOver("all streams to end", () => container.streams.size === 0);
+  await eventuallyOver("connections without streams to close", () => container.sessions.size === 0);
 });
+
+function describeStream({
+  id,
+  closed,
+  destroyed,
+  aborted,
+  rstCode,
+  readableEnded,
+  writableEnded,
+  writableFinished,
+  state,
+}: ServerHttp2Stream): string {
+  return JSON.stringify({ id, closed, destroyed, aborted, rstCode, readableEnded, writableEnded, writableFinished, ...state });
+}
 
 function planOf(id: string, below: (n: number) => number): Plan {
   const faults = ["reset first", "break in the body", "reset quietly in the body", "go away", "cut a connection"] as const;

@@ -1,7 +1,8 @@
 /**
  * `npm run fuzz`: at least a million streams, half of them requests, and on until `FUZZ_MINUTES` have passed; on every core. Then the attacks of
- * `end-to-end/`, through a whole gateway to real servers, on every kind of sockets, and random exchanges over HTTP/2. `FUZZ_SEED` begins elsewhere than this
- * moment says. Ends at the first few failures, which name their seed. `npm run fuzz -- streams`, `-- attacks`, `-- exchanges`: one of the three. `-- heads`, `-- coverage`: `run-heads.ts`, `run-coverage.ts`.
+ * `end-to-end/`, through a whole gateway to real servers, on every kind of sockets, and random exchanges over HTTP/2, and with containers that move. `FUZZ_SEED`
+ * begins elsewhere than this moment says. Ends at the first few failures, which name their seed. `npm run fuzz -- streams`, `-- attacks`, `-- exchanges`,
+ * `-- moving`: one of the four. `-- heads`, `-- coverage`: `run-heads.ts`, `run-coverage.ts`.
  */
 import { fork, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -29,7 +30,8 @@ else if (only === "coverage") await runCoverage();
 else if (share === undefined) {
   if (only === undefined || only === "streams") await lead();
   if (only === undefined || only === "attacks") await playAttacks();
-  if (only === undefined || only === "exchanges") await playExchanges();
+  if (only === undefined || only === "exchanges") await playFor("exchanges.test.ts", 120);
+  if (only === undefined || only === "moving") await playFor("moving.test.ts", 720);
   process.exit();
 } else await work(JSON.parse(share) as Work);
 
@@ -61,11 +63,11 @@ async function playAttacks(): Promise<void> {
   if (failures.length > 0) process.exitCode = 1;
 }
 
-/** The file that `npm test` runs for seconds. */
-async function playExchanges(): Promise<void> {
+/** A file that `npm test` runs for seconds. `endSeconds`: for what comes after the plays, which may be three of `MINUTES`. */
+async function playFor(file: string, endSeconds: number): Promise<void> {
   const seconds = Math.max(60, MINUTES * 60);
-  const env = { ...process.env, TAP_TIMEOUT: String(seconds + 120), FUZZ_SECONDS: String(seconds), FUZZ_SEED: String(SEED) };
-  const child = spawn(process.execPath, [join(import.meta.dirname, "exchanges.test.ts")], { env, stdio: "inherit" });
+  const env = { ...process.env, TAP_TIMEOUT: String(seconds * 3 + endSeconds), FUZZ_SECONDS: String(seconds), FUZZ_SEED: String(SEED) };
+  const child = spawn(process.execPath, [join(import.meta.dirname, file)], { env, stdio: "inherit" });
   const [code] = (await once(child, "close")) as [number | null];
   if (code !== 0) process.exitCode = 1;
 }

@@ -72,6 +72,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/drivers/swarm/nodes.test.ts",
   "test/failover/failover.test.ts",
   "test/fuzz/exchanges.test.ts",
+  "test/fuzz/moving.test.ts",
   "test/gateway/datagrok/gateway.test.ts",
   "test/gateway/integrity.test.ts",
   "test/gateway/leaks.test.ts",

@@ -56,7 +56,7 @@ export async function playOrders(t: Test, { sockets, secured, seed, count, limit
     if (address !== undefined) stand.set(id, { kind: "awake", address });
   };
   for (const id of ids) wake(id);
-  const before = new Set(openSockets());
+  const before = new Set(openDescriptors());
 
   const result: OrdersResult = { problems: [], answers: 0, cuts: 0 };
   const play = async (nth: number) => {
@@ -85,9 +85,9 @@ export async function playOrders(t: Test, { sockets, secured, seed, count, limit
   for (const id of ids) stand.set(id, { kind: "coming" });
   await eventually("every exchange is released", () => ids.every((id) => isUnused(stand.uses.get(id))));
   if (stand.reports.some(({ open, streams }) => open < 0 || streams < 0)) result.problems.push("A lease was released twice");
-  const left = () => openSockets().filter((inode) => !before.has(inode));
+  const left = () => openDescriptors().filter((inode) => !before.has(inode));
   await eventually(
-    () => `no connection is left, on port ${stand.port} and containers' ${JSON.stringify([...addresses.values()])}:\n${describeSockets(left())}`,
+    () => `no connection is left, on port ${stand.port} and containers' ${JSON.stringify([...addresses.values()])}:\n${describeDescriptors(left())}`,
     () => left().length === 0,
   );
   return result;
@@ -114,19 +114,19 @@ async function judgeRecords({ requests }: PlannedClient, { came }: ContainerReco
   return problems;
 }
 
-/** The inodes of this process's sockets. */
-function openSockets(): string[] {
+/** The inodes of this process's sockets and pipes: a body that the kernel moves has a pipe. */
+function openDescriptors(): string[] {
   return readdirSync("/proc/self/fd").flatMap((file) => {
     try {
-      return /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${file}`))?.[1] ?? [];
+      return /^(?:socket|pipe):\[(\d+)\]$/.exec(readlinkSync(`/proc/self/fd/${file}`))?.[1] ?? [];
     } catch {
       return [];
     }
   });
 }
 
-/** Their lines in the kernel's table: both addresses, the state, and what is queued. */
-function describeSockets(inodes: readonly string[]): string {
+/** The lines of sockets in the kernel's table: both addresses, the state, and what is queued. */
+function describeDescriptors(inodes: readonly string[]): string {
   const table = readFileSync("/proc/self/net/tcp", "latin1").split("\n");
   return inodes.map((inode) => table.find((line) => line.includes(` ${inode} `)) ?? inode).join("\n");
 }
