@@ -30,7 +30,10 @@ export type Availability =
   | { kind: "asleep" }
   /** It is stopped, and only a user may start it: 400. */
   | { kind: "stopped"; fault: FaultData }
-  /** Its last start failed: respond with `fault`. If `wakeable`, a request wakes it again from `retryAt` (epoch ms) on. */
+  /**
+   * Its last start failed: respond with `fault`. If `wakeable`, a request wakes it again from `retryAt` on: epoch ms, at most `LONGEST_RETRY_MS` away by
+   * control's clock.
+   */
   | { kind: "failed"; fault: FaultData; wakeable: boolean; retryAt: number };
 
 export type ContainerView = {
@@ -288,6 +291,8 @@ export const FEED_BEAT_MS = 2_000;
 export const FEED_SILENCE_MS = 3 * FEED_BEAT_MS;
 /** Interval of the reports of a gateway on another machine. */
 export const REPORT_MS = 2_000;
+/** A start that failed is tried again after so long at the latest. */
+export const LONGEST_RETRY_MS = 60_000;
 /** After this silence control regards the contact with such a gateway as lost. */
 export const GATEWAY_SILENCE_MS = 5 * REPORT_MS;
 /**
@@ -324,9 +329,10 @@ export type GatewayLoad = {
 export type WakeRequest = { id: string; userId?: string; ref?: SessionRef; traceparent?: string };
 /**
  * All containers that this gateway uses, or used since its last report. `seq`: the last change that it received; every request from before that change is
- * counted, which makes a graceful stop safe. `last`: the gateway closes.
+ * counted, which makes a graceful stop safe. `last`: the gateway closes. `at`: when it was written, by the clock that `lastActive` is of, epoch ms: the clocks
+ * of two machines differ. Reports of an older gateway have none.
  */
-export type UseReport = { gateway: string; seq: number; uses: ReportedUse[]; last?: boolean };
+export type UseReport = { gateway: string; seq: number; at?: number; uses: ReportedUse[]; last?: boolean };
 /** A manifest was pushed to the registry, or deleted. `repository`: `datagrok/x`; `reference`: a tag or a digest; `by`: the login of the token. */
 export type PushedReport = { repository: string; reference: string; by?: string; deleted?: true };
 /** A manifest is being pushed. `sizeBytes`: of its compressed layers; the rest as in `PushedReport`. */

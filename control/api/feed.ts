@@ -286,12 +286,12 @@ function parsePushCheckRequest(body: unknown): PushCheckRequest {
 }
 
 async function parseUseReport(body: unknown): Promise<UseReport> {
-  const { gateway, seq, uses: list, last } = fieldsOf(body);
+  const { gateway, seq, at, uses: list, last } = fieldsOf(body);
   if (typeof gateway !== "string" || typeof seq !== "number" || !Array.isArray(list))
     throw new Fault("REQUEST_INVALID", "A report needs gateway, seq and uses.");
   const uses: ReportedUse[] = [];
   await inTurns(list, USES_IN_ONE_TURN, (use) => void uses.push(parseUse(use)));
-  return { gateway, seq, ...(last === true ? { last } : {}), uses };
+  return { gateway, seq, ...(isCount(at) ? { at } : {}), ...(last === true ? { last } : {}), uses };
 }
 
 function parseUse(use: unknown): ReportedUse {

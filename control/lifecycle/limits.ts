@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { LONGEST_RETRY_MS } from "../../gateway/contract.ts";
 import type { BackoffRange } from "../../lib/backoff.ts";
 import type { RoundRobinLimits } from "../../lib/fair-queues.ts";
 import type { Lane } from "../model/states.ts";
@@ -67,7 +68,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   callMs: 30_000,
   stableMs: 60_000,
   lossesInARow: 5,
-  startRetry: { firstMs: 1_000, longestMs: 60_000 },
+  startRetry: { firstMs: 1_000, longestMs: LONGEST_RETRY_MS },
   lookRetry: { firstMs: 250, longestMs: 60_000 },
   missingRetry: { firstMs: 60_000, longestMs: 10 * 60_000 },
   // Most of a start is waiting for the container's own boot, which costs nothing.

@@ -104,12 +104,13 @@ export function createUsage(now: () => number): ContainerUsage {
       gateways.delete(gateway);
       return [...(before?.uses.keys() ?? [])];
     },
-    report: async ({ gateway, seq, uses }) => {
+    report: async ({ gateway, seq, at, uses }) => {
       const reported = ++reports;
+      const aheadMs = at === undefined ? 0 : at - now();
       const next = new Map<string, ContainerUse>();
       // A report that overtook its feed's end, or that came before its begin: it counts as use, but no drain may wait for its sender.
       await inTurns(uses, IN_ONE_TURN, (use) => {
-        touch(use.id, Math.min(use.lastActive, now()));
+        touch(use.id, Math.min(use.lastActive - aheadMs, now()));
         next.set(use.id, use);
       });
       for (;;) {

@@ -2,7 +2,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { backoffDelay, scattered } from "../../lib/backoff.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import type { ContainerAddress, ContainerView, Directory, Caller, StartStatus } from "../contract.ts";
+import { type ContainerAddress, type ContainerView, type Directory, type Caller, LONGEST_RETRY_MS, type StartStatus } from "../contract.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { StartTimes } from "../../lib/start-phases.ts";
 import { createWorkerPorts } from "./worker-ports.ts";
@@ -263,7 +263,10 @@ export function createHold(parts: {
 /** What a request for a container does next. */
 type WakeDecision = { kind: "go"; addresses: readonly ContainerAddress[] } | { kind: "hold" } | { kind: "wake" } | { kind: "refuse"; fault: Fault };
 
-/** `now` is epoch milliseconds: a failed start is retried from its `retryAt` on. */
+/**
+ * `now` is epoch milliseconds: a failed start is retried from its `retryAt` on. One that is further away than any is of a clock that differs from this
+ * one's: control, which refuses early retries too, decides.
+ */
 export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision {
   const { availability } = view;
   switch (availability.kind) {
@@ -283,12 +286,11 @@ export function wakeDecisionFor(view: ContainerView, now: number): WakeDecision 
       };
     case "stopped":
       return { kind: "refuse", fault: Fault.from(availability.fault) };
-    case "failed":
-      if (availability.wakeable && now >= availability.retryAt) return { kind: "wake" };
-      return {
-        kind: "refuse",
-        fault: Fault.from(availability.wakeable ? { retryAfterMs: availability.retryAt - now, ...availability.fault } : availability.fault),
-      };
+    case "failed": {
+      const retryAfterMs = availability.retryAt - now;
+      if (availability.wakeable && (retryAfterMs <= 0 || retryAfterMs > LONGEST_RETRY_MS)) return { kind: "wake" };
+      return { kind: "refuse", fault: Fault.from(availability.wakeable ? { retryAfterMs, ...availability.fault } : availability.fault) };
+    }
   }
 }
 

@@ -58,7 +58,7 @@ export function openUseReports({ clock, readHead, send }: UseReportDeps): UseRep
     const sent: ReportedUse[] = [];
     try {
       const head = readHead();
-      const pieces = [Buffer.from(`${JSON.stringify({ ...head, ...(closing ? { last: true } : {}) }).slice(0, -1)},"uses":[`)];
+      const pieces = [Buffer.from(`${JSON.stringify({ ...head, at: clock.now(), ...(closing ? { last: true } : {}) }).slice(0, -1)},"uses":[`)];
       for (let at = 0; at < reported.length; at += IN_ONE_TURN) {
         if (at > 0) await new Promise(setImmediate);
         const part = reported.slice(at, at + IN_ONE_TURN).map(takeUse);

@@ -187,6 +187,19 @@ t.test("what a gateway has open keeps a container awake, until the gateway is go
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
+t.test("a report counts by the clock of its gateway", async (t) => {
+  const { stand, socketPath } = await openTestFeed(t);
+  const { id } = await stand.publish({ config: { onDemand: true, shutdownTimeoutMinutes: 1 } });
+  await stand.wake(id);
+  const gateway = await gatewayOf(listen(t, socketPath).lines);
+  await passed(stand, 50_000);
+  const at = stand.clock.now() - 3_600_000;
+  const uses = [{ id, open: 0, streams: 0, lastActive: at - 100 }];
+  t.equal((await ask(socketPath, "/use", { gateway, seq: stand.lifecycle().seq(), at, uses })).status, 204);
+  await passed(stand, 50_000);
+  t.equal(stand.row(id).state, "STARTED");
+});
+
 t.test("a stop that a gateway may not have received yet waits until the gateway confirms its state", async (t) => {
   const { stand, socketPath } = await openTestFeed(t);
   const { id } = await stand.publish({ config: { onDemand: true } });

@@ -106,3 +106,35 @@ t.test("it is measured once in a sweep, and not while it sleeps", async (t) => {
   await pass(stand, MINUTE);
   t.equal(calls.length, after);
 });
+
+for (const [what, aheadMs] of [
+  ["behind", -10 * MINUTE],
+  ["ahead", 10 * MINUTE],
+] as const) {
+  t.test(`the use by a gateway whose clock is ${what} counts when it happens`, async (t) => {
+    const stand = await openLifecycleFixture(t);
+    const lifecycle = stand.lifecycle();
+    lifecycle.gatewayJoined("g", lifecycle.seq());
+    const { id } = await stand.publish({ app: listening, config: { onDemand: true, shutdownTimeoutMinutes: 2 } });
+    await stand.wake(id);
+    const report = (lastActive: number) =>
+      lifecycle.recordUse({
+        gateway: "g",
+        seq: lifecycle.seq(),
+        at: stand.clock.now() + aheadMs,
+        uses: [{ id, open: 0, streams: 0, lastActive: lastActive + aheadMs }],
+      });
+    // Short requests, none of which is open while the gateway reports.
+    for (let minutes = 0; minutes < 5; minutes++) {
+      await stand.clock.advance(MINUTE);
+      await report(stand.clock.now() - 500);
+    }
+    t.equal(stand.row(id).state, "STARTED");
+    // As one that it could not send before.
+    const usedOn = stand.clock.now() - 500;
+    await stand.clock.advance(1.5 * MINUTE);
+    await report(usedOn);
+    await stand.clock.advance(MINUTE);
+    await stand.reaches(id, "SYSTEM_STOPPED");
+  });
+}

@@ -41,6 +41,15 @@ t.test("a failed start answers everybody who waited, and the next request at onc
   t.same(stand.wakes, [ID], "one start, not eleven");
 });
 
+t.test("a failure of a control whose clock is ahead holds up requests no longer than its longest delay", async (t) => {
+  const stand = await openStand(t);
+  const { address } = await openContainer(t, (_, response) => void response.end("awake"));
+  stand.set(ID, { kind: "failed", fault: { code: "CONTAINER_CRASHED", message: "It crashed" }, wakeable: true, retryAt: Date.now() + 3_600_000 });
+  stand.onWake(() => stand.set(ID, { kind: "awake", address }));
+  t.equal((await fetch(stand.base + PATH, SIGNED_IN)).status, 200);
+  t.same(stand.wakes, [ID]);
+});
+
 t.test("a control plane that is too busy to take a wake gets it again, and its waiters go on waiting", async (t) => {
   const stand = await openStand(t);
   const { address } = await openContainer(t, (_, response) => void response.end("awake"));

@@ -36,6 +36,7 @@ t.test(`a report of ${COUNT} containers holds the event loop for less than 50 ms
   for (const use of uses) Object.assign(use, { open: 0, streams: 0 });
   await reports.close();
   t.match(sent.at(-1), { gateway: "first", seq: 1, last: true });
+  t.ok(Math.abs((sent.at(-1)?.at ?? 0) - Date.now()) < 60_000, "it has the time by the gateway's clock");
 });
 
 t.test("what changes while a report is written is of that report or of the next, and its head is older than its uses", async (t) => {
