@@ -27,7 +27,7 @@ export type LifecycleRequests = {
    */
   requestStart(id: string, userId: string | undefined, requestedFor?: StartReason, ref?: SessionRef): Promise<Container>;
   /**
-   * A user's `restart`: a stop, where it runs, and a start. One that is to run anyway is not refused. Faults: those of `requestStart`.
+   * A user's `restart`: a stop, where it or a replica of it runs, and a start. One that is to run anyway is not refused. Faults: those of `requestStart`.
    */
   requestRestart(id: string, userId: string, ref?: SessionRef): Promise<Container>;
   /** A user's `stop`. It cancels a start at once. */
@@ -188,6 +188,8 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
       store.transaction(async () => {
         const row = await find(id);
         await admitStart(deps, row, userId);
+        // The number of them that its load needs starts again once it has started.
+        for (const replica of await store.containers.replicasOf(id)) if (replica.desiredInstances === 1) await stop(replica, userId);
         // Of one that is stopped, failed, or stopping, only the start is new.
         const isStopDue = isStarting(row.state) || row.state === "STARTED" || row.state === "CHECKING";
         return start(isStopDue ? await stop(row, userId) : row, userId, "run", ref);

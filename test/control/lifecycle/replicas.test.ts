@@ -200,6 +200,30 @@ t.test("all replicas sleep when the container is idle, and go with it when it is
   t.same(await stand.store().containers.replicated(), []);
 });
 
+t.test("a user's restart restarts all replicas, also where the first one has failed", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const web = await stand.publish({ config: { replicas: { ...REPLICAS, min: 3 } } });
+  await stand.start(web.id);
+  await serves(stand, web, [1, 2, 3]);
+  const instances = () => stand.world.facts().map(({ instance }) => instance);
+  const restartAll = async () => {
+    const before = new Set(instances());
+    await stand.lifecycle().requestRestart(web.id, USER);
+    await eventually("three others serve in their places", async () => {
+      await stand.clock.advance(SECOND_MS);
+      return addressesOf(stand, web).length === 3 && instances().every((one) => !before.has(one));
+    });
+    t.equal(instances().length, 3);
+  };
+  await restartAll();
+  stand.world.apps.set("datagrok/web:1.0.0", crashing);
+  await stand.world.kill(web.service);
+  await stand.reaches(web.id, "ERROR");
+  await serves(stand, web, [2, 3]);
+  stand.world.apps.set("datagrok/web:1.0.0", listening);
+  await restartAll();
+});
+
 t.test("after a restart of control, what ran goes on", async (t) => {
   const stand = await openLifecycleFixture(t);
   const web = await stand.publish({ config: { replicas: REPLICAS } });
