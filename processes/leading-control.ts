@@ -54,6 +54,8 @@ const MEGABYTE = 1_048_576;
 const DAY_MS = 24 * 3_600_000;
 /** How long the API goes on after the feeds have ended: the time in which gateways notice that. */
 const API_ENDS_MS = 100;
+/** A gateway notices the end of a control process at once, and tries the next one, or the same one again, after 2 s at most. */
+const JOIN_MS = 3_000;
 
 /** What the parts of the leader need of its election. */
 export type LeaderPart = {
@@ -136,6 +138,7 @@ export async function openLeadingControl(
       busyMs: settings.busyMinutes * 60_000,
       pausedMs: settings.pausedMinutes * 60_000,
       drainMs: settings.drainSeconds * 1_000,
+      joinMs: JOIN_MS,
     },
     ...containerEnvironment({
       store,

@@ -29,7 +29,9 @@ export type ContainerSituation = {
     /** A request has reached the container and is in progress. */
     reached: boolean;
     sockets: number;
-    /** Every gateway knows the container's newest change, and none has an exchange open. */
+    /** For how long gateways may still be joining. */
+    joiningMs: number;
+    /** Every gateway has joined, knows the container's newest change, and none has an exchange open. */
     drained: boolean;
     /** As `WorkerActivity`. */
     measuredMsAgo: number | undefined;
@@ -236,7 +238,8 @@ function decidePendingStop(situation: ContainerSituation, limits: LifecycleLimit
   const leftMs = enteredOn(row, epoch) + limitMs - now;
   // What never ran has no requests.
   const isDrained = row.runningGeneration === undefined || usage.drained;
-  if (!isDrained && leftMs > 0) return { kind: "drain", ms: leftMs };
+  // No report of a gateway may come when all have joined.
+  if (!isDrained && leftMs > 0) return { kind: "drain", ms: Math.min(leftMs, usage.joiningMs || leftMs) };
   return move("stopBegan", { pausedOn: isDrained && mayPause(row, limits) ? now : undefined });
 }
 

@@ -17,6 +17,8 @@ export type LifecycleLimits = {
   /** How long a stop waits for open exchanges: one that the system decided on, and one that a user waits for. */
   drainMs: number;
   userDrainMs: number;
+  /** How long after the begin of this process gateways may still be joining it. Until then no stop counts as drained: what they have open is not known. */
+  joinMs: number;
   /** The same of a replica that is not needed any more. */
   replicaDrainMs: number;
   /** How long pull progress may renew the status limit in all. */
@@ -57,6 +59,7 @@ export const LIFECYCLE_LIMITS: LifecycleLimits = {
   graceMs: 15_000,
   drainMs: 10_000,
   userDrainMs: 2_000,
+  joinMs: 0,
   replicaDrainMs: 60_000,
   pullCapMs: 30 * 60_000,
   sweepMs: 10_000,

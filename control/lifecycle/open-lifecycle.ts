@@ -109,7 +109,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
   const logOf = (key: string) => (key.startsWith("container:") ? logs.containers : key === SWEEP ? log : logs.images);
   const epoch = createMonotonicEpoch(clock);
   const stop = new AbortController();
-  const usage = createUsage(clock.now);
+  const usage = createUsage(clock, limits.joinMs);
   const inFlight = createInFlightOperations();
   const slots = createStartSlots(limits.startSlots);
   const outages = createOutages(clock, clock.now());
@@ -177,6 +177,7 @@ export async function openLifecycle(options: LifecycleOptions): Promise<Lifecycl
       open: usage.open(row.id),
       reached: usage.reached(row.id),
       sockets: usage.sockets(row.id),
+      joiningMs: usage.joiningMs(),
       drained: usage.drained(row.id, changes.seqOf(row.id), [...(replicas.of(row.id)?.others.keys() ?? [])]),
       measuredMsAgo: activity.measuredMsAgo(row),
       lastActive: usage.lastActive(row.id),

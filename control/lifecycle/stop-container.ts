@@ -15,7 +15,7 @@ export type StopDeps = {
   moves: Pick<Moves, "container" | "update">;
   clock: Pick<Clock, "now">;
   changes: Pick<Changes, "seqOf" | "forgetRemoved">;
-  usage: Pick<ContainerUsage, "drained">;
+  usage: Pick<ContainerUsage, "drained" | "joiningMs">;
   limits: Pick<LifecycleLimits, "pausedMs" | "userDrainMs">;
   environment: string;
 };
@@ -79,7 +79,7 @@ export async function finalizeRemoval(
   const tombstone = await store.tombstones.find(id);
   if (!tombstone || tombstone.clearedOn !== undefined) return undefined;
   const drainMs = Math.min(tombstone.removedOn - clock.now(), 0) + limits.userDrainMs;
-  if (drainMs > 0 && !usage.drained(id, changes.seqOf(id))) return drainMs;
+  if (drainMs > 0 && !usage.drained(id, changes.seqOf(id))) return Math.min(drainMs, usage.joiningMs() || drainMs);
   await engine.destroy(tombstone, signal);
   await store.tombstones.clear(id, clock.now());
   changes.forgetRemoved(id);

@@ -40,8 +40,10 @@ export type ContainerUsage = {
   sockets(id: string): number;
   /** True where an HTTP request has reached it and is in progress: one that is held for it counts as open, but has not. */
   reached(id: string): boolean;
+  /** For how long gateways may still be joining, in milliseconds; 0: all have. */
+  joiningMs(): number;
   /**
-   * True once every gateway has received change `seq` and none has an exchange with this container open. `except`: further replicas, whose exchanges are
+   * True once every gateway has joined and received change `seq`, and none has an exchange with this container open. `except`: further replicas, whose exchanges are
    * counted in the container's own.
    */
   drained(id: string, seq: number, except?: readonly string[]): boolean;
@@ -54,7 +56,10 @@ export type ContainerUsage = {
   forget(id: string): void;
 };
 
-export function createUsage(now: () => number): ContainerUsage {
+/** `joinMs`: as in `LifecycleLimits`, from now on. */
+export function createUsage({ now, monotonic }: Pick<Clock, "now" | "monotonic">, joinMs: number): ContainerUsage {
+  const joinedBy = monotonic() + joinMs;
+  const joiningMs = () => Math.max(0, joinedBy - monotonic());
   const gateways = new Map<string, GatewayUsage>();
   const lastActive = new Map<string, number>();
   let fresh = new Map<string, number>();
@@ -129,10 +134,11 @@ export function createUsage(now: () => number): ContainerUsage {
     },
     open,
     sockets: (id) => sum(id, (use) => Math.max(0, use.streams - use.open)),
+    joiningMs,
     reached: (id) => sum(id, (use) => Math.min(use.open, use.streams)) > 0,
     drained: (id, seq, except = []) => {
       const streams = (of: string) => sum(of, (use) => use.streams);
-      if (![...gateways.values()].every((gateway) => gateway.seq >= seq)) return false;
+      if (joiningMs() > 0 || ![...gateways.values()].every((gateway) => gateway.seq >= seq)) return false;
       return except.reduce((left, one) => left - streams(one), streams(id)) <= 0;
     },
     lastActive: (id) => lastActive.get(id) ?? 0,

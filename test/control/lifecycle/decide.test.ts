@@ -36,7 +36,7 @@ function situationOf(state: ContainerState, { row = {}, image = {}, observed, us
           : { service: container.service, labels, running: true, addresses: [], ...observed },
     now: NOW,
     epoch: 0,
-    usage: { open: 0, reached: false, sockets: 0, drained: true, measuredMsAgo: 0, lastActive: 0, uncertainUntil: 0, ...usage },
+    usage: { open: 0, reached: false, sockets: 0, joiningMs: 0, drained: true, measuredMsAgo: 0, lastActive: 0, uncertainUntil: 0, ...usage },
     outageExplains: false,
     turns: undefined,
   };

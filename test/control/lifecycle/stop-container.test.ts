@@ -391,3 +391,38 @@ t.test("the last use is written down every few seconds, and at the end", async (
   await stand.lifecycle().close();
   t.equal(stand.row(id).lastActive, last);
 });
+
+t.test("after a kill of control, a stop that waits for open requests waits until the gateways have joined again", async (t) => {
+  const { stand, id, service, use, join } = await started(t, {}, { joinMs: 3_000, drainMs: 10_000 });
+  await stand.clock.advance(3_000);
+  join();
+  await use(1);
+  await stand.store().containers.update(id, { generation: 2 });
+  await stand.lifecycle().definitionChanged(id);
+  await stand.reaches(id, "PENDING_SYSTEM_STOP");
+  await stand.restart();
+  await stand.clock.advance(1_000);
+  t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
+  join();
+  await use(1);
+  await stand.clock.advance(3_000);
+  t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
+  t.equal(stand.world.callCount(`destroy ${service}`), 0);
+  await use(0);
+  await stand.reaches(id, "STARTED");
+  t.equal(stand.row(id).runningGeneration, 2);
+});
+
+t.test("after a kill of control, a stop without a gateway goes on when all have had the time to join", async (t) => {
+  const { stand, id, use, join } = await started(t, {}, { joinMs: 3_000, drainMs: 60_000 });
+  join();
+  await use(1);
+  await stand.store().containers.update(id, { generation: 2 });
+  await stand.lifecycle().definitionChanged(id);
+  await stand.reaches(id, "PENDING_SYSTEM_STOP");
+  await stand.restart();
+  await stand.clock.advance(2_000);
+  t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
+  await stand.clock.advance(1_000);
+  await eventually("it was replaced", () => stand.row(id).runningGeneration === 2);
+});
