@@ -25,10 +25,15 @@ type UsesDeps = {
   openMs?: number | undefined;
 };
 
-/** `until`: on the clock's monotonic scale. `openIds`: of requests whose end was not reported yet, with the end of their time. */
-type ProxyUse = { lease: ContainerLease; until: number; openIds: Map<string, number> };
+/**
+ * `until`, and `begunOn` of the last decision: on the clock's monotonic scale. `openIds`: of requests whose end was not reported yet, with the end of their
+ * time. `isReported`: the proxy reports its open requests.
+ */
+type ProxyUse = { lease: ContainerLease; until: number; begunOn: number; openIds: Map<string, number>; isReported: boolean };
 
 const SWEEP_MS = 1_000;
+/** Proxies count a request when they have the decision, and report each second: after so long, a report has it. */
+const UNREPORTED_MS = 2_500;
 /** Containers and proxies, and open requests of them: beyond it, the oldest ends. */
 const MAX_USES = 10_000;
 const MAX_OPEN_IDS = 65_536;
@@ -46,7 +51,7 @@ export function createContainerUses({ leases, clock, activeMs, openMs }: UsesDep
     const [oldest] = uses;
     if (oldest !== undefined && uses.size >= MAX_USES) drop(...oldest);
     const lease = leases.open({ view, caller: callerOf(proxy), kind: "http", isProbe: false, until: undefined, request: NEVER_LEAVES });
-    const use: ProxyUse = { lease, until: 0, openIds: new Map() };
+    const use: ProxyUse = { lease, until: 0, begunOn: -Infinity, openIds: new Map(), isReported: false };
     uses.set(key, use);
     cancelSweep ??= clock.after(SWEEP_MS, sweep);
     return use;
@@ -78,7 +83,8 @@ export function createContainerUses({ leases, clock, activeMs, openMs }: UsesDep
     begin: (view, proxy) => {
       const use = useOf(view, proxy);
       const now = clock.monotonic();
-      if (openMs === undefined) {
+      use.begunOn = now;
+      if (openMs === undefined || use.isReported) {
         use.until = Math.max(use.until, now + activeMs);
         return undefined;
       }
@@ -95,8 +101,10 @@ export function createContainerUses({ leases, clock, activeMs, openMs }: UsesDep
       const existing = uses.get(keyOf(view, proxy));
       if (existing === undefined && open + requests === 0) return;
       const use = existing ?? useOf(view, proxy);
-      // The proxy counts a request before it asks, so earlier decisions count no longer than this report says.
-      use.until = open === 0 ? 0 : clock.monotonic() + activeMs;
+      use.isReported = true;
+      // No line will come for them.
+      for (const id of use.openIds.keys()) forget(id);
+      use.until = open === 0 ? use.begunOn + UNREPORTED_MS : clock.monotonic() + activeMs;
       if (requests > 0) use.lease.countBytes(0, "client");
     },
     reportBusy: (view, proxy, seconds) => useOf(view, proxy).lease.reportBusy(seconds),

@@ -240,6 +240,31 @@ t.test("a decision counts as use for a while, a probe never, and a report ends i
   t.match(await send(`/report?${ID}:1:1:30,${OTHER_ID}:1:1`, FROM), { status: 200 });
 });
 
+t.test("a request that the proxy's report does not have yet stays in use until the next report", async (t) => {
+  const clock = createStillClock();
+  const { forwarded, send, stand } = await open(t, { activeMs: 60_000 }, { clock });
+  await forwarded(`${PATH}/`);
+  await send(`/report?${ID}:0:0`, FROM);
+  await clock.advance(1_000);
+  t.equal(stand.uses.get(ID)?.open, 1);
+  await clock.advance(2_000);
+  t.equal(stand.uses.get(ID)?.open, 0);
+});
+
+t.test("of a proxy that reports its open requests, no lines of an access log are awaited", async (t) => {
+  const clock = createStillClock();
+  const { forwarded, send, stand } = await open(t, { activeMs: 1_000, logs: { port: 0, openMs: 3_600_000 } }, { clock });
+  for (const nth of ["first", "second"]) {
+    await forwarded(`${PATH}/`);
+    await send(`/report?${ID}:1:1`, FROM);
+    t.equal(stand.uses.get(ID)?.open, 1, nth);
+    await forwarded(`${PATH}/`);
+    await send(`/report?${ID}:0:1`, FROM);
+    await clock.advance(4_000);
+    t.equal(stand.uses.get(ID)?.open, 0, nth);
+  }
+});
+
 t.test("a request counts until a line of the proxy's access log ends it, and other lines end nothing", async (t) => {
   const clock = createStillClock();
   const { forwarded, stand, logPort } = await open(t, { activeMs: 1_000, logs: { port: 0, openMs: 3_600_000 } }, { clock });
