@@ -102,6 +102,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/processes/elected-control.test.ts",
   "test/processes/joined-gateways.test.ts",
   "test/processes/oidc-failover.test.ts",
+  "test/processes/restarted-leader.test.ts",
   "test/processes/serve-pair.test.ts",
   "test/processes/serve.test.ts",
   "test/processes/start.test.ts",
