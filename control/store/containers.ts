@@ -7,7 +7,7 @@ import { createListings } from "./listing.ts";
 import type { Queries } from "./queries.ts";
 import type { Series } from "./series.ts";
 import type { UseWeeks } from "./use-weeks.ts";
-import { type KeptSession, otherSessions } from "./sessions.ts";
+import { keptSessions, type KeptSession } from "./sessions.ts";
 
 /** One whose folder its package no longer has is gone for clients, even where its row is not yet. */
 const LIVE = sql<boolean>`image_id not in (select id from images where state = 'DELETED')`;
@@ -330,7 +330,9 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
     builder
       .updateTable("containers")
       .set({ wished_key: sql.lit(""), wished_session: null })
-      .where("wished_session", "in", otherSessions(builder, values)),
+      .where("wished_by", "=", values.userId)
+      .where("wished_session", "is not", null)
+      .where("wished_session", "not in", keptSessions(builder, values)),
   );
   const endStartsOfUser = run((values: { userId: string }) =>
     builder.updateTable("containers").set({ wished_by: null }).where("wished_by", "=", values.userId),

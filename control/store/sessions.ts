@@ -31,7 +31,7 @@ export type SessionRow = {
 export type KeptSession = { userId: string; kept: string };
 
 /** The digests of a user's sessions, except the kept one, those that came from it, and those of containers. */
-export function otherSessions(builder: Queries["builder"], { userId, kept }: KeptSession) {
+function otherSessions(builder: Queries["builder"], { userId, kept }: KeptSession) {
   return builder
     .selectFrom("sessions")
     .select("digest")
@@ -39,6 +39,14 @@ export function otherSessions(builder: Queries["builder"], { userId, kept }: Kep
     .where("container_id", "is", null)
     .where("digest", "<>", kept)
     .where((is) => is.or([is("parent", "is", null), is("parent", "<>", kept)]));
+}
+
+/** The digests of the kept session, and of those that came from it. */
+export function keptSessions(builder: Queries["builder"], { kept }: Pick<KeptSession, "kept">) {
+  return builder
+    .selectFrom("sessions")
+    .select("digest")
+    .where((is) => is.or([is("digest", "=", kept), is("parent", "=", kept)]));
 }
 
 export function createSessions(queries: Queries) {
@@ -94,7 +102,15 @@ export function createSessions(queries: Queries) {
     where sessions.container_id is null and sessions.expires_on > ${Math.trunc(now)}
       and ${containsText(dialect, ["users.login", "sessions.address"], text)}
       and ${userId === undefined ? sql`true` : sql`sessions.user_id = ${userId}`}`;
-  const removeChildren = run((values: KeptSession) => builder.deleteFrom("sessions").where("parent", "in", otherSessions(builder, values)));
+  /** Also of sessions that have expired: those of containers outlast them. */
+  const removeChildren = run((values: KeptSession) =>
+    builder
+      .deleteFrom("sessions")
+      .where("user_id", "=", values.userId)
+      .where("digest", "<>", values.kept)
+      .where("parent", "is not", null)
+      .where("parent", "not in", keptSessions(builder, values)),
+  );
   const removeOthers = run((values: KeptSession) => builder.deleteFrom("sessions").where("digest", "in", otherSessions(builder, values)));
   const byId = table.first((query, values: { userId: string; id: string }) =>
     query

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { createIdentity } from "../../../control/identity/open-identity.ts";
-import { containerToken, endSessionsAtRest } from "../../../control/identity/sessions.ts";
+import { containerToken, endSessionsAtRest, tokenDigest } from "../../../control/identity/sessions.ts";
 import type { EntityChange } from "../../../control/lifecycle/changes.ts";
 import type { Lifecycle } from "../../../control/lifecycle/open-lifecycle.ts";
 import type { Container } from "../../../control/model/entities.ts";
@@ -230,4 +230,26 @@ t.test("what a container starts ends with the session that started the container
   const given = await token({ requestedKey: ref.key, requestedSession: ref.session });
   t.match((await identity.who(given))?.ref, { session: ref.session, key: ref.key });
   t.ok((await identity.who(given))?.ref?.own, "its own is included as well: its wakes are refused once that has ended");
+});
+
+t.test("the end of all sessions of a user ends what an expired one had started, and not what the kept one did", async (t) => {
+  const { store, identity, container, token } = await openStand(t);
+  const start = async (session: string) => token({ requestedSession: tokenDigest(session), requestedKey: undefined, generation: nextGeneration++ });
+  let nextGeneration = 10;
+  const expired = await identity.openSession(USER, 1_000);
+  const given = await start(expired);
+  await clock.advance(2_000);
+  const kept = await identity.openSession(USER);
+  t.equal(await store.sessions.byDigest(tokenDigest(expired)), undefined);
+  t.match(await identity.who(given), { login: "ada" }, "the session has only expired");
+  await identity.sessions.endAll(USER, tokenDigest(kept));
+  t.equal(await identity.who(given), undefined);
+  t.match(await store.containers.find(container.id), { requestedKey: "", requestedSession: undefined }, "nor does the next start have a token");
+
+  for (const session of [kept, await identity.openSessionFrom(kept)]) {
+    const own = await start(session);
+    await identity.sessions.endAll(USER, tokenDigest(kept));
+    t.match(await identity.who(own), { login: "ada" });
+    t.match(await identity.who(session), { login: "ada" });
+  }
 });
