@@ -44,6 +44,8 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   #left = 0;
   #chunked: ChunkedBody | undefined;
   #trailers: string[] | undefined;
+  /** The stream has not sent the end of its response yet. */
+  #owesTrailers = false;
   #requestTrailers: string[] | undefined;
   #requestOver: boolean;
   /** The engine has sent everything, and the stream has taken it. */
@@ -102,7 +104,7 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
     if (this.#state === "close" || this.#state === "tunnel") this.#end();
     if (this.#state !== "over") this.#abort();
     // The response is complete. If the request is not, the client need not send the rest (RFC 9113 §8.1).
-    else if (!this.#requestOver) this.#stream.close(constants.NGHTTP2_NO_ERROR);
+    else if (!this.#requestOver && !this.#owesTrailers) this.#stream.close(constants.NGHTTP2_NO_ERROR);
     connection.destroy();
   }
 
@@ -158,8 +160,20 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   #respond(status: number, head: ResponseHead, edits: typeof FRAMING_EDITS, endStream: boolean): void {
     const fields = [":status", String(status), ...fieldsOf(head, edits)];
     const waitForTrailers = this.#state === "chunked";
-    if (waitForTrailers) this.#stream.once("wantTrailers", () => sendTrailers(this.#stream, this.#trailers));
+    if (waitForTrailers) {
+      this.#owesTrailers = true;
+      this.#stream.once("wantTrailers", () => this.#sendTrailers());
+    }
     this.#stream.respond(fields, { ...NO_DATE, endStream, waitForTrailers });
+  }
+
+  /** Node sends them in a later turn, and none over a stream that was closed until then. */
+  #sendTrailers(): void {
+    sendTrailers(this.#stream, this.#trailers);
+    setImmediate(() => {
+      this.#owesTrailers = false;
+      if (this.#ended && !this.#requestOver) this.#stream.close(constants.NGHTTP2_NO_ERROR);
+    });
   }
 
   #passResponse(bytes: Buffer, at: number): void {

@@ -1,15 +1,21 @@
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import { connect as connectSession } from "node:http2";
 import { request as requestPlainly } from "node:https";
+import { connect as connectPlainly, createServer, type Socket } from "node:net";
 import { connect } from "node:tls";
 import t from "tap";
 import type { AccessRecord } from "../../../gateway/access-record.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { listen } from "../../fixtures/server.ts";
 import { bodyOf, echoHead, ID, openContainer, openRawContainer, PATH } from "../stand.ts";
 import { answerOf, openHttp2Stand, request } from "./fixture.ts";
+
+/** More than the buffers of sockets take. */
+const LONG_BYTES = 33_554_432;
 
 t.test("a request reaches the container as one of HTTP/1.1", async (t) => {
   const stand = await openHttp2Stand(t);
@@ -81,6 +87,57 @@ t.test("an early response has its trailers, although its request goes on", async
     t.equal(answer.body, "refused");
     t.equal(answer.trailers?.["x-status"], "7");
   }
+});
+
+t.test("an early response has its trailers, although its connection is busy with another one", async (t) => {
+  const stand = await openHttp2Stand(t);
+  let respond: (() => void) | undefined;
+  let passed = 0;
+  const address = await openRawContainer(t, (socket) => {
+    socket.once("data", (head: Buffer) => {
+      if (head.toString("latin1").startsWith("POST"))
+        respond = () => void socket.write("HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-After: 1\r\n\r\n");
+      else {
+        socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${LONG_BYTES}\r\n\r\n`);
+        for (let at = 0; at < LONG_BYTES; at += 65_536) socket.write(Buffer.alloc(65_536), () => (passed += 65_536));
+      }
+    });
+  });
+  stand.set(ID, { kind: "awake", address });
+  // Between client and gateway: while it reads nothing, what the gateway writes waits.
+  let gatewaySide: Socket | undefined;
+  const { port } = await listen(
+    t,
+    createServer((client) => {
+      const far = connectPlainly(stand.port, "127.0.0.1").on("error", () => undefined);
+      client.on("error", () => undefined).on("data", (bytes: Buffer) => far.write(bytes));
+      far.on("data", (bytes: Buffer) => client.write(bytes));
+      gatewaySide = far;
+      t.teardown(() => far.destroy());
+    }),
+  );
+  const session = connectSession(`https://localhost:${port}`, { ca: stand.cert, settings: { initialWindowSize: LONG_BYTES } });
+  t.teardown(() => session.destroy());
+  session.on("error", () => undefined);
+  await once(session, "connect");
+  session.setLocalWindowSize(2 * LONG_BYTES);
+  const long = session.request({ ":path": PATH, authorization: "token" }).on("error", () => undefined);
+  await once(long, "response");
+  gatewaySide?.pause();
+  const answered = answerOf(session.request({ ":method": "POST", ":path": PATH, authorization: "token" }, { endStream: false }));
+  await eventually("the request", () => respond !== undefined);
+  let before = -1;
+  await eventually("the gateway to wait", async () => {
+    const isStill = passed === before;
+    before = passed;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return isStill;
+  });
+  respond?.();
+  await eventually("the response to be over", () => stand.openAt(ID).count === 1);
+  gatewaySide?.resume();
+  t.match((await answered).trailers, { "x-after": "1" });
+  long.close(8);
 });
 
 t.test("informational responses, HEAD, and responses without a body", async (t) => {
