@@ -26,7 +26,8 @@ export function sessionId({ digest }: { digest: string }): string {
 export function createUserSessions({ store, clock, signedOut }: { store: Store; clock: Clock; signedOut: (login?: string) => void }): UserSessions {
   /** Call it in the transaction that ends the sessions: afterwards nothing may fail before gateways receive the change. */
   const loginsOf = async (userIds: readonly (string | undefined)[]): Promise<string[]> => {
-    const users = await Promise.all([...new Set(userIds)].map((userId) => (userId === undefined ? undefined : store.users.find(userId))));
+    const ids = new Set(userIds.filter((userId) => userId !== undefined));
+    const users = await Promise.all([...ids].map((userId) => store.users.find(userId)));
     return users.flatMap((user) => user?.login ?? []);
   };
   return {
