@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
@@ -60,7 +61,16 @@ function isAdoptable(holder: ContainerInspectInfo, spec: Spec, view: DockerView)
 /** False if a tag has moved while it was paused, or a credential or the user's session has changed. */
 function hasSameContent({ Config }: ContainerInspectInfo, { image, env }: Spec): boolean {
   const variables = new Set(Config.Env);
-  return Config.Image === image && Object.entries(env).every(([name, value]) => variables.has(`${name}=${value}`));
+  // The engine adds the image's own variables: only the label shows that a credential was removed.
+  const hasSameNames = Config.Labels[VARIABLES] === namesOf(env);
+  return Config.Image === image && hasSameNames && Object.entries(env).every(([name, value]) => variables.has(`${name}=${value}`));
+}
+
+const VARIABLES = "berth.variables";
+
+/** A digest: labels are for everyone who may list containers. */
+function namesOf(env: Spec["env"]): string {
+  return hash("sha256", JSON.stringify(Object.keys(env).toSorted()));
 }
 
 /** Without a signal, because the engine may complete an aborted call. It takes milliseconds. */
@@ -191,7 +201,7 @@ export function definition(spec: Spec, site: DockerSite, { network, alias, addre
   return {
     Image: spec.image,
     Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
-    Labels: writeLabels(spec.labels, spec.port),
+    Labels: { ...writeLabels(spec.labels, spec.port), [VARIABLES]: namesOf(spec.env) },
     StopTimeout: spec.shutdownGraceSeconds ?? STOP_GRACE_SECONDS,
     ...(port === undefined ? {} : { ExposedPorts: { [port]: {} } }),
     ...(spec.readiness.kind === "healthcheck" ? { Healthcheck: CHECK_WHILE_STARTING } : {}),

@@ -12,7 +12,7 @@ export const PAUSED: ConformanceTheme = {
       run: async (t, { driver, harness, name }) => {
         const service = name("paused");
         const source = await harness.image("onDemand");
-        const spec = await specOf(driver, service, source, { env: { GREETING: "hello" } });
+        const spec = await specOf(driver, service, source, { env: { GREETING: "hello", SECRET: "s3cret" } });
         const began = async (deployed: typeof spec, by = driver) => get(addressOf(await by.deploy(deployed, call())), "/times");
         const freeze = async () => t.equal(await driver.pause?.(service, call()), true);
         t.equal(await driver.pause?.(service, call()), false, "what is not there is not frozen");
@@ -27,9 +27,12 @@ export const PAUSED: ConformanceTheme = {
         t.equal((await second.inspect(service, call()))?.running, true);
         await second.close();
         await freeze();
+        const fewer = await began({ ...spec, env: { GREETING: "hello" } });
+        t.notSame(fewer, first, "a variable fewer, another start");
+        await freeze();
         const otherwise = { ...spec, env: { GREETING: "another" } };
         const anew = await began(otherwise);
-        t.notSame(anew, first, "other variables, another start");
+        t.notSame(anew, fewer, "other variables, another start");
         await freeze();
         const image = await specOf(driver, service, await harness.image("plain"), { env: otherwise.env });
         const of = await began({ ...image, labels: spec.labels });
