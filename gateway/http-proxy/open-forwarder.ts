@@ -185,7 +185,12 @@ export function openForwarder({ clock, limits, dials, connections, draining }: F
         if (request.httpVersion === "1.0") breakOff(request.socket);
         over.abort(brokeOff(error));
       });
-      await new Promise<void>((resolve) => pipeline(counted(received, "container"), response, () => resolve()));
+      await new Promise<void>((resolve) => {
+        // Node's pipeline does not call back where a client leaves between the container's last byte and its own.
+        response.once("close", resolve);
+        pipeline(counted(received, "container"), response, () => resolve());
+      });
+      if (!received.readableEnded) received.destroy();
       request.unpipe(sent);
       if (!sent.writableFinished) sent.destroy();
     };

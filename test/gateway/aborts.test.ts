@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
+import { ENGINE_NAMES } from "../../gateway/connections/engine.ts";
 import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
 import { eventually } from "../fixtures/eventually.ts";
 import { pause } from "../fixtures/clock.ts";
@@ -22,6 +23,43 @@ t.test("a client that leaves before the response ends the container's request", 
   await eventually("it is counted out", () => stand.uses.get(ID)?.open === 0);
   t.pass("both sides are over");
 });
+
+for (const forwarder of ENGINE_NAMES)
+  t.test(`${forwarder}: a client that never reads the end of its response, and leaves, ends the exchange`, async (t) => {
+    const stand = await openStand(t, { forwarder });
+    const body = Buffer.alloc(64_000_000);
+    const { address } = await openContainer(t, ({ url }, response) => {
+      const length = Number(url?.slice(1));
+      response.writeHead(200, { "Content-Length": length }).end(body.subarray(0, length));
+    });
+    stand.set(ID, { kind: "awake", address });
+    const open = (length: number) => {
+      const client = connect(stand.port, "127.0.0.1", () => client.write(get(`${PATH}/${length}`))).pause();
+      return client.on("error", () => undefined);
+    };
+    const sent = () => stand.openAt(ID).open.reduce((sum, { bytesOut }) => sum + bytesOut, 0);
+    const untilStill = (what: string) => {
+      let before = -1;
+      return eventually(what, async () => {
+        const now = sent();
+        if (now > 0 && now === before) return now;
+        before = now;
+        await pause(300);
+        return undefined;
+      });
+    };
+    const first = open(body.length);
+    const fits = await untilStill("the buffers to be full");
+    first.resetAndDestroy();
+    await eventually("the first to end", () => stand.openAt(ID).count === 0);
+    // Of some of them, all but a last piece fits, which the gateway has read and cannot send.
+    const clients = Array.from({ length: 40 }, (_, nth) => open(fits + (nth - 20) * 16_384));
+    await eventually("them to begin", () => stand.openAt(ID).count > 0);
+    await untilStill("their buffers to be full");
+    for (const client of clients) client.resetAndDestroy();
+    await eventually("all to end", () => stand.openAt(ID).count === 0);
+    t.equal(stand.uses.get(ID)?.open, 0);
+  });
 
 t.test("a client that leaves within a stream, or within its own body, ends the container's side", async (t) => {
   const stand = await openStand(t);
