@@ -386,7 +386,7 @@ async function playWebSocket({ port, secured }: Target, { id, name, token, below
   let next = isHeld ? -1 : 0;
   let fault: string | undefined;
   let opened = false;
-  const leave = () => void (below(2) === 0 ? socket.close(1_000) : socket.terminate());
+  const leave = () => (below(2) === 0 ? socket.close(1_000) : socket.terminate());
   return new Promise((resolve) => {
     socket.on("error", () => undefined);
     socket.once("close", (code) => resolve({ end: `WebSocket ${opened ? code : "refused"}`, fault }));
