@@ -105,6 +105,7 @@ for (const [name, options] of WIDTHS) {
     t.ok(await fits());
     await page.getByRole("button", { name: /^environment/ }).click();
     const rows = page.locator("tbody tr");
+    await rows.nth(3).waitFor({ state: "detached" });
     t.equal(await rows.count(), 3);
     t.equal(await page.getByText("hush").count(), 0);
     t.match(await rows.filter({ hasText: "adminKey" }).innerText(), /\*\*\*[^]*BERTH_ADMIN_KEY/);

@@ -135,6 +135,8 @@ walk(
     await page.reload();
     await page.getByText("101–121 of 121").waitFor();
     await page.getByLabel("Search users").fill("user-11");
+    // The page before had 21, of which user-119 was one.
+    await rows.nth(10).waitFor({ state: "detached" });
     await row(opened, "user-119").waitFor();
     t.equal(await rows.count(), 10);
     t.match(page.url(), /\?search=user-11$/);
