@@ -20,7 +20,7 @@ for (const width of [390, 1_280]) {
     await page.getByText("Pulling its image: 42 of 107 MB").waitFor();
     const logs = ["loading model", "no licence found"];
     const fault = { code: "CONTAINER_CRASHED", message: "It ended before it was ready, exit code 3.", logs } as const;
-    gateway.set(ID, { kind: "failed", fault: { ...fault, logs }, wakeable: true, retryAt: Date.now() + 3_600_000 });
+    gateway.set(ID, { kind: "failed", fault: { ...fault, logs }, wakeable: true, retryAt: Date.now() + 60_000 });
     await page.getByText("It ended before it was ready, exit code 3.").waitFor();
     await page.getByText("no licence found").waitFor();
     gateway.set(ID, { kind: "awake", addresses: [address] });
