@@ -152,7 +152,10 @@ t.test("berth exec at a terminal is a shell with its size and Ctrl-C", async (t)
   await terminal.expect(/it is 42\n/);
   terminal.type("echo be$((1))gun; sleep 1000\n");
   await terminal.expect(/be1gun/);
+  // What is typed while the shell begins or ends a command may be dropped with it.
+  await eventually("the command to run", async () => (await processes()).includes("sleep 1000"));
   terminal.type("\u0003");
+  await eventually("the command to end", async () => !(await processes()).includes("sleep 1000"));
   terminal.type("echo still $((2+2))\n");
   await terminal.expect(/still 4\n/);
   terminal.type("exit 3\n");
@@ -161,10 +164,9 @@ t.test("berth exec at a terminal is a shell with its size and Ctrl-C", async (t)
 
 t.test("what runs in a container is ended when its client has gone", async (t) => {
   const shell = await requireShell(t, at(box, "tty=true&command=sleep&command=54321"), asAdmin);
-  const count = async () => (await docker.getContainer((await berth.container("tools-box")).serviceName).top()).Processes.flat().join(" ");
-  await eventually("the command to run", async () => (await count()).includes("sleep 54321"));
+  await eventually("the command to run", async () => (await processes()).includes("sleep 54321"));
   shell.socket.terminate();
-  await eventually("the command to end", async () => !(await count()).includes("sleep 54321"));
+  await eventually("the command to end", async () => !(await processes()).includes("sleep 54321"));
 });
 
 t.test("a shell that a stop of berth ends says so", async (t) => {
@@ -176,6 +178,12 @@ t.test("a shell that a stop of berth ends says so", async (t) => {
   const { report, code } = await viaEdge.ended;
   t.ok(report !== undefined || code !== 1000, `${code}`);
 });
+
+/** What runs in tools-box, with its arguments. */
+async function processes(): Promise<string> {
+  const { serviceName } = await berth.container("tools-box");
+  return (await docker.getContainer(serviceName).top()).Processes.flat().join(" ");
+}
 
 /** The Unix socket of control. */
 async function apiSocket(): Promise<string> {
