@@ -109,7 +109,7 @@ export function createOidcSignIn({ provider, rules, store, identity, vault, cloc
   const pauses = new Map<string, { from: number; intervalMs: number }>();
   /** The ids of reports of ended sessions, and until when each counts. */
   const reports = new BoundedMap<string, number>(MOST_REPORTS);
-  /** The ended sessions that those named by their `sid`, and until when. */
+  /** The `sid` of each session that has ended at the provider, and until when it is refused. */
   const endedSids = new BoundedMap<string, number>(MOST_REPORTS);
   let running = 0;
   /** The clients of the polls that are under way. */
