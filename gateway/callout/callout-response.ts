@@ -21,6 +21,9 @@ export const EDITED_HEADERS = {
   "x-request-id": "X-Berth-Request-Id",
 } as const;
 
+/** By this header, Envoy's routes send a request to the edge: what Envoy is refused, it can only respond with itself. */
+export const EDGE_HEADER = "x-berth-edge";
+
 /** Request headers (lower case) that only berth and its proxies write: no container gets a client's. */
 export const BERTH_HEADERS: readonly string[] = [
   "x-berth-callout-secret",
@@ -31,7 +34,7 @@ export const BERTH_HEADERS: readonly string[] = [
   "x-berth-container",
   "x-berth-lease",
   "x-berth-vary",
-  "x-berth-edge",
+  EDGE_HEADER,
   ...Object.values(EDITED_HEADERS).map((name) => name.toLowerCase()),
 ];
 
@@ -86,9 +89,6 @@ export function editedValue(name: string, head: Head, { remove, add, written = [
 
 /** nginx logs an error for every other status. */
 const STATUSES_OF_NGINX: ReadonlySet<number> = new Set([401, 403]);
-
-/** By this header, Envoy's routes send a request to the edge: what Envoy is refused, it can only respond with itself. */
-export const EDGE_HEADER = "x-berth-edge";
 
 const TO_EDGE: DirectResponse = {
   status: 200,

@@ -4,7 +4,7 @@ import { connect } from "node:net";
 import t from "tap";
 import { ENGINE_NAMES } from "../../gateway/connections/engine.ts";
 import { bodyOf, exchange, get, ID, openContainer, openRawContainer, openStand, PATH } from "./stand.ts";
-import { eventually } from "../fixtures/eventually.ts";
+import { eventually, eventuallyStill } from "../fixtures/eventually.ts";
 import { pause } from "../fixtures/clock.ts";
 
 t.test("a client that leaves before the response ends the container's request", async (t) => {
@@ -38,24 +38,14 @@ for (const forwarder of ENGINE_NAMES)
       return client.on("error", () => undefined);
     };
     const sent = () => stand.openAt(ID).open.reduce((sum, { bytesOut }) => sum + bytesOut, 0);
-    const untilStill = (what: string) => {
-      let before = -1;
-      return eventually(what, async () => {
-        const now = sent();
-        if (now > 0 && now === before) return now;
-        before = now;
-        await pause(300);
-        return undefined;
-      });
-    };
     const first = open(body.length);
-    const fits = await untilStill("the buffers to be full");
+    const fits = await eventuallyStill("the buffers to be full", sent);
     first.resetAndDestroy();
     await eventually("the first to end", () => stand.openAt(ID).count === 0);
     // Of some of them, all but a last piece fits, which the gateway has read and cannot send.
     const clients = Array.from({ length: 40 }, (_, nth) => open(fits + (nth - 20) * 16_384));
     await eventually("them to begin", () => stand.openAt(ID).count > 0);
-    await untilStill("their buffers to be full");
+    await eventuallyStill("their buffers to be full", sent);
     for (const client of clients) client.resetAndDestroy();
     await eventually("all to end", () => stand.openAt(ID).count === 0);
     t.equal(stand.uses.get(ID)?.open, 0);

@@ -7,7 +7,7 @@ import { localFolder } from "../fixtures/temp-folder.ts";
 /** The longest one. */
 const LEASE_SECONDS = 60;
 
-/** Answers after as many milliseconds as the path says; the head of the response comes at once. */
+/** Answers after as many milliseconds as its path names; the head of the response comes at once. */
 const SERVER = `
   import { createServer } from "node:http";
   process.on("SIGTERM", () => process.exit(0));

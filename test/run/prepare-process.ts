@@ -14,7 +14,7 @@ else if (options !== undefined) process.env["NODE_OPTIONS"] = options;
 
 /** Before the limit of .taprc. */
 const HANGS_MS = 570_000;
-// Tap ends a file that hangs, and says nothing of its tests. A file that exits names those that have not ended, and is run once more alone.
+// Tap ends a file that hangs without a word about its tests. A file that exits names those that have not ended, and is run once more alone.
 setTimeout(() => {
   console.error(`${process.argv[1]} has not ended within ${HANGS_MS / 1_000} s.`);
   process.exit(1);

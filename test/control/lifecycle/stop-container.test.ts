@@ -392,8 +392,10 @@ t.test("the last use is written down every few seconds, and at the end", async (
   t.equal(stand.row(id).lastActive, last);
 });
 
-t.test("after a kill of control, a stop that waits for open requests waits until the gateways have joined again", async (t) => {
-  const { stand, id, service, use, join } = await started(t, {}, { joinMs: 3_000, drainMs: 10_000 });
+/** Control was killed, and began anew, while a stop for a new definition waited for an open request. Gateways have 3 s to join. */
+async function killedWhileStopWaits(t: Test, drainMs: number) {
+  const opened = await started(t, {}, { joinMs: 3_000, drainMs });
+  const { stand, id, use, join } = opened;
   await stand.clock.advance(3_000);
   join();
   await use(1);
@@ -401,6 +403,11 @@ t.test("after a kill of control, a stop that waits for open requests waits until
   await stand.lifecycle().definitionChanged(id);
   await stand.reaches(id, "PENDING_SYSTEM_STOP");
   await stand.restart();
+  return opened;
+}
+
+t.test("after a kill of control, a stop that waits for open requests waits until the gateways have joined again", async (t) => {
+  const { stand, id, service, use, join } = await killedWhileStopWaits(t, 10_000);
   await stand.clock.advance(1_000);
   t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
   join();
@@ -414,13 +421,7 @@ t.test("after a kill of control, a stop that waits for open requests waits until
 });
 
 t.test("after a kill of control, a stop without a gateway goes on when all have had the time to join", async (t) => {
-  const { stand, id, use, join } = await started(t, {}, { joinMs: 3_000, drainMs: 60_000 });
-  join();
-  await use(1);
-  await stand.store().containers.update(id, { generation: 2 });
-  await stand.lifecycle().definitionChanged(id);
-  await stand.reaches(id, "PENDING_SYSTEM_STOP");
-  await stand.restart();
+  const { stand, id } = await killedWhileStopWaits(t, 60_000);
   await stand.clock.advance(2_000);
   t.equal(stand.row(id).state, "PENDING_SYSTEM_STOP");
   await stand.clock.advance(1_000);

@@ -9,7 +9,7 @@ import t from "tap";
 import type { AccessRecord } from "../../../gateway/access-record.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { eventually, eventuallyStill } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
 import { bodyOf, echoHead, ID, openContainer, openRawContainer, PATH } from "../stand.ts";
 import { answerOf, openHttp2Stand, request } from "./fixture.ts";
@@ -126,13 +126,7 @@ t.test("an early response has its trailers, although its connection is busy with
   gatewaySide?.pause();
   const answered = answerOf(session.request({ ":method": "POST", ":path": PATH, authorization: "token" }, { endStream: false }));
   await eventually("the request", () => respond !== undefined);
-  let before = -1;
-  await eventually("the gateway to wait", async () => {
-    const isStill = passed === before;
-    before = passed;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    return isStill;
-  });
+  await eventuallyStill("the gateway to wait", () => passed);
   respond?.();
   await eventually("the response to be over", () => stand.openAt(ID).count === 1);
   gatewaySide?.resume();
@@ -317,13 +311,7 @@ t.test("a client that does not read holds the container back; one stream does no
   const slow = session.request({ ":path": PATH, authorization: "token" }).on("error", () => undefined);
   await once(slow, "response");
   slow.pause();
-  let before = -1;
-  await eventually("the container to stop writing", async () => {
-    const still = written === before;
-    before = written;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    return still;
-  });
+  await eventuallyStill("the container to stop writing", () => written);
   t.ok(written < 16_000_000, `${written} bytes`);
   t.equal((await request(session, { ":path": `${PATH}/small` })).body, "small");
   slow.resume();
@@ -373,13 +361,7 @@ t.test("a client that resets an upload without an error, which its container doe
   let sent = 0;
   const send = () => void stream.write(Buffer.alloc(65_536), (error) => !(error instanceof Error) && (sent += 65_536) < 100_000_000 && send());
   send();
-  let before = -1;
-  await eventually("it to stop", async () => {
-    const isStill = sent === before;
-    before = sent;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    return isStill;
-  });
+  await eventuallyStill("it to stop", () => sent);
   stream.destroy();
   await eventually("the lease to be released", () => stand.openAt(ID).count === 0);
   t.equal((await request(session, { ":path": "/livez" })).status, 200);

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import t, { type Test } from "tap";
 import { openContainerSessions } from "../../../gateway/http2/container-sessions.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { eventually, eventuallyStill } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { exchange, get, ID, openContainer, openStand, PATH, WS_PATH } from "../stand.ts";
@@ -41,18 +41,6 @@ async function openH2cContainer(t: Test, onStream: StreamHandler, options: Serve
   t.teardown(() => server.close());
   const { port } = server.address() as AddressInfo;
   return { address: { host: "127.0.0.1", port, h2c: true } as const, server, counts };
-}
-
-/** Resolves when nothing changes any more: windows and queues are full. */
-async function untilStill(read: () => number): Promise<number> {
-  let before = -1;
-  await eventually("it to stop", async () => {
-    const isStill = read() === before;
-    before = read();
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    return isStill;
-  });
-  return before;
 }
 
 t.test("a client of HTTP/1.1 is answered by a container that speaks HTTP/2", async (t) => {
@@ -279,7 +267,7 @@ t.test("flow control passes through: neither side buffers what the other does no
   const session = stand.session();
   const slow = session.request({ ":path": PATH, authorization: "token" }).on("error", () => undefined);
   await once(slow, "response");
-  const held = await untilStill(() => written);
+  const held = await eventuallyStill("it to stop", () => written);
   t.ok(held < 3_000_000, `${held} bytes`);
   slow.resume();
   await eventually("it to go on", () => written > held + 5_000_000);
@@ -290,7 +278,7 @@ t.test("flow control passes through: neither side buffers what the other does no
   const send = () => void upload.write(piece, (error) => !(error instanceof Error) && (sent += piece.length) < 100_000_000 && send());
   send();
   await eventually("the request", () => unread !== undefined);
-  t.ok((await untilStill(() => sent)) < 3_000_000, `${sent} bytes`);
+  t.ok((await eventuallyStill("it to stop", () => sent)) < 3_000_000, `${sent} bytes`);
   upload.close(8);
 });
 
@@ -447,7 +435,7 @@ t.test("a stream that its container reset without an error does not stay after a
   client.pause();
   client.write(get(PATH));
   await eventually("the response", () => written > 0);
-  await untilStill(() => written);
+  await eventuallyStill("it to stop", () => written);
   reset();
   await eventually("the reset", () => wasReset);
   client.resetAndDestroy();
