@@ -40,7 +40,7 @@ export function parseTagRule(text: string): TagRule {
   return rule;
 }
 
-export type KeptReason = "newest" | "recent" | "used" | "same image" | "no rule";
+export type KeptReason = "newest" | "recent" | "used" | "same image" | "signature" | "no rule";
 type KeptImage = { repository: string; digest: string; tag: string | undefined; why: KeptReason };
 type ExpiredImage = { repository: string; digest: string; tags: string[] };
 type Retention = { kept: KeptImage[]; removable: ExpiredImage[] };
@@ -79,12 +79,21 @@ function retainIn({ name: repository, tags, revisions }: StoredRepository, polic
   const isWithin = (pushedAt: number, days: number | undefined) => days !== undefined && policy.now - pushedAt < days * DAY_MS;
   const counts = new Map<TagRule, number>();
   const whyKept = new Map<StoredTag, KeptReason>();
+  const stored = new Set([...tags, ...revisions].map(({ digest }) => digest));
+  const attached = new Map<StoredTag, string>();
+  for (const tag of tags) {
+    const subject = subjectOfTag(tag);
+    if (subject !== undefined && stored.has(subject)) attached.set(tag, subject);
+  }
   for (const tag of newestFirst) {
     const rule = rules.find(({ tags: pattern }) => pattern !== undefined && posix.matchesGlob(tag.tag, pattern));
+    const isAttached = attached.has(tag);
     const earlier = rule ? (counts.get(rule) ?? 0) : 0;
-    if (rule) counts.set(rule, earlier + 1);
+    if (rule && !isAttached) counts.set(rule, earlier + 1);
     if (isUsed(tag.digest, tag.tag)) whyKept.set(tag, "used");
     else if (rule === undefined) whyKept.set(tag, "no rule");
+    // It stays as long as its image, and goes with it.
+    else if (isAttached) continue;
     else if (earlier < (rule.keep ?? 0)) whyKept.set(tag, "newest");
     else if (isWithin(tag.pushedAt, rule.days)) whyKept.set(tag, "recent");
   }
@@ -95,8 +104,8 @@ function retainIn({ name: repository, tags, revisions }: StoredRepository, polic
   const young = untagged.filter(
     ({ pushedAt }) => untaggedRule === undefined || policy.now - pushedAt <= IN_FLIGHT_MS || isWithin(pushedAt, untaggedRule.days),
   );
-  const needed = neededBy([...whyKept.keys(), ...usedUntagged, ...young], revisions, policy);
-  for (const tag of newestFirst) if (!whyKept.has(tag) && needed.has(tag.digest)) whyKept.set(tag, "same image");
+  const needed = neededBy([...whyKept.keys(), ...usedUntagged, ...young], { revisions, attached }, policy);
+  for (const tag of newestFirst) if (!whyKept.has(tag) && needed.has(tag.digest)) whyKept.set(tag, attached.has(tag) ? "signature" : "same image");
 
   const gone = new Map<string, string[]>();
   for (const tag of newestFirst) if (!whyKept.has(tag)) addTo(gone, tag.digest, tag.tag);
@@ -113,13 +122,23 @@ function retainIn({ name: repository, tags, revisions }: StoredRepository, polic
   };
 }
 
-/** These, what they list, and the signatures of any of them: a signature names its subject, which does not name the signature. */
+/**
+ * The image that a tag is about by its name: cosign stores signatures as `sha256-<hex>.sig`, and clients of registries without the referrers API list what
+ * refers to an image under `sha256-<hex>`. Undefined for every other tag.
+ */
+function subjectOfTag({ tag }: StoredTag): string | undefined {
+  const [, hex] = /^sha256-([0-9a-f]{64})(?:\.[a-z]+)?$/.exec(tag) ?? [];
+  return hex === undefined ? undefined : `sha256:${hex}`;
+}
+
+/** These, what they list, and the signatures of any of them: a signature names its subject, in its manifest or by its tag; the subject names no signature. */
 function neededBy(
   roots: readonly { digest: string }[],
-  revisions: readonly StoredRevision[],
+  { revisions, attached }: { revisions: readonly StoredRevision[]; attached: ReadonlyMap<StoredTag, string> },
   { names }: Pick<RetentionPolicy, "names">,
 ): Set<string> {
   const signatures = new Map<string, string[]>();
+  for (const [{ digest }, subject] of attached) addTo(signatures, subject, digest);
   for (const { digest } of revisions) {
     const { subject } = names(digest);
     if (subject !== undefined) addTo(signatures, subject, digest);

@@ -87,6 +87,38 @@ t.test("what refers to a kept image is kept with it: a signature has no tag", as
   t.same(goneOf({ names }, [signed]), ["2", "sha256:of-two"]);
 });
 
+t.test("the signature that cosign stores under a tag stays as long as its image, and takes no place of a rule", async (t) => {
+  const hex = (letter: string) => letter.repeat(64);
+  const [one, two, three] = [hex("a"), hex("b"), hex("c")];
+  const signed = repository("datagrok/a", [
+    tag("1", one, 1),
+    tag(`sha256-${one}.sig`, "sig-of-one", 2),
+    tag("2", two, 3),
+    tag(`sha256-${two}`, "referrers-of-two", 4),
+    tag(`sha256-${two}.sig`, "sig-of-two", 4),
+    tag("3", three, 5),
+    tag(`sha256-${three}.sig`, "sig-of-three", 6),
+    // Of an image in another repository.
+    tag(`sha256-${hex("d")}.sig`, "sig-elsewhere", 0),
+  ]);
+  t.same(
+    goneOf({ keep: 1 }, [signed]).toSorted(),
+    ["1", "2", `sha256-${one}.sig`, `sha256-${two}`, `sha256-${two}.sig`, `sha256-${hex("d")}.sig`].toSorted(),
+  );
+  t.same(
+    goneOf({ keep: 1, used: ["registry.example/datagrok/a:2"] }, [signed]).toSorted(),
+    ["1", `sha256-${one}.sig`, `sha256-${hex("d")}.sig`].toSorted(),
+  );
+  const { kept } = retained({ keep: 2 }, [signed]);
+  t.same(Object.fromEntries(kept.map(({ tag: name, why }) => [name, why])), {
+    "3": "newest",
+    "2": "newest",
+    [`sha256-${three}.sig`]: "signature",
+    [`sha256-${two}`]: "signature",
+    [`sha256-${two}.sig`]: "signature",
+  });
+});
+
 t.test("a rule is for tags and repositories by pattern; the first one counts, and a tag without one stays", async (t) => {
   const at = (name: string, day: number) => tag(name, name, day * DAY_MS);
   const tags = [at("pr-1", 1), at("pr-2", 2), at("pr-3", 9), at("main", 1), at("1.0.0", 0)];
