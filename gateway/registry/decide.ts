@@ -3,7 +3,7 @@ import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { originForm } from "../http1/message-heads.ts";
-import { type DirectResponse, fixedLease, type IncomingRequest, type Decide, type InterceptingForward } from "../decision.ts";
+import { type DirectResponse, fixedLease, type HeaderLine, type IncomingRequest, type Decide, type InterceptingForward } from "../decision.ts";
 import { createForwardedEdits } from "../forwarded-headers.ts";
 import { createTraceContext } from "../trace-context.ts";
 import type { TrustedProxies } from "../trusted-proxies.ts";
@@ -65,6 +65,8 @@ type RegistryDecisionDeps = {
 
 type RegistryDeps = RegistryDecisionDeps & { registry: RegistryForwardDeps; token: TokenRequestDeps };
 
+/** Instead of a form's type: Distribution reads `from` and `mount` of a form too, of which only the query's were authorized. */
+const LAYER_TYPE: HeaderLine = ["Content-Type", "application/octet-stream"];
 /** Of a login, in a header between processes. */
 const LONGEST_LOGIN = 255;
 /** The usual duration of a garbage collection. */
@@ -178,7 +180,9 @@ function forwardRequest(
   const mayFollow = path.kind === "blob" && !writes;
 
   const check = pushes ? deps.pushCheck : undefined;
-  const lines = [
+  const hasType = path.kind === "uploads" && request.head.header("content-type") !== undefined;
+  const lines: HeaderLine[] = [
+    ...(hasType ? [LAYER_TYPE] : []),
     ...(upstream.clientLines?.(clientOf(deps, request, login)) ?? []),
     ...(pushes
       ? (check?.lines({ repository: path.repository, reference: path.reference, ...(login === undefined ? {} : { by: login }) }) ?? [])
@@ -189,6 +193,7 @@ function forwardRequest(
     const forward = new RegistryForward(deps.registry, {
       access,
       lines,
+      dropped: hasType ? ["content-type"] : [],
       from,
       authorization,
       signal: request.signal,

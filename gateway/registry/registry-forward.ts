@@ -27,8 +27,10 @@ export type RegistryForwardDeps = {
 
 type RegistryForwardRequest = {
   access: RepositoryAccess;
-  /** Header lines of berth's own, for a process of berth's. */
+  /** Header lines of berth's own, most of them for a process of berth's. */
   lines: readonly HeaderLine[];
+  /** Names of further headers that the registry does not get, in lower case. */
+  dropped: readonly string[];
   from: UpstreamRequest;
   authorization: string | undefined;
   /** Aborts when the client has left. */
@@ -86,11 +88,11 @@ export class RegistryForward implements InterceptingForward {
   readonly #isFirst: boolean;
 
   constructor(deps: RegistryForwardDeps, request: RegistryForwardRequest, isFirst = true) {
-    const { authorization, from, lines } = request;
+    const { authorization, from, lines, dropped } = request;
     this.target = from.target;
     this.headTimeoutMs = deps.headTimeoutMs;
     const own: HeaderLine[] = authorization === undefined ? [] : [["Authorization", authorization]];
-    this.request = { remove: CLIENT_HEADERS, add: [["Host", deps.upstream.host], ...own, ...lines] };
+    this.request = { remove: [...CLIENT_HEADERS, ...dropped], add: [["Host", deps.upstream.host], ...own, ...lines] };
     this.#deps = deps;
     this.#request = request;
     this.#isFirst = isFirst;

@@ -2,6 +2,8 @@ import { createHmac, createPrivateKey, sign } from "node:crypto";
 import { connect } from "node:net";
 import { exportJWK, exportPKCS8, exportSPKI } from "jose";
 import t from "tap";
+import { openDistribution } from "./distribution.ts";
+import { digestOf } from "./registry-client.ts";
 import { openRecorder, openStand, type RegistryFixture } from "./stand.ts";
 import { makeSigner, SERVICE } from "./token-server.ts";
 
@@ -185,3 +187,25 @@ function raw({ port }: RegistryFixture, bytes: string): Promise<string> {
     socket.on("close", () => resolve(came));
   });
 }
+
+t.test("a form in the body mounts no layer of a repository that the token does not name", async (t) => {
+  const registry = await openDistribution(t);
+  const stand = await openStand(t, registry, { anonymousPull: false });
+  const secret = "another author's layer";
+  const digest = digestOf(secret);
+  const begun = await fetch(`http://${registry.host}/v2/datagrok/secret/blobs/uploads/`, { method: "POST" });
+  const at = new URL(begun.headers.get("location") ?? "", `http://${registry.host}`);
+  at.searchParams.set("digest", digest);
+  t.equal((await fetch(at, { method: "PUT", body: secret })).status, 201);
+
+  const scopes = ["repository:datagrok/a:pull,push"];
+  const form = new FormData();
+  form.set("mount", digest);
+  form.set("from", "datagrok/secret");
+  for (const body of [new URLSearchParams({ mount: digest, from: "datagrok/secret" }), form]) {
+    const answer = await stand.call(UPLOADS, { method: "POST", body, scopes });
+    t.equal(answer.status, 202, "an upload of its own");
+    const read = await stand.call(`/v2/datagrok/a/blobs/${digest}`, { scopes });
+    t.equal(read.status, 404, await read.text());
+  }
+});
