@@ -213,6 +213,7 @@ export type Identity = {
  * - `POST /open` `OpenExchangesReply` → 204; replies to an `ask` line.
  * - `POST /use` `UseReport` → 204.
  * - `POST /pushed` `PushedReport` → 204; from a registry proxy.
+ * - `POST /push-right` `PushRightRequest` → 204, or why the user may not push; from a registry proxy.
  * - `POST /push-check` `PushCheckRequest` → 204, or why the push is refused; from a registry proxy.
  * - `POST /who` `CallersRequest` → 200 `CallersReply`.
  *
@@ -335,6 +336,8 @@ export type WakeRequest = { id: string; userId?: string; ref?: SessionRef; trace
 export type UseReport = { gateway: string; seq: number; at?: number; uses: ReportedUse[]; last?: boolean };
 /** A manifest was pushed to the registry, or deleted. `repository`: `datagrok/x`; `reference`: a tag or a digest; `by`: the login of the token. */
 export type PushedReport = { repository: string; reference: string; by?: string; deleted?: true };
+/** A manifest is about to be pushed: a repository without an owner belongs to this user from then on. */
+export type PushRightRequest = { repository: string; by: string };
 /** A manifest is being pushed. `sizeBytes`: of its compressed layers; the rest as in `PushedReport`. */
 export type PushCheckRequest = Pick<PushedReport, "repository" | "reference" | "by"> & { sizeBytes: number };
 export type CallersRequest = { tokens: readonly string[] };

@@ -6,7 +6,7 @@ import { hasImageQuota } from "../conf/image-quota.ts";
 import type { Settings } from "../conf/settings.ts";
 import { createSignInAttempts, PROXY_ATTEMPT_LIMITS } from "../control/identity/attempts.ts";
 import { controlIdentity, datagrokIdentity } from "../gateway/api-backend.ts";
-import type { PushedReport } from "../gateway/contract.ts";
+import type { PushedReport, PushRightRequest } from "../gateway/contract.ts";
 import { type ControlLink, openControlClient } from "../gateway/feed/control-client.ts";
 import { NOT_LEADING, requestLeader } from "../gateway/feed/control-group.ts";
 import { followLeader } from "../gateway/feed/follow-leader.ts";
@@ -21,6 +21,7 @@ import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { keepKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 import { traceExchanges } from "../gateway/traces.ts";
 import { createTrustedProxies, type TrustedProxies } from "../gateway/trusted-proxies.ts";
+import { retryDelay } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
@@ -34,6 +35,10 @@ import { openConfiguredAccessLog, openConfiguredTraces } from "./telemetry.ts";
 const BACKLOG = 4_096;
 /** How long the report of a push waits for a leader. Control finds the image by its timer otherwise. */
 const REPORT_PUSH = { longestMs: 60_000, isFailover: ({ code }: Fault) => NOT_LEADING.has(code) };
+
+/** How long a push waits for a control process that is started again. */
+const RESTART_MS = 15_000;
+const CONTROL_RETRY = { firstMs: 50, longestMs: 500 };
 
 /** How long control may measure the images of an author. */
 const CHECK_PUSH_MS = 65_000;
@@ -78,14 +83,25 @@ export async function runRegistryProxy(options: {
   const cache = await openConfiguredCache(settings, { metrics, clock, log });
   // The authors are control's own users.
   const checksPushes = control !== undefined && isIdentityOfControl && hasImageQuota(settings);
+  // A control plane of an earlier version has none of these routes.
+  const unlessMissing = (error: unknown) => {
+    if (!(error instanceof Fault) || error.code !== "ROUTE_NOT_FOUND") throw error;
+  };
+  const requirePushRight = async (push: PushRightRequest, signal: AbortSignal): Promise<void> => {
+    const until = clock.monotonic() + RESTART_MS;
+    for (let failures = 1; ; failures++) {
+      try {
+        return await requestControl(() => control?.post("/push-right", push, signal) ?? Promise.resolve(), signal).catch(unlessMissing);
+      } catch (error) {
+        if (!(error instanceof Fault && NOT_LEADING.has(error.code)) || clock.monotonic() >= until) throw error;
+      }
+      await clock.sleep(retryDelay(CONTROL_RETRY, failures), signal);
+    }
+  };
   const pushCheck = checksPushes
     ? await openPushCheck({
         upstream,
-        check: (push, signal) =>
-          requestControl(() => control.post("/push-check", push, signal, CHECK_PUSH_MS), signal).catch((error: unknown) => {
-            // A control plane of an earlier version checks at publish alone.
-            if (!(error instanceof Fault) || error.code !== "ROUTE_NOT_FOUND") throw error;
-          }),
+        check: (push, signal) => requestControl(() => control.post("/push-check", push, signal, CHECK_PUSH_MS), signal).catch(unlessMissing),
         answerMs: configuredLimits(settings).apiTimeoutMs,
         clock,
         log,
@@ -101,6 +117,7 @@ export async function runRegistryProxy(options: {
     cache,
     own: options.own,
     revoked,
+    requirePushRight: isIdentityOfControl ? requirePushRight : undefined,
     pushCheck,
     identity,
     attempts: datagrok.url === undefined ? undefined : createSignInAttempts({ clock, limits: PROXY_ATTEMPT_LIMITS }),

@@ -9,6 +9,7 @@ import {
   type OpenExchangesReply,
   MOST_RECENT,
   type PushCheckRequest,
+  type PushRightRequest,
   type PushedReport,
   type ReachedReport,
   type ReportedLoad,
@@ -22,7 +23,7 @@ import { Fault } from "../../lib/fault.ts";
 import { inTurns } from "../../lib/in-turns.ts";
 import { readJsonLists } from "../../lib/json-lists.ts";
 import type { TrafficCounts } from "../../lib/traffic-counts.ts";
-import { claimPushed, packageOfRepository } from "../identity/rights.ts";
+import { claimPushed, packageOfRepository, requirePushRight } from "../identity/rights.ts";
 import { recordPush } from "../store/change-events.ts";
 import { createContainerPages } from "./container-pages.ts";
 import { createGatewayQueries, type FeedDeps, type GatewayQueries, type OpenFeeds, streamChanges } from "./feed-stream.ts";
@@ -105,6 +106,11 @@ export async function openFeed(deps: FeedDeps): Promise<ControlFeed> {
       }
       const target = `${pushed.repository}${pushed.reference.includes(":") ? "@" : ":"}${pushed.reference}`.slice(0, 300);
       await deps.audit?.append({ ...UNKNOWN, action: IMAGE_ACTIONS[deleted ? "deleted" : "pushed"], target, login: by, via: "registry" });
+      return undefined;
+    },
+    "/push-right": async (body) => {
+      const { repository, by } = parsePushRightRequest(body);
+      await requirePushRight(deps.store, by, repository, deps.clock.now());
       return undefined;
     },
     "/push-check": async (body, gone) => {
@@ -276,6 +282,12 @@ function parsePushedReport(body: unknown): PushedReport {
   const { repository, reference, by, deleted } = fieldsOf(body);
   if (typeof repository !== "string" || typeof reference !== "string") throw new Fault("REQUEST_INVALID", "A push needs repository and reference.");
   return { repository, reference, ...(typeof by === "string" ? { by } : {}), ...(deleted === true ? { deleted } : {}) };
+}
+
+function parsePushRightRequest(body: unknown): PushRightRequest {
+  const { repository, by } = fieldsOf(body);
+  if (typeof repository !== "string" || typeof by !== "string") throw new Fault("REQUEST_INVALID", "The right to push needs repository and by.");
+  return { repository, by };
 }
 
 function parsePushCheckRequest(body: unknown): PushCheckRequest {

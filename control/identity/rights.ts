@@ -120,6 +120,18 @@ export async function packageOfRepository(store: Pick<Store, "repositories">, re
   return image === undefined ? undefined : (await store.repositories.find(nameKey(image)))?.packageId;
 }
 
+/**
+ * Whether a user may still push: the repository may have got another owner since the user's token was issued. One without an owner belongs to the user from now
+ * on, so that of two users with such tokens one pushes. Faults: NOT_PERMITTED.
+ */
+export async function requirePushRight(store: PushStore, login: string, repository: string, now: number): Promise<void> {
+  const user = await store.users.byLogin(login);
+  if (user === undefined || user.blockedOn !== undefined) throw new Fault("NOT_PERMITTED", `The user ${login} may no longer push.`);
+  await claimPushed(store, login, repository, now);
+  if (await mayPush(store, user, repository)) return;
+  throw new Fault("NOT_PERMITTED", `${repository} belongs to another user: choose another name for the package or the folder.`);
+}
+
 /** A repository without an owner belongs to the user who pushed to it. */
 export async function claimPushed(store: PushStore, login: string | undefined, repository: string, now: number): Promise<void> {
   const user = login === undefined ? undefined : await store.users.byLogin(login);

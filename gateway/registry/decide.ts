@@ -27,6 +27,7 @@ import { publicOriginOf } from "./locations.ts";
 import { RegistryForward, type RegistryForwardDeps } from "./registry-forward.ts";
 import type { RepositoryAccess } from "../../lib/registry-client/registry-client.ts";
 import type { RegistryCache } from "./cache/cached-names.ts";
+import type { PushRightRequest } from "../contract.ts";
 import type { PushCheck } from "./push-check.ts";
 import type { Upstream } from "./upstream/upstream.ts";
 import type { RevokedGrants, TokenGrant, VerifyToken } from "./verify-token.ts";
@@ -53,6 +54,8 @@ type RegistryDecisionDeps = {
   own?: { isReadOnly(): boolean } | undefined;
   /** Undefined: a token counts until it expires. */
   revoked?: Pick<RevokedGrants, "has"> | undefined;
+  /** Whether a user may still push to a repository, before a manifest is forwarded. Undefined: the token alone says so. Faults: NOT_PERMITTED. */
+  requirePushRight?: ((push: PushRightRequest, signal: AbortSignal) => Promise<void>) | undefined;
   /** Undefined: every manifest goes to the registry at once. */
   pushCheck?: PushCheck | undefined;
   /** Wrong keys by client. Undefined if the identity server counts them itself. */
@@ -214,8 +217,16 @@ function forwardRequest(
     const authorization = upstream.authorization(access, request.signal);
     return authorization instanceof Promise ? authorization.then(withCredential) : withCredential(authorization);
   };
-  if (upstream.beforePush === undefined || !(pushes || (path.kind === "uploads" && method === "POST"))) return credential();
-  return upstream.beforePush(path.repository, request.signal).then(credential);
+  const right = pushes && login !== undefined ? deps.requirePushRight?.({ repository: path.repository, by: login }, request.signal) : undefined;
+  const { beforePush } = upstream;
+  const prepares = beforePush !== undefined && (pushes || (path.kind === "uploads" && method === "POST"));
+  if (right === undefined && !prepares) return credential();
+  const prepare = async (): Promise<RegistryDecision> => {
+    await right;
+    if (prepares) await beforePush(path.repository, request.signal);
+    return credential();
+  };
+  return prepare();
 }
 
 function clientOf({ trusted }: RegistryDeps, { head, peer }: IncomingRequest, login: string | undefined): string {

@@ -13,6 +13,7 @@ import { createExchangeObserver, type ExchangeListener } from "../access-record.
 import type { RegistryCache } from "./cache/cached-names.ts";
 import { createRegistryDecide, type ManifestChange } from "./decide.ts";
 import type { IdentityServer } from "../api-backend.ts";
+import type { PushRightRequest } from "../contract.ts";
 import type { PushCheck } from "./push-check.ts";
 import type { TokenAttempts } from "./token-request.ts";
 import { openVerification, type RevokedGrants } from "./verify-token.ts";
@@ -46,6 +47,8 @@ export type RegistryProxyOptions = {
   own?: { isReadOnly(): boolean } | undefined;
   /** Tokens that the identity server revoked. Undefined: a token counts until it expires. */
   revoked?: Pick<RevokedGrants, "has"> | undefined;
+  /** Whether a user may still push, before a manifest is forwarded. Undefined: the token alone says so. */
+  requirePushRight?: ((push: PushRightRequest, signal: AbortSignal) => Promise<void>) | undefined;
   /** Checks manifests before the registry stores them. Undefined: it stores all. The caller closes it. */
   pushCheck?: PushCheck | undefined;
   /** Wrong keys by client. Undefined if the identity server counts them itself. */
