@@ -114,7 +114,7 @@ export function createDatabase(
   /** A task of `afterCommit` has thrown: what it follows is durable all the same. */
   taskFailed: (error: unknown) => void = () => undefined,
 ): Database {
-  const gate = createCommitGate();
+  const gate = createCommitGate(metrics.clock);
   const context = new AsyncLocalStorage<Transaction | undefined>();
   const waiting: WaitingWrite[] = [];
   /** Of the last transaction that failed, if it was for the database. */

@@ -149,7 +149,7 @@ export function postgresConnection(pool: PostgresPool): DatabaseConnection {
   const isCommitted = ({ id, run }: PostgresTransaction): Promise<boolean> =>
     pool.use(async (client) => {
       // The lock is free as soon as the server has noticed the end of the connection, or has finished the commit.
-      await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK}); COMMIT`);
+      await client.query(`BEGIN; SET LOCAL statement_timeout TO 0; SELECT pg_advisory_xact_lock(${WRITE_LOCK}); COMMIT`);
       const { rows } = await client.query<{ status: string | null }>(
         `SELECT CASE WHEN ${SERVER_RUN} = $2 THEN coalesce(pg_xact_status($1::text::xid8), 'forgotten') END AS status`,
         [id, run],

@@ -14,7 +14,10 @@ const CONNECT_MS = 5_000;
 /** How long the server may take for one statement. The slowest of ours, a list of 10,000 containers, takes a tenth of a second. */
 export const STATEMENT_MS = 10_000;
 
-/** How long calls wait for a database that is away, from when the first of them failed. Then they fail at once until it is back. */
+/**
+ * How long calls wait for a database that is away, from when the first of them failed. Then they fail at once until it is back. A call whose statement
+ * fails or is not answered again and again, while the server takes connections, gives up after this time too.
+ */
 const PATIENCE_MS = 5_000;
 
 const RETRY = { firstMs: 50, longestMs: 2_000 };
@@ -40,9 +43,15 @@ export type PostgresPool = {
   close(): Promise<void>;
 };
 
-/** Connections are made when they are needed. While the server is away, one attempt at a time is made, with growing pauses. */
-export async function openPostgresPool(address: PostgresAddress, options: { connections: number; clock: Clock }): Promise<PostgresPool> {
-  const { clock } = options;
+/**
+ * Connections are made when they are needed. While the server is away, one attempt at a time is made, with growing pauses. `statementMs`: how long the server
+ * may take for one statement.
+ */
+export async function openPostgresPool(
+  address: PostgresAddress,
+  options: { connections: number; clock: Clock; statementMs?: number },
+): Promise<PostgresPool> {
+  const { clock, statementMs = STATEMENT_MS } = options;
   const { default: pg } = await import("pg");
   const { name, ...connection } = address;
   const pool: Pool = new pg.Pool({
@@ -50,7 +59,8 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
     application_name: "berth",
     max: Math.max(2, options.connections),
     connectionTimeoutMillis: CONNECT_MS,
-    query_timeout: STATEMENT_MS + 1_000,
+    // A statement that the server goes on with after this keeps its process, so the server ends it first.
+    query_timeout: statementMs + 1_000,
     keepAlive: true,
     // Statements are sent as they come: a transaction does not wait for the result of each.
     pipeline: true,
@@ -59,7 +69,7 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
         NUMBERS.has(oid) ? Number : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
     },
   });
-  const statements = createPreparedStatements(pg);
+  const statements = createPreparedStatements(pg, statementMs);
   const listeners = new Set<() => void>();
   const interrupted = () => {
     for (const listener of listeners) listener();
@@ -109,6 +119,7 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
   };
 
   const take = async (work: (client: PoolClient) => Promise<unknown>): Promise<PoolClient> => {
+    let failedOn: number | undefined;
     for (;;) {
       if (recovery) await settled(recovery.last);
       let client: PoolClient | undefined;
@@ -122,7 +133,8 @@ export async function openPostgresPool(address: PostgresAddress, options: { conn
         client?.off("error", ignore);
         client?.release(true);
         if (error instanceof Fault) throw error;
-        if (!isConnectionLost(error)) throw postgresFault(error, name);
+        failedOn ??= clock.monotonic();
+        if (!isConnectionLost(error) || clock.monotonic() - failedOn > PATIENCE_MS) throw postgresFault(error, name);
         await settled(error);
       }
     }

@@ -23,8 +23,10 @@ export type PreparedStatements = {
   query(client: PoolClient, statement: DatabaseStatement): Promise<StatementResult>;
 };
 
-/** Behind a pooler nothing is prepared: the statement may be missing on the next connection that it lends. */
-export function createPreparedStatements(driver: Pick<typeof pg, "Query">): PreparedStatements {
+/**
+ * Behind a pooler nothing is prepared: the statement may be missing on the next connection that it lends. `statementMs`: how long the server may take for one.
+ */
+export function createPreparedStatements(driver: Pick<typeof pg, "Query">, statementMs: number): PreparedStatements {
   const send = createStatementBatches(driver);
   const direct = new WeakSet<PoolClient>();
   const names = new Map<string, string>();
@@ -49,7 +51,7 @@ export function createPreparedStatements(driver: Pick<typeof pg, "Query">): Prep
   return {
     connected: (client) => {
       // Where this fails, the first statement fails too, and reports it.
-      isDirectConnection(client).then(
+      isDirectConnection(client, statementMs).then(
         (isDirect) => isDirect && direct.add(client),
         () => undefined,
       );

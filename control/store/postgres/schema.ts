@@ -1,4 +1,4 @@
-import type { PoolClient } from "pg";
+import type { QueryConfig, QueryResult } from "pg";
 import { Fault } from "../../../lib/fault.ts";
 import { SCHEMA_STEPS } from "../schema.ts";
 import { WRITE_LOCK } from "./connection.ts";
@@ -167,22 +167,37 @@ export function forPostgres(step: string): string {
 
 const OLDEST_SERVER = 130_000;
 
+/** A step may write a large table anew, and another process may be doing so. */
+const MIGRATION_MS = 3_600_000;
+
 /**
  * Brings the database's schema up to date, all in one transaction, which other processes wait for. Faults: STORE_UNAVAILABLE, SETTINGS_INVALID for a server
- * before PostgreSQL 13, DATA_FOLDER_UNUSABLE for a store of a newer berth.
+ * before PostgreSQL 13 and for a database of another encoding than UTF8, DATA_FOLDER_UNUSABLE for a store of a newer berth.
  */
 export async function migratePostgres(pool: PostgresPool, steps: readonly string[] = SCHEMA_STEPS): Promise<void> {
   await pool.use(async (client) => {
-    const { rows: server } = await client.query<{ version: number }>("SELECT current_setting('server_version_num')::int AS version");
-    if ((server[0]?.version ?? 0) < OLDEST_SERVER)
-      throw new Fault("SETTINGS_INVALID", `PostgreSQL 13 or newer is needed; ${pool.name} has version number ${server[0]?.version}.`);
-    await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK}); CREATE TABLE IF NOT EXISTS schema_version (steps BIGINT NOT NULL);
+    const { rows: server } = await client.query<{ version: number; encoding: string }>(
+      "SELECT current_setting('server_version_num')::int AS version, current_setting('server_encoding') AS encoding",
+    );
+    const { version = 0, encoding } = server[0] ?? {};
+    if (version < OLDEST_SERVER) throw new Fault("SETTINGS_INVALID", `PostgreSQL 13 or newer is needed; ${pool.name} has version number ${version}.`);
+    // Names and logs have all characters: others would fail when they are stored.
+    if (encoding !== "UTF8")
+      throw new Fault(
+        "SETTINGS_INVALID",
+        `The database ${pool.name} has the encoding ${encoding}. Create it with ENCODING 'UTF8' TEMPLATE template0, and set BERTH_DATABASE_URL to that one.`,
+      );
+    // Its types leave the limit out.
+    const run = (text: string): Promise<QueryResult> => client.query({ text, query_timeout: MIGRATION_MS } as QueryConfig);
+    await run(`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout TO 0; SET LOCAL lock_timeout TO 0;
+      SELECT pg_advisory_xact_lock(${WRITE_LOCK}); CREATE TABLE IF NOT EXISTS schema_version (steps BIGINT NOT NULL);
       CREATE UNLOGGED TABLE IF NOT EXISTS server_run (id text NOT NULL)`);
     try {
-      await migrateIn(client, steps);
-      await client.query("COMMIT");
+      await migrateIn(run, steps);
+      await run("COMMIT");
     } catch (error) {
-      await client.query("ROLLBACK");
+      // A connection that broke has no transaction any more, and its own error is the reason.
+      await client.query("ROLLBACK").catch(() => undefined);
       throw error;
     }
   });
@@ -196,16 +211,16 @@ export async function isCurrentSchema(pool: PostgresPool, steps: readonly string
   return (rows[0] as { steps: number } | undefined)?.steps === steps.length;
 }
 
-async function migrateIn(client: PoolClient, steps: readonly string[]): Promise<void> {
-  const { rows } = await client.query<{ steps: number }>("SELECT steps FROM schema_version");
-  const version = rows[0]?.steps ?? 0;
+async function migrateIn(run: (sql: string) => Promise<QueryResult>, steps: readonly string[]): Promise<void> {
+  const { rows } = await run("SELECT steps FROM schema_version");
+  const version = (rows[0] as { steps: number } | undefined)?.steps ?? 0;
   if (version > steps.length)
     throw new Fault(
       "DATA_FOLDER_UNUSABLE",
       `The store was written by a newer berth (version ${version}; this one knows ${steps.length}): run that one, or restore a backup from before it.`,
     );
   if (version === steps.length) return;
-  if (version === 0) await client.query(`${forPostgres(BASELINE)}; INSERT INTO schema_version VALUES (${BASELINE_STEPS})`);
-  for (const step of steps.slice(Math.max(version, BASELINE_STEPS))) await client.query(forPostgres(step));
-  await client.query(`${forPostgres(STAGED_TABLES)}; UPDATE schema_version SET steps = ${steps.length}`);
+  if (version === 0) await run(`${forPostgres(BASELINE)}; INSERT INTO schema_version VALUES (${BASELINE_STEPS})`);
+  for (const step of steps.slice(Math.max(version, BASELINE_STEPS))) await run(forPostgres(step));
+  await run(`${forPostgres(STAGED_TABLES)}; UPDATE schema_version SET steps = ${steps.length}`);
 }

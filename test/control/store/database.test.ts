@@ -1,8 +1,10 @@
 import { join } from "node:path";
 import t, { type Test } from "tap";
+import { createCommitGate } from "../../../control/store/commit-gate.ts";
 import { openStore, type StoreOptions } from "../../../control/store/open-store.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 import { type StoreDatabase, storeKinds } from "../../fixtures/store-kinds.ts";
 
 const user = (login: string) => ({ id: login, login, friendlyName: login, admin: false, createdOn: 1 });
@@ -180,3 +182,34 @@ for (const kind of storeKinds(t)) {
     await transaction;
   });
 }
+
+t.test("a commit waits a second for a read at most, and the read is repeated after it, once", async (t) => {
+  const still = createStillClock();
+  const gate = createCommitGate(still);
+  const answers = ["first", "second", "third"].map((value) => ({ value, ...Promise.withResolvers<void>() }));
+  let calls = 0;
+  const read = gate.read(async () => {
+    const answer = answers[calls++];
+    await answer?.promise;
+    return answer?.value;
+  });
+  let commits = 0;
+  const commit = () => gate.commit(async () => void commits++);
+  const overtaking = commit();
+  await still.advance(900);
+  t.equal(commits, 0);
+  await still.advance(100);
+  await overtaking;
+  t.equal(commits, 1);
+
+  answers[0]?.resolve();
+  await eventually("the read is repeated", () => calls === 2);
+  const waiting = commit();
+  await still.advance(5_000);
+  t.equal(commits, 1, "the next commit waits");
+  answers[1]?.resolve();
+  await waiting;
+  t.equal(await read, "second");
+  t.equal(commits, 2);
+  t.equal(still.pending(), 0);
+});
