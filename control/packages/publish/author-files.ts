@@ -55,7 +55,10 @@ const ABSENT = new Set(["ENOENT", "ENOTDIR", "EISDIR"]);
 /** A file that an author wrote; undefined where there is none. `path` is its name in the package. Faults: PACKAGE_INVALID for one that is too long. */
 export async function readText(file: string, path: string, signal: AbortSignal, maxBytes = LONGEST_TEXT_BYTES): Promise<string | undefined> {
   try {
-    const { size } = await stat(file);
+    const stats = await stat(file);
+    // To open a pipe waits for its other end.
+    if (!stats.isFile()) return undefined;
+    const { size } = stats;
     if (size > maxBytes) throw new Fault("PACKAGE_INVALID", `${path} has ${size} bytes; ${maxBytes} are allowed. Make it smaller.`);
     return await readFile(file, { encoding: "utf8", signal });
   } catch (error) {

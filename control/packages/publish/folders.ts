@@ -1,6 +1,6 @@
 import { createHash, type Hash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { MAX_DOCKERFILE_BYTES, readFinalStage } from "../../../lib/dockerfile.ts";
 import { Fault } from "../../../lib/fault.ts";
@@ -87,7 +87,7 @@ async function readFolder(at: string, folder: string, signal: AbortSignal): Prom
   if (dockerfile !== undefined && container.image !== undefined)
     warnings.push(`${path("container.json")} names an image; ${path("Dockerfile")} is not used.`);
   const imageJson = readImageJson(await read("image.json"), path("image.json"));
-  const hash = await folderHash(at, folder === "" ? "root" : "folder", signal);
+  const hash = await folderHash(at, folder === "" ? "root" : "folder", signal, path(""));
   const dockerfilePath = dockerfile === undefined ? "" : path("Dockerfile");
   return {
     folder: { folder, at, hash, dockerfile: dockerfile ?? "", dockerfilePath, imageJson, container, warnings: capWarnings(warnings) },
@@ -151,11 +151,22 @@ const WRITTEN_LATER = { folder: /^image\.json$/, root: /^([^/]+\/)?image\.json$/
 
 /**
  * The SHA-256, in hex, by which a client knows whether a folder changed: over its entries sorted by relative path, a folder as
- * `dir:<path>:`, a file as `file:<path>:` and its bytes, with CRLF made LF where it looks like text. `kind` is `root` for `dockerfiles/` itself.
+ * `dir:<path>:`, a file as `file:<path>:` and its bytes, with CRLF made LF where it looks like text. `kind` is `root` for `dockerfiles/` itself. Faults:
+ * PACKAGE_INVALID for what is no file, by its path in the package.
  */
-export async function folderHash(folder: string, kind: keyof typeof WRITTEN_LATER, signal: AbortSignal): Promise<string> {
+export async function folderHash(
+  folder: string,
+  kind: keyof typeof WRITTEN_LATER,
+  signal: AbortSignal,
+  pathInPackage = DOCKERFILES,
+): Promise<string> {
   let hash = createHash("sha256");
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  for (const entry of entries)
+    if (!entry.isDirectory() && !entry.isFile()) {
+      const file = join(entry.parentPath, entry.name);
+      await requireFile(file, `${pathInPackage}/${file.slice(join(folder, "/").length)}`);
+    }
   const paths = new Map(entries.map((entry) => [join(entry.parentPath, entry.name).slice(join(folder, "/").length), entry.isDirectory()]));
   for (const [path, isFolder] of [...paths].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     if (WRITTEN_LATER[kind].test(path)) continue;
@@ -163,6 +174,21 @@ export async function folderHash(folder: string, kind: keyof typeof WRITTEN_LATE
     else hash = await withFile(hash.update(`file:${path}:`), join(folder, path), signal);
   }
   return hash.digest("hex");
+}
+
+/** Links to files are followed. An unpacked archive has none: this is for the folder of an author. Faults: PACKAGE_INVALID. */
+async function requireFile(file: string, path: string): Promise<void> {
+  const stats = await stat(file).catch(async (cause: NodeJS.ErrnoException) => {
+    const target = await readlink(file).catch(() => "");
+    throw new Fault(
+      "PACKAGE_INVALID",
+      `${path} is a link to "${target}", which cannot be read (${cause.code}). Correct or remove the link, and publish again.`,
+      { cause },
+    );
+  });
+  if (stats.isFile()) return;
+  const what = stats.isDirectory() ? "is a link to a folder" : "is neither a file nor a folder";
+  throw new Fault("PACKAGE_INVALID", `${path} ${what}: only files, folders and links to files are published. Remove it, and publish again.`);
 }
 
 const CARRIAGE_RETURN = 0x0d;

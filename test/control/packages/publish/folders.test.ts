@@ -1,6 +1,9 @@
 import t from "tap";
-import { readDockerfilePort, folderHash } from "../../../../control/packages/publish/folders.ts";
+import { findFolders, readDockerfilePort, folderHash } from "../../../../control/packages/publish/folders.ts";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
+import { symlinkSync } from "node:fs";
+import { join } from "node:path";
 
 const PORTS: readonly (readonly [what: string, text: string, port: number | undefined, warnings: number])[] = [
   ["one EXPOSE", "FROM a\nEXPOSE 5353\n", 5353, 0],
@@ -85,4 +88,19 @@ t.test("a file that comes in many pieces counts as one that comes at once", asyn
     await folderHash(folder, "folder", signal),
     sha256("file:a:", text.replaceAll("\r\n", "\n"), "file:b:", late, "file:c:", broken.toString("utf8").replaceAll("\r\n", "\n")),
   );
+});
+
+t.test("what is neither a file nor a folder is refused by its name, and a pipe is never opened", async (t) => {
+  const make: Record<string, (path: string) => void> = {
+    "is a link to a folder": (path) => symlinkSync(".", path),
+    'is a link to "nowhere"': (path) => symlinkSync("nowhere", path),
+    "is neither a file nor a folder": (path) => execFileSync("mkfifo", [path]),
+  };
+  for (const [why, put] of Object.entries(make))
+    for (const name of ["data", "container.json"]) {
+      const root = t.testdir({ dockerfiles: { app: { Dockerfile: "FROM a", sub: {} } } });
+      put(join(root, "dockerfiles/app", name === "data" ? "sub/data" : name));
+      const message = new RegExp(`^dockerfiles/app/${name === "data" ? "sub/data" : name} ${why}`);
+      await t.rejects(findFolders(root, signal), { code: "PACKAGE_INVALID", message }, `${name} ${why}`);
+    }
 });
