@@ -55,7 +55,7 @@ const LEFT_OUT = /^(node_modules|\..*|upload\.keys\.json)$/;
 
 /**
  * Zips a package's folder to a file: all of `dockerfiles/`, which identifies its images, and all other source files. `made` adds or replaces files by
- * path. Follows links to files, as the hash of a folder does. Returns the size in bytes.
+ * path. Follows links to files, as the hash of a folder does, and `dockerfiles/` itself if it is a link. Returns the size in bytes.
  */
 async function zipPackage(folder: string, made: ReadonlyMap<string, string>, into: string, signal: AbortSignal): Promise<number> {
   const zip = new ZipFile();
@@ -74,15 +74,19 @@ async function pathsIn(folder: string, below: string): Promise<string[]> {
   for (const entry of await readdir(join(folder, below), { withFileTypes: true })) {
     if (!isWhole && LEFT_OUT.test(entry.name)) continue;
     const path = below === "" ? entry.name : `${below}/${entry.name}`;
-    if (entry.isDirectory()) paths.push(...(await pathsIn(folder, path)));
-    else if (entry.isFile() || (entry.isSymbolicLink() && (await leadsToFile(folder, path)))) paths.push(path);
+    const leadsTo = entry.isSymbolicLink() ? await targetKind(folder, path) : undefined;
+    // Without it the package would be published without containers, and lose those that it has.
+    if (entry.isDirectory() || (leadsTo === "folder" && path === DOCKERFILES)) paths.push(...(await pathsIn(folder, path)));
+    else if (entry.isFile() || leadsTo === "file") paths.push(path);
   }
   return paths;
 }
 
-async function leadsToFile(folder: string, path: string): Promise<boolean> {
+async function targetKind(folder: string, path: string): Promise<"file" | "folder" | undefined> {
   try {
-    return (await stat(join(folder, path))).isFile();
+    const target = await stat(join(folder, path));
+    if (target.isFile()) return "file";
+    return target.isDirectory() ? "folder" : undefined;
   } catch (cause) {
     const target = await readlink(join(folder, path));
     const { code } = cause as NodeJS.ErrnoException;

@@ -171,7 +171,7 @@ export async function folderHash(
   for (const [path, isFolder] of [...paths].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
     if (WRITTEN_LATER[kind].test(path)) continue;
     if (isFolder) hash.update(`dir:${path}:`);
-    else hash = await withFile(hash.update(`file:${path}:`), join(folder, path), signal);
+    else hash = await withFile(hash.update(`file:${path}:`), join(folder, path), signal).catch(refuseUnreadable(`${pathInPackage}/${path}`));
   }
   return hash.digest("hex");
 }
@@ -189,6 +189,16 @@ async function requireFile(file: string, path: string): Promise<void> {
   if (stats.isFile()) return;
   const what = stats.isDirectory() ? "is a link to a folder" : "is neither a file nor a folder";
   throw new Fault("PACKAGE_INVALID", `${path} ${what}: only files, folders and links to files are published. Remove it, and publish again.`);
+}
+
+/** Codes of a file that only its author can correct: without the right to read it, or with a name that is no UTF-8. */
+const UNREADABLE: ReadonlySet<string | undefined> = new Set(["EACCES", "ENOENT"]);
+
+function refuseUnreadable(path: string): (error: NodeJS.ErrnoException) => never {
+  return (error) => {
+    if (!UNREADABLE.has(error.code)) throw error;
+    throw new Fault("PACKAGE_INVALID", `${path} cannot be read (${error.code}). Correct or remove it, and publish again.`, { cause: error });
+  };
 }
 
 const CARRIAGE_RETURN = 0x0d;

@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { buffer } from "node:stream/consumers";
 import t, { type Test } from "tap";
@@ -40,6 +40,14 @@ t.test("a link to a file is followed", async (t) => {
   await upload();
   t.ok(sent[0]?.includes("dockerfiles/app/linked"));
   t.notOk(sent[0]?.includes("itself"), "but not one to a folder");
+});
+
+t.test("dockerfiles may be a link to a folder: without it, a publish would remove all containers of the package", async (t) => {
+  const { folder, sent, upload } = openPackage(t);
+  renameSync(join(folder, "dockerfiles"), join(folder, ".elsewhere"));
+  symlinkSync(".elsewhere", join(folder, "dockerfiles"));
+  await upload();
+  t.ok(sent[0]?.includes("dockerfiles/app/Dockerfile"));
 });
 
 t.test("a link that leads nowhere, or in a circle, is refused by its name", async (t) => {
