@@ -40,7 +40,7 @@ export type ServiceObjects = {
 
 /**
  * Creates all objects of a service at once, or adopts them. Removes those of another generation, or of an ended container, first.
- * A pod waits for its Secret, and a node needs longer to prepare a container than the cluster to store one.
+ * A pod waits for the Secret of its variables, and a node needs longer to prepare a container than the cluster to store one.
  */
 export async function createOrAdopt(
   cluster: KubernetesApi,
@@ -76,7 +76,7 @@ export async function createOrAdopt(
       tools.log.info({ service, generation: readLabels(holder.metadata)?.generation }, "replacing deployment");
       await destroy(cluster, service, call.signal);
     }
-    const [made, ...others] = await createAll(cluster, spec, [deployment, ...rest]);
+    const [made, ...others] = await createAll(cluster, spec, deployment, rest);
     const created = made && (await joinDeploy(cluster, spec, rest, others, call.signal));
     if (created) return { adopted: false, setOwners: () => setOwners(cluster, made, created, tools.log) };
     if (attempt === ATTEMPTS) throw new Fault("ENGINE_FAILED", `Creating ${service}: another process keeps creating its objects.`);
@@ -87,9 +87,14 @@ export async function createOrAdopt(
   }
 }
 
-/** What was created; undefined for a name that is taken. If anything else fails, nothing is left. */
-async function createAll(cluster: KubernetesApi, spec: Spec, objects: readonly NewObject[]) {
-  const results = await Promise.allSettled(objects.map(({ resource, object }) => create(cluster, resource, object)));
+/**
+ * What was created; undefined for a name that is taken. If anything else fails, nothing is left. A node pulls without the credentials of a Secret that is not there
+ * yet, and reports the registry's refusal.
+ */
+async function createAll(cluster: KubernetesApi, spec: Spec, deployment: NewObject, rest: readonly NewObject[]) {
+  const others = rest.map(({ resource, object }) => create(cluster, resource, object));
+  const pull = others[rest.findIndex(({ name }) => name === NAMES.pull(spec.service))] ?? Promise.resolve();
+  const results = await Promise.allSettled([pull.then(() => create(cluster, deployment.resource, deployment.object)), ...others]);
   const failed = results.find((result) => result.status === "rejected");
   if (failed) {
     await withdraw(cluster, spec);

@@ -143,3 +143,17 @@ t.test("two deploys of one service whose objects are stored in turn get the same
   t.equal(cluster.roles.times("deletecollection deployments"), 0);
   await open().destroy("twice", call());
 });
+
+t.test("no pod comes before the credentials for its image: its node would pull without them, and be refused", async (t) => {
+  const { cluster, open, privateImage, registry } = await openWorld(t);
+  const driver = open({ clock: faster(2), registry: { ...registry, login: async () => ({ username: "me", password: "my password" }) } });
+  const spec = await specOf(driver, "late", await privateImage("onDemand"));
+  const busy = new KubernetesApiError(429, "TooManyRequests", "Too many requests, please try again later.", 1);
+  cluster.trouble.push({ error: busy, path: /\/secrets$/ }, { error: busy, path: /\/secrets$/ });
+  cluster.admission.beforeCreate = async (resource) => {
+    if (resource === "deployments") t.ok(cluster.objects.find("secrets", NAMESPACE, "late.pull"), "the credentials are there");
+  };
+  await driver.deploy(spec, call());
+  t.strictSame(cluster.trouble, []);
+  await driver.destroy("late", call());
+});

@@ -10,7 +10,7 @@ import { readRecipe } from "../../../drivers/process/resolve.ts";
 import { type Log, openLog } from "../../../lib/log.ts";
 import { layOutFolder, type TestImage } from "../../fixtures/images.ts";
 import { openApiServer } from "../../fixtures/kubernetes/api-server.ts";
-import type { Node } from "../../fixtures/kubernetes/node.ts";
+import type { Node, NodeImage } from "../../fixtures/kubernetes/node.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { type TestSource } from "../conformance.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -26,7 +26,7 @@ export type KubernetesWorld = Awaited<ReturnType<typeof openWorld>>;
 /** A cluster of one node, a registry with the test images in it, and drivers over both. */
 export async function openWorld(t: Test, more: { rbac?: string | readonly string[]; metrics?: boolean } = {}) {
   const folder = tempFolder(t);
-  const images: Map<string, { folder: string; shell?: false } | { refused: string }> = new Map();
+  const images: Map<string, NodeImage> = new Map();
   const node: Node = { cpu: 16, memoryMb: 16_384, images };
   const cluster = await openApiServer({ folder, rbac: more.rbac ?? RBAC, namespace: NAMESPACE, node, metrics: more.metrics ?? true });
   t.teardown(() => cluster.close());
@@ -34,7 +34,7 @@ export async function openWorld(t: Test, more: { rbac?: string | readonly string
   writeFileSync(kubeconfig, cluster.kubeconfig());
 
   const digests = new Map<string, string>();
-  const put = (name: string, stored: { folder: string; shell?: false } | { refused: string }): string => {
+  const put = (name: string, stored: NodeImage): string => {
     const ref = `${REGISTRY}/berth/${name.toLowerCase()}:1`;
     const digest = `sha256:${createHash("sha256").update(name).digest("hex")}`;
     digests.set(ref, digest);
@@ -75,6 +75,11 @@ export async function openWorld(t: Test, more: { rbac?: string | readonly string
     bareImage: async (name: TestImage): Promise<TestSource> => {
       const at = layOutFolder(join(folder, `bare-${name}`), name);
       return { ref: put(`bare-${name}`, { folder: at, shell: false }), port: (await readRecipe({ ref: name, folder: at })).exposed[0] };
+    },
+    /** The same, which its registry gives to pods with credentials only. */
+    privateImage: async (name: TestImage): Promise<TestSource> => {
+      const at = layOutFolder(join(folder, `private-${name}`), name);
+      return { ref: put(`private-${name}`, { folder: at, isPrivate: true }), port: (await readRecipe({ ref: name, folder: at })).exposed[0] };
     },
     /** One that the registry has and the node does not get, for this reason. */
     refused: (name: string, message: string): TestSource => ({ ref: put(name, { refused: message }), port: 8080 }),
