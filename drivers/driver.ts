@@ -82,6 +82,14 @@ export type Readiness =
 export const STOP_GRACE_SECONDS = 10;
 export const MOST_STOP_GRACE_SECONDS = 120;
 
+/** The least share of a core that an engine takes: the kernel gives turns of a millisecond in a hundred. 0 means no limit. */
+const LEAST_ENGINE_CPU = 0.01;
+
+/** The limit of an engine in billionths of a core. */
+export function nanoCpus({ cpu }: Pick<Spec, "cpu">): number {
+  return Math.round(Math.max(cpu, LEAST_ENGINE_CPU) * 1e9);
+}
+
 /** The desired state of one container. `service` is its name at the orchestrator: a DNS label of at most 63 characters. */
 export type Spec = {
   service: string;

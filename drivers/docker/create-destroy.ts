@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
-import { type Call, type OwnedCall, MOST_STOP_GRACE_SECONDS, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import { type Call, type OwnedCall, MOST_STOP_GRACE_SECONDS, nanoCpus, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
@@ -208,7 +208,7 @@ export function definition(spec: Spec, site: DockerSite, { network, alias, addre
     ...(address === undefined && alias === undefined ? {} : { NetworkingConfig: { EndpointsConfig: { [network]: endpointConfig(alias, address) } } }),
     HostConfig: {
       NetworkMode: network,
-      NanoCpus: Math.round(spec.cpu * 1e9),
+      NanoCpus: nanoCpus(spec),
       Memory: spec.memoryMb * MB,
       // Equal to `Memory`: no swap on top, so that the limit means the same on every machine.
       MemorySwap: spec.memoryMb * MB,

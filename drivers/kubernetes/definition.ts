@@ -132,7 +132,8 @@ function listening(port: number): Pick<V1Container, "ports" | "readinessProbe"> 
  * beyond that limit is evicted.
  */
 function resources({ cpu, memoryMb, gpu, storageGb }: Spec): V1ResourceRequirements {
-  const both = { cpu: `${Math.round(cpu * 1_000)}m`, memory: `${memoryMb}Mi` };
+  // A limit of 0 is none.
+  const both = { cpu: `${Math.max(1, Math.round(cpu * 1_000))}m`, memory: `${memoryMb}Mi` };
   return {
     requests: { ...both, ...(storageGb > 0 ? { "ephemeral-storage": "0" } : {}) },
     limits: { ...both, ...(storageGb > 0 ? { "ephemeral-storage": `${storageGb}Gi` } : {}), ...(gpu > 0 ? { "nvidia.com/gpu": String(gpu) } : {}) },

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { closeSync, constants, openSync } from "node:fs";
 import { createServer } from "node:net";
@@ -123,8 +123,12 @@ function launch({ command, cwd, env, nodePath, statPath, logPath }: ProcessLaunc
   const log = openSync(logPath, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0o600);
   // Without berth's own environment, which may hold secrets.
   const PATH = [dirname(nodePath), ...(env["PATH"] ? [env["PATH"]] : []), ...SYSTEM_PATH].join(delimiter);
-  const child = spawn("/bin/sh", ["-c", PREAMBLE, statPath, ...command], { cwd, env: { ...env, PATH }, detached: true, stdio: ["ignore", log, log] });
-  closeSync(log);
+  let child: ChildProcess;
+  try {
+    child = spawn("/bin/sh", ["-c", PREAMBLE, statPath, ...command], { cwd, env: { ...env, PATH }, detached: true, stdio: ["ignore", log, log] });
+  } finally {
+    closeSync(log);
+  }
   return new Promise((resolve, reject) => {
     child.once("error", reject);
     child.once("spawn", () => resolve());

@@ -1,7 +1,7 @@
 import type { AuthConfig, ContainerInfo, CreateServiceOptions } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import { type OwnedCall, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import { nanoCpus, type OwnedCall, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { NETWORK_LABEL, type Reach } from "../engine/reach.ts";
@@ -199,7 +199,7 @@ export type SwarmSite = { network: string; alsoOn: readonly string[]; nodeRole: 
  */
 export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: SwarmCluster): CreateServiceOptions {
   const labels = writeLabels(spec.labels, spec.port);
-  const size = { NanoCPUs: Math.round(spec.cpu * 1e9), MemoryBytes: spec.memoryMb * MB };
+  const size = { NanoCPUs: nanoCpus(spec), MemoryBytes: spec.memoryMb * MB };
   const gpus = spec.gpu > 0 ? [{ DiscreteResourceSpec: { Kind: gpuKind(cluster), Value: spec.gpu } }] : undefined;
   const shm = { Type: "tmpfs", Source: "", Target: "/dev/shm", TmpfsOptions: { SizeBytes: spec.shmMb * MB, Mode: 0o1777 } };
   const publishes = way === "published" && spec.port !== undefined;
@@ -210,7 +210,7 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
     TaskTemplate: {
       ContainerSpec: {
         Image: spec.image,
-        Env: Object.entries(spec.env).map(([name, value]) => `${name}=${value}`),
+        Env: Object.entries(spec.env).map(([name, value]) => `${name}=${asTemplate(value)}`),
         Labels: labels,
         Mounts: spec.shmMb > 0 ? [shm] : [],
         StopGracePeriod: (spec.shutdownGraceSeconds ?? STOP_GRACE_SECONDS) * SECOND,
@@ -237,6 +237,14 @@ export function definition(spec: Spec, site: SwarmSite, way: Reach, cluster: Swa
     },
   };
   return body as CreateServiceOptions;
+}
+
+/**
+ * Swarm expands variables as templates of Go, and quotes a variable that is none in its error, secret or not. This template prints the value.
+ * https://docs.docker.com/reference/cli/docker/service/create/#create-services-using-templates
+ */
+function asTemplate(value: string): string {
+  return value.replaceAll("{{", '{{"{{"}}');
 }
 
 /**

@@ -1,5 +1,5 @@
 import t from "tap";
-import { type Driver, wrapDriver } from "../../drivers/driver.ts";
+import { type Driver, nanoCpus, wrapDriver } from "../../drivers/driver.ts";
 
 const call = { signal: new AbortController().signal };
 const refuse = () => Promise.reject(new Error("not in this test"));
@@ -54,4 +54,11 @@ t.test("middleware runs around every call, overridden or not, and around no stre
   await wrapped.destroy("x", call);
   for await (const piece of wrapped.logs("x", { tail: 1 }, call)) t.equal(piece, "a line");
   t.strictSame(calls, ["list", "pause", "destroy"]);
+});
+
+t.test("no share of a core is so small that an engine would take it for no limit", async (t) => {
+  t.strictSame(
+    [1e-10, 0.001, 0.01, 0.25, 2].map((cpu) => nanoCpus({ cpu })),
+    [1e7, 1e7, 1e7, 2.5e8, 2e9],
+  );
 });

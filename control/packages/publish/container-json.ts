@@ -37,9 +37,14 @@ const MAX_VARIABLES = 500;
 const LONGEST_VARIABLE_NAME = 255;
 const LONGEST_VARIABLE = 32_768;
 const isVariable = ([name, of]: [string, unknown]) =>
-  name.length <= LONGEST_VARIABLE_NAME && /^[^\s=\0]+$/.test(name) && isScalar(of) && String(of).length <= LONGEST_VARIABLE;
+  name.length <= LONGEST_VARIABLE_NAME &&
+  /^[^\s=\0]+$/.test(name) &&
+  isScalar(of) &&
+  String(of).length <= LONGEST_VARIABLE &&
+  // A program cannot be given one, and engines refuse it only at the start.
+  !String(of).includes("\0");
 const isEnv: Key["accepts"] = (value) => isRecord(value) && Object.keys(value).length <= MAX_VARIABLES && Object.entries(value).every(isVariable);
-const ENV = `an object of at most ${MAX_VARIABLES} variable names and strings of at most ${LONGEST_VARIABLE} characters, numbers or booleans`;
+const ENV = `an object of at most ${MAX_VARIABLES} variable names and strings of at most ${LONGEST_VARIABLE} characters and no zero character, numbers or booleans`;
 
 /** The fields of `health`, in both spellings. */
 const HEALTH_FIELDS: Readonly<Record<keyof ContainerHealth, Pick<Key, "accepts" | "schema">>> = {
@@ -131,13 +136,17 @@ const SHUTDOWN_TIMEOUT: Key = {
   schema: { type: ["number", "null"], minimum: 0 },
 };
 
+/** As the spawner's API. */
+const LEAST_CPU = 0.001;
+
 /** Every key of `container.json`. Sizes are in MB but for `storage`, which is in GB; `shutdown_timeout` is in minutes. */
 const KEYS: Readonly<Record<string, Key>> = {
   cpu: {
     field: "cpu",
-    allowed: "a number of cores above 0, e.g. 0.25",
-    accepts: (value) => isNumber(value) && value > 0 && value <= 1_024,
-    schema: { type: "number", exclusiveMinimum: 0, maximum: 1_024, default: 0.25 },
+    // Engines count in parts of a core, and 0 of them means no limit.
+    allowed: `a number of cores from ${LEAST_CPU}, e.g. 0.25`,
+    accepts: (value) => isNumber(value) && value >= LEAST_CPU && value <= 1_024,
+    schema: { type: "number", minimum: LEAST_CPU, maximum: 1_024, default: 0.25 },
   },
   memory: {
     field: "memoryMb",

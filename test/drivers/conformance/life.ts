@@ -3,6 +3,9 @@ import { eventually } from "../../fixtures/eventually.ts";
 import { accepted, addressOf, call, get, labelsFor, rejectsWith, specOf, text, withoutInstance } from "./asking.ts";
 import type { ConformanceTheme } from "./harness.ts";
 
+/** What shells, templates of Swarm, references of Kubernetes and careless quoting would change. */
+const ODD = '{{.Node.ID}} {{user}} }} {{ "{{" }} $(GREETING) $GREETING ${GREETING} %GREETING% \'one\' "two" \\n\n\tsecond line ü 漢 😀 =';
+
 /** From the first deploy to the last destroy. */
 export const LIFE: ConformanceTheme = {
   title: "A service's life",
@@ -12,11 +15,11 @@ export const LIFE: ConformanceTheme = {
       promise: "a deployed service answers at its address, is found with its labels, is adopted, replaced by a newer generation, and goes",
       run: async (t, { driver, harness, name }) => {
         const service = name("life");
-        const spec = await specOf(driver, service, await harness.image("onDemand"), { env: { GREETING: "hello = there" } });
+        const spec = await specOf(driver, service, await harness.image("onDemand"), { env: { GREETING: "hello = there", ODD } });
         const deployment = await driver.deploy(spec, call());
         const address = addressOf(deployment);
         t.strictSame(await get(address, "/square?number=4"), { result: 16 });
-        t.match(await get(address, "/env"), { GREETING: "hello = there" });
+        t.match(await get(address, "/env"), { GREETING: "hello = there", ODD }, "variables are as they were set");
         t.ok(deployment.phases.create > 0 && deployment.phases.boot > 0, "the phases are measured");
         const { instance } = deployment;
         t.type(instance, "string", "the instance is named");

@@ -144,6 +144,12 @@ t.test("sizes that are left out leave nothing of themselves", async (t) => {
   });
 });
 
+t.test("no share of a core is rounded to no limit", async (t) => {
+  const sizes = { cpu: 1e-10, memoryMb: 64, shmMb: 0, storageGb: 0, gpu: 0 };
+  const spec: Spec = { service: "x", labels: labelsFor("x"), image: "r/x", env: {}, ...sizes, readiness: { kind: "running" }, graceMs: 1 };
+  t.match(podSpec(spec, [], "default").containers[0]?.resources, { requests: { cpu: "1m" }, limits: { cpu: "1m" } });
+});
+
 t.test("paths are those of the API, whatever a name holds", async (t) => {
   t.equal(pathOf("berth", "deployments"), "/apis/apps/v1/namespaces/berth/deployments");
   t.equal(pathOf("berth", "pods", "x-1", "log"), "/api/v1/namespaces/berth/pods/x-1/log");

@@ -153,6 +153,8 @@ const WRONG: readonly (readonly [key: string, value: unknown])[] = [
   ["cpu", 0],
   ["cpu", "1"],
   ["cpu", -1],
+  // Engines would round it to 0, which is no limit.
+  ["cpu", 1e-10],
   ["max_concurrency", 0],
   ["max_concurrency", 1.5],
   ["max_minutes", 0.05],
@@ -198,6 +200,7 @@ const WRONG: readonly (readonly [key: string, value: unknown])[] = [
   ["storage", 0],
   ["env", ["A=1"]],
   ["env", { A: null }],
+  ["env", { A: "a\0b" }],
   ["env", { A: {} }],
   ["env", { "A=B": "1" }],
   ["environmentVars", "A=1"],
