@@ -33,7 +33,11 @@ export function foreignContainers(engine: Engine, view: DockerView): Foreign {
       await stop(engine, instance, instance, signal);
       await remove(engine, instance, signal);
     },
-    logs: (instance, options, { signal }) => logStream(engine, { of: "containers", id: instance }, options, signal),
+    logs: async function* (instance, options, { signal }) {
+      // berth gives no container a terminal, and other programs may.
+      const container = await findContainer(engine, instance, signal);
+      if (container) yield* logStream(engine, { of: "containers", id: instance, terminal: container.Config.Tty }, options, signal);
+    },
   };
 }
 

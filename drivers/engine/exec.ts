@@ -59,7 +59,11 @@ function createSession(engine: Engine, { id, exec, stream, mark, terminal }: Ope
     output: terminal ? readTerminal(chunks) : readFrames(chunks),
     write: async (bytes) => {
       if (stream.destroyed || stream.writableEnded || stream.write(bytes)) return;
-      await Promise.race([once(stream, "drain"), once(stream, "close")]).catch(() => undefined);
+      // What is still listened to after that would stay as long as the command, once for each write.
+      const settled = new AbortController();
+      const { signal } = settled;
+      await Promise.race([once(stream, "drain", { signal }), once(stream, "close", { signal })]).catch(() => undefined);
+      settled.abort();
     },
     endInput: () => {
       // A terminal that loses its input loses its output as well.

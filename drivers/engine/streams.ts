@@ -2,20 +2,20 @@ import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 import type Docker from "dockerode";
-import { jsonLines, shortenTimes } from "../../lib/lines.ts";
+import { decodeText, jsonLines, shortenTimes } from "../../lib/lines.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, LogOptions } from "../driver.ts";
 import { reconnect } from "../events.ts";
 import type { Engine } from "./engine.ts";
 import { answered, engineFault } from "./faults.ts";
 
-/** The owner of a log, in the engine's paths. */
-type LogSource = { of: "containers" | "tasks"; id: string };
+/** The owner of a log, in the engine's paths. `terminal`: its container has one, so its log has no frames. */
+type LogSource = { of: "containers" | "tasks"; id: string; terminal?: boolean | undefined };
 
 /** Ends when its source does. Empty if the source does not exist. */
 export async function* logStream(
   engine: Engine,
-  { of, id }: LogSource,
+  { of, id, terminal = false }: LogSource,
   { tail, follow = false, timestamps = false }: LogOptions,
   signal: AbortSignal,
 ): AsyncGenerator<string> {
@@ -32,7 +32,8 @@ export async function* logStream(
     throw error;
   }
   try {
-    yield* timestamps ? shortenTimes(demux(stream)) : demux(stream);
+    const text = terminal ? decodeText(stream as AsyncIterable<Buffer>) : demux(stream);
+    yield* timestamps ? shortenTimes(text) : text;
   } catch (error) {
     signal.throwIfAborted();
     throw engineFault(error, "control", doing);

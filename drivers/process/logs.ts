@@ -26,11 +26,14 @@ export async function* logs(
   if (!file) return;
   try {
     const decoder = new StringDecoder("utf8");
-    let at = await startOfTail(file, tail);
+    const { size } = await file.stat();
+    let at = await startOfTail(file, size, tail);
     for (;;) {
       const running = follow && records.find(service)?.running === true;
       for (;;) {
-        const { bytesRead, buffer } = await file.read(Buffer.alloc(PIECE), 0, PIECE, at);
+        // What is written meanwhile is more than was requested.
+        const length = follow ? PIECE : Math.min(PIECE, size - at);
+        const { bytesRead, buffer } = await file.read(Buffer.alloc(length), 0, length, at);
         signal.throwIfAborted();
         if (bytesRead === 0) break;
         at += bytesRead;
@@ -39,8 +42,8 @@ export async function* logs(
       }
       if (!running) return;
       // Cut meanwhile: the rest has been read already.
-      const { size } = await file.stat();
-      if (size < at) at = Math.min(size, LOG_BYTES.kept);
+      const { size: now } = await file.stat();
+      if (now < at) at = Math.min(now, LOG_BYTES.kept);
       await clock.sleep(FOLLOW_EVERY_MS, signal);
     }
   } finally {
@@ -49,8 +52,7 @@ export async function* logs(
 }
 
 /** Where the last `tail` lines begin. */
-async function startOfTail(file: FileHandle, tail: number): Promise<number> {
-  const { size } = await file.stat();
+async function startOfTail(file: FileHandle, size: number, tail: number): Promise<number> {
   let lines = 0;
   for (let end = size; end > Math.max(0, size - TAIL_BYTES);) {
     const start = Math.max(0, end - PIECE);

@@ -6,6 +6,8 @@ import type { ConformanceTheme } from "./harness.ts";
 
 /** More than any buffer on the way holds. */
 const MUCH = 3_000_000;
+/** As a shell sends them. */
+const PIECE = 65_536;
 
 /** Of drivers that run commands in a service's container. Each image has Node. */
 export const COMMANDS: ConformanceTheme = {
@@ -22,10 +24,19 @@ export const COMMANDS: ConformanceTheme = {
           "process.stdin.pipe(process.stdout); process.stdin.on('end', () => { console.error(process.env.GREETING); process.exitCode = 7 })";
         const session = await openCommand(driver, service, ["node", "-e", script]);
         const sent = randomBytes(MUCH);
-        const written = session.write(sent).then(() => session.endInput());
+        const warnings: string[] = [];
+        const noteWarning = ({ name: kind }: Error) => void warnings.push(kind);
+        process.on("warning", noteWarning);
+        const write = async () => {
+          for (let at = 0; at < MUCH; at += PIECE) await session.write(sent.subarray(at, at + PIECE));
+          session.endInput();
+        };
+        const written = write();
         const { stdout, stderr } = await readAll(session);
         await written;
+        process.off("warning", noteWarning);
         t.ok(sent.equals(stdout), `${stdout.length} bytes came back as they were sent`);
+        t.notOk(warnings.includes("MaxListenersExceededWarning"), "nothing of a write stays behind it");
         t.equal(stderr.toString(), "hello\n", "with the container's variables");
         t.equal(await session.exitCode(), 7);
         await session.close();

@@ -5,6 +5,7 @@ import { dockerDriver, type DockerOptions } from "../../../drivers/docker/driver
 import { swarmDriver } from "../../../drivers/swarm/driver.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openEngine, runIn } from "../../fixtures/engine.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 import { buildTestImages } from "../../fixtures/images.ts";
 import { openRegistry } from "../../fixtures/registry.ts";
 import { call, conformance, get, labelsFor, namer, rejectsWith, specOf, text } from "../conformance.ts";
@@ -216,6 +217,20 @@ t.test("an engine that cannot limit a container's disk starts them all the same,
   await Promise.all(services.map(remove));
   t.match(warnings, [{ service: String }]);
   t.equal(warnings.length, 1, "however many come first");
+});
+
+t.test("the log of a foreign container with a terminal is read as it is, without frames", async (t) => {
+  const service = name("terminal");
+  const script = "console.log('the first line'); console.log('and a second, ü'); setInterval(() => {}, 1000)";
+  const container = await docker.createContainer({ name: service, Image: images.worker, Entrypoint: ["node", "-e", script], Tty: true });
+  await container.start();
+  const foreign = await open().foreign?.(call());
+  if (!foreign) throw new Error("The driver adopts nothing.");
+  const read = (timestamps: boolean) => text(foreign.logs(container.id, { tail: 10, timestamps }, call()));
+  await eventually("it has written", async () => (await read(false)).includes("second"));
+  t.equal(await read(false), "the first line\r\nand a second, ü\r\n");
+  t.match(await read(true), /^\d{4}-[^ ]+Z the first line\r\n\d{4}-[^ ]+Z and a second, ü\r\n$/);
+  await container.remove({ force: true });
 });
 
 t.test("a container of a foreign owner with the same name is not touched", async (t) => {
