@@ -20,12 +20,15 @@ const CLIENT_COMMANDS: ReadonlySet<string> = new Set(
   ].flatMap((line) => line.split(" ")),
 );
 
+/** The service of `berth install`, whose program `berth upgrade --from` replaces. */
+const INSTALLED = "berth.env";
+
 /** Settings that say which berth is meant. */
 const CHOSEN = ["BERTH_DATA", "BERTH_SERVER", "BERTH_ADMIN_KEY", "BERTH_ROLE", "BERTH_CONFIG"];
 
 /**
  * The variables of the installed service and the owner of its data folder, for root in a folder without a berth of its own: `sudo berth users ls` then needs
- * neither. Undefined if the command is not for that service.
+ * neither. Undefined if the command is not for that service. No owner: the command remains root's.
  */
 export function serviceEnvironment(of: {
   env: NodeJS.ProcessEnv;
@@ -37,14 +40,17 @@ export function serviceEnvironment(of: {
   const { env, args, uid, folder, settings = SETTINGS_FOLDER } = of;
   const [command = "", verb] = args;
   const isClient = CLIENT_COMMANDS.has(command) || (command === "control" && verb === "step-down");
-  if (uid !== 0 || !isClient || args.some((word) => word === "--server" || word.startsWith("--server="))) return undefined;
-  if (CHOSEN.some((name) => env[name] !== undefined) || existsSync(join(folder, ".berth")) || existsSync(join(folder, "berth.yaml")))
-    return undefined;
-  const service = SERVICES.find(({ file }) => existsSync(join(settings, file)));
+  const hasOption = (name: string) => args.some((word) => word === `--${name}` || word.startsWith(`--${name}=`));
+  const isUpgrade = command === "upgrade" && hasOption("from");
+  if (uid !== 0 || !(isClient || isUpgrade) || hasOption("server") || CHOSEN.some((name) => env[name] !== undefined)) return undefined;
+  // The installed program is that service's, in whatever folder root is.
+  const isInstalled = isUpgrade && !hasOption("program") && !hasOption("restart");
+  if (!isInstalled && (existsSync(join(folder, ".berth")) || existsSync(join(folder, "berth.yaml")))) return undefined;
+  const service = SERVICES.find(({ file }) => (!isUpgrade || file === INSTALLED) && existsSync(join(settings, file)));
   if (service === undefined) return undefined;
   const variables = { ...service.set, ...parseEnvironmentFile(readFileSync(join(settings, service.file), "utf8")) };
   const data = variables["BERTH_DATA"];
-  const stat = data === undefined ? undefined : statSync(data, { throwIfNoEntry: false });
+  const stat = data === undefined || isUpgrade ? undefined : statSync(data, { throwIfNoEntry: false });
   return { variables, owner: stat && stat.uid !== 0 ? { uid: stat.uid, gid: stat.gid } : undefined };
 }
 

@@ -52,6 +52,13 @@ export const verbs: Verbs = {
         const version = await handOverInPlace(context, settings);
         return screen.print(`berth ${version} has taken over.`);
       }
+      const data = resolve(settings.data);
+      // Of another berth than the one that is to be replaced there would be neither a backup nor a handover, and none could be found again after a restart.
+      if (!existsSync(data))
+        throw new Fault(
+          "SETTINGS_INVALID",
+          `There is no data folder ${data}, so nothing was replaced: set BERTH_DATA to that of the berth to upgrade, and its other settings. Root needs no settings where ${INSTALL_PATHS.settings} has them.`,
+        );
       const machine = localTarget(context, settings, resolve(program), restart);
       const { was, is, backup } = await swapProgram({ program: resolve(program), from: resolve(from), machine });
       return screen.print(`berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The previous store is in ${backup}.`}`);

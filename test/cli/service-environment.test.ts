@@ -34,6 +34,20 @@ t.test("root finds the settings and the user of the installed service", async (t
   t.equal(find(["ps"]), undefined, "a berth in this folder");
 });
 
+t.test("an upgrade by root knows the settings of the service that it upgrades, and remains root", async (t) => {
+  const folder = tempFolder(t);
+  writeFileSync(join(folder, "berth.env"), `BERTH_DATA=${folder}\nXDG_RUNTIME_DIR=/run/berth\n`);
+  writeFileSync(join(folder, "control.env"), "BERTH_DATA=/var/lib/other\n");
+  chownSync(folder, 12_345, 12_346);
+  const elsewhere = tempFolder(t);
+  mkdirSync(join(elsewhere, ".berth"));
+  const find = (...args: string[]) => serviceEnvironment({ env: {}, args: ["upgrade", ...args], uid: 0, folder: elsewhere, settings: folder });
+  const expected = { variables: { BERTH_DATA: folder, XDG_RUNTIME_DIR: "/run/berth" }, owner: undefined };
+  t.strictSame(find("--from", "new"), expected, "also beside a berth that root once tried");
+  t.equal(find("--from=new", "--program", "other"), undefined, "another program, of the berth in this folder");
+  t.equal(find(), undefined, "a source tree");
+});
+
 t.test("of a control process apart from its gateways, root finds the settings and what its unit sets", async (t) => {
   const folder = tempFolder(t);
   writeFileSync(join(folder, "berth.env"), "BERTH_HOST=0.0.0.0\n");

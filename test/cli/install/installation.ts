@@ -60,9 +60,11 @@ export async function openInstallation(t: Test, user = 0, more: Record<string, s
     BERTH_CONSOLE_PORT: "0",
     ...more,
   };
-  const run = (file: string, args: string[]) =>
+  const run = (file: string, args: string[], changed: Record<string, string> = {}) =>
     new Promise<{ code: number; output: string }>((resolve) => {
-      execFile(file, args, { env, cwd: folder }, (error, stdout, stderr) => resolve({ code: error ? 1 : 0, output: stdout + stderr }));
+      execFile(file, args, { env: { ...env, ...changed }, cwd: folder }, (error, stdout, stderr) =>
+        resolve({ code: error ? 1 : 0, output: stdout + stderr }),
+      );
     });
   const pid = () => Number(readFileSync(join(folder, "pid"), "utf8"));
   program("installed", "true");
@@ -76,8 +78,8 @@ export async function openInstallation(t: Test, user = 0, more: Record<string, s
     for (const one of workingIn(folder)) end(one, "SIGKILL");
   });
   const restart = ["--restart", "sh manager"];
-  const upgrade = (from: string, how = restart) =>
-    run(process.execPath, [join(ROOT, "berth.ts"), "upgrade", "--from", from, "--program", "installed", ...how]);
+  const upgrade = (from: string, how = restart, changed: Record<string, string> = {}) =>
+    run(process.execPath, [join(ROOT, "berth.ts"), "upgrade", "--from", from, "--program", "installed", ...how], changed);
   const base = () => /http:\/\/\S+?:\d+/.exec(readFileSync(join(folder, "log"), "utf8"))?.[0] ?? "";
   const consoleBase = () => /^console at (http:\S+)$/m.exec(readFileSync(join(folder, "log"), "utf8"))?.[1] ?? "";
   return {

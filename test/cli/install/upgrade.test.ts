@@ -73,3 +73,14 @@ t.test("what is no berth is refused before anything is touched", async (t) => {
     [],
   );
 });
+
+t.test("without the data folder of a berth nothing is stopped, and nothing replaced", async (t) => {
+  const { folder, program, pid, upgrade } = await openInstallation(t);
+  const before = pid();
+  const { code, output } = await upgrade(program("new", "true"), undefined, { BERTH_DATA: join(folder, "elsewhere") });
+  t.equal(code, 1);
+  t.match(output, /^berth: There is no data folder \S+elsewhere.* BERTH_DATA/);
+  t.equal(pid(), before);
+  t.ok(isAlive(before));
+  t.match(readFileSync(join(folder, "installed"), "utf8"), /^# installed$/m);
+});
