@@ -219,6 +219,13 @@ export function requireHttpUrl(url: string): string {
   throw new Fault("SETTINGS_INVALID", `${JSON.stringify(url)} is no http or https address.`);
 }
 
+/** A response that is not berth's. `cause`: what it led to. */
+export function unexpectedAnswer(cause?: TypeError): Fault {
+  const detail = cause === undefined ? "" : ` (${cause.message})`;
+  const sentence = `The server answers, but not as a server of this version of berth does${detail}. Check its address with berth context ls, and its version.`;
+  return new Fault("CONTROL_AWAY", sentence, { cause });
+}
+
 type ExitCode = { code: number; summary: string; faults?: readonly FaultCode[]; statuses?: readonly number[] };
 
 /** A command exits with the first row that has the fault's code or status. Scripts compare these numbers: never change one. */

@@ -5,7 +5,7 @@ import { Fault } from "../lib/fault.ts";
 import { HANDOVER_NAME } from "../processes/handover.ts";
 import { findParent } from "../processes/parent.ts";
 import type { CommandContext } from "./command-context.ts";
-import { exitCodeOf, findCommand, findVerb, Interrupted, parseVerbArgs } from "./command.ts";
+import { exitCodeOf, findCommand, findVerb, Interrupted, parseVerbArgs, unexpectedAnswer } from "./command.ts";
 import { commandHelp, overview } from "./help.ts";
 import { COMMANDS, INTERNAL_COMMANDS } from "./table.ts";
 import { serviceEnvironment } from "./service-environment.ts";
@@ -137,7 +137,8 @@ export async function runCommand(
       },
     };
     return match.verb.run(call).catch((error: unknown) => {
-      throw signal?.aborted ? signal.reason : error;
+      if (signal?.aborted) throw signal.reason;
+      throw error instanceof TypeError && "server" in match.verb.options ? unexpectedAnswer(error) : error;
     });
   }
   if (command.usage === undefined && args.length > 0)

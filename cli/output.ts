@@ -11,7 +11,7 @@ export async function withOutputFormat<L extends ParsedLine>(line: L, screen: Sc
   const asJson = { ...line, options: { ...line.options, json: true } };
   if (format === "json") return { ...asJson, screen };
   const { stringify } = await import("yaml");
-  const json = (value: unknown) => screen.write(stringify(value, { lineWidth: 0 }));
+  const json = (value: unknown) => screen.print(stringify(value, { lineWidth: 0 }).replace(/\n$/, ""));
   // The size of a terminal changes: keep the getters of the screen.
   return { ...asJson, screen: Object.create(screen, { json: { value: json } }) as Screen };
 }

@@ -15,8 +15,9 @@ export type Screen = {
   /** Standard error is a terminal. */
   isInteractive: boolean;
   interactiveWidth: number;
+  /** To a terminal as `terminalText`, as `note`. */
   print(text: string): void;
-  /** `print` without an end of line. */
+  /** Unchanged, and without an end of line. */
   write(text: string): void;
   note(sentence: string): void;
   /** Writes to standard error, for lines that are overwritten. */
@@ -72,6 +73,35 @@ export function parseDuration(option: string, text: string): number {
 /** Foreign text as one line: control characters become spaces, so that none reaches the terminal. */
 export function oneLine(text: string): string {
   return text.replaceAll(/\p{Cc}+/gu, " ").trimEnd();
+}
+
+/**
+ * What a terminal gets of printed text: of its control characters only line ends, tabs and colours. A container could set the terminal's title, answer for
+ * its user, or overwrite what was printed. A carriage return, as of a progress bar, begins a new line.
+ */
+export function terminalText(text: string): string {
+  // eslint-disable-next-line no-control-regex -- control characters are what it looks for
+  return text.replaceAll(/(\u001b\[[\d;]*m)|\r\n?|[^\P{Cc}\n\t]/gu, (found, colour?: string) => colour ?? (found.startsWith("\r") ? "\n" : ""));
+}
+
+/** `terminalText` for text that comes in pieces: a sequence may begin in one, and end in the next. */
+export function openTerminalText(write: (text: string) => void): { piece(text: string): void; end(): void } {
+  let rest = "";
+  return {
+    piece: (text) => {
+      const whole = rest + text;
+      // eslint-disable-next-line no-control-regex -- control characters are what it looks for
+      rest = /(?:\u001b(?:\[[\d;]{0,30})?|\r)$/.exec(whole)?.[0] ?? "";
+      write(terminalText(whole.slice(0, whole.length - rest.length)));
+    },
+    end: () => write(terminalText(rest)),
+  };
+}
+
+/** JSON without any control character, which is the same value to a program. */
+export function jsonText(value: unknown, indent?: number): string {
+  // JSON.stringify leaves those from DEL on.
+  return JSON.stringify(value, undefined, indent).replaceAll(/[\u007f-\u009f]/g, (one) => `\\u00${one.charCodeAt(0).toString(16)}`);
 }
 
 const MIN_WIDTH = 6;
@@ -151,11 +181,11 @@ export function createScreen({ stdin: input, stdout: out, stderr: err }: Pick<No
     get interactiveWidth() {
       return err.columns || DEFAULT_WIDTH;
     },
-    print: (text) => void out.write(`${text}\n`),
+    print: (text) => void out.write(`${out.isTTY ? terminalText(text) : text}\n`),
     write: (text) => void out.write(text),
-    note: (sentence) => void err.write(`${sentence}\n`),
+    note: (sentence) => void err.write(`${err.isTTY ? terminalText(sentence) : sentence}\n`),
     redraw: (text) => void err.write(text),
-    json: (value) => void out.write(`${JSON.stringify(value, undefined, 2)}\n`),
+    json: (value) => void out.write(`${jsonText(value, 2)}\n`),
     paint: (colour, text) => styleText(colour, text, { stream: out }),
   };
 }
@@ -185,7 +215,7 @@ export function openProgressLine(screen: Pick<Screen, "isInteractive" | "redraw"
     const since = formatDuration(clock.monotonic() - begun);
     const lead = now.part === undefined ? (SPINNER_FRAMES[turn++ % SPINNER_FRAMES.length] ?? "") : bar(now.part);
     const available = screen.interactiveWidth - lead.length - since.length - 3;
-    screen.redraw(`${CLEAR_LINE}${lead} ${now.text.slice(0, available)} ${since}`);
+    screen.redraw(`${CLEAR_LINE}${lead} ${oneLine(now.text).slice(0, available)} ${since}`);
     cancel = clock.after(FRAME_MS, draw);
   };
   return {

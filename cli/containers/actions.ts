@@ -10,7 +10,7 @@ import {
   type ServerClient,
 } from "../server/server-client.ts";
 import { JSON_OPTION, selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
-import { openProgressLine } from "../terminal.ts";
+import { oneLine, openProgressLine } from "../terminal.ts";
 import { containerJson, imageJson } from "./list.ts";
 
 /** What the verbs can request. */
@@ -174,7 +174,8 @@ function actionVerb(action: ContainerAction, summary: string): CommandVerb {
       }
       const wrong = outcomes.filter(({ ok }) => !ok);
       if (!options.json)
-        for (const { container, logs } of wrong) if (logs) screen.note(`The last lines of ${container.name}:\n${logs.replaceAll(/^/gm, "  ")}`);
+        for (const { container, logs } of wrong)
+          if (logs) screen.note([`The last lines of ${container.name}:`, ...logs.split("\n").map((line) => `  ${oneLine(line)}`)].join("\n"));
       if (wrong.length > 0)
         throw new Fault(codeOf(wrong), wrong.map(({ container, cause }) => `${container.name} ${failed}: ${cause?.message}`).join("\n"));
     },

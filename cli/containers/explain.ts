@@ -65,7 +65,11 @@ function formatExplanation(
     const [first = "", ...more] = wrapText(`${" ".repeat(INDENT)}${oneLine(fact)}`, INDENT, screen.width ?? Number.POSITIVE_INFINITY).split("\n");
     return [`  ${screen.paint("dim", what.padEnd(INDENT - 2))}${first.slice(INDENT)}`, ...more];
   });
-  const tail = lastFailure?.logs.trimEnd().replaceAll(/\n/g, `\n${" ".repeat(INDENT)}`);
+  const tail = lastFailure?.logs
+    .trimEnd()
+    .split("\n")
+    .map(oneLine)
+    .join(`\n${" ".repeat(INDENT)}`);
   const logs = tail ? [`  ${screen.paint("dim", "log tail".padEnd(INDENT - 2))}${tail}`] : [];
   const rows = transitions.map(({ at, from, to, cause }) => [`  ${formatAge(at, now)} ago`, `${from} → ${to}`, cause ?? ""]);
   const table = rows.length === 0 ? [] : ["", formatTable(["  WHEN", "MOVE", "CAUSE"], rows, screen)];

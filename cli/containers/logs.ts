@@ -3,7 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { findByName, type ServerClient } from "../server/server-client.ts";
 import { selectServer, SERVER_OPTIONS } from "../server/server-command.ts";
-import { parseDuration } from "../terminal.ts";
+import { jsonText, openTerminalText, parseDuration, type Screen } from "../terminal.ts";
 import { createSinceFilter } from "./log-filter.ts";
 
 /** The server's limit. */
@@ -37,7 +37,7 @@ export const verbs: Verbs = {
       const tail = parseTail(options.tail ?? (since === undefined ? undefined : String(MAX_LINES)));
       const server = selectServer(context, options);
       const { id, name } = await findByName(server, "containers", word);
-      const output = options.json ? lineByLine((line) => screen.print(JSON.stringify({ container: name, line }))) : whole(screen.write);
+      const output = options.json ? lineByLine((line) => screen.print(jsonText({ container: name, line }))) : whole(screen);
       const write = since === undefined ? output : filtered(since, options.timestamps ?? false, output);
       const replica = parseReplica(options.replica);
       const query = `limit=${tail}${replica === undefined ? "" : `&replica=${replica}`}${options.timestamps || since !== undefined ? "&timestamps=true" : ""}${options.previous ? "&previous=true" : ""}`;
@@ -82,15 +82,22 @@ function filtered(since: number, keepsTimes: boolean, output: LogOutput): LogOut
 
 type LogOutput = { piece(text: string): void; end(): void };
 
-/** Unchanged; ends with a line end, so that the prompt begins a new line. */
-function whole(write: (text: string) => void): LogOutput {
+/** Ends with a line end, so that the prompt begins a new line. Unchanged but on a terminal. */
+function whole({ write, width }: Pick<Screen, "write" | "width">): LogOutput {
   let last = "\n";
   const piece = (text: string) => {
     if (text === "") return;
     write(text);
     last = text.slice(-1);
   };
-  return { piece, end: () => void (last !== "\n" && write("\n")) };
+  const shown = width === undefined ? { piece, end: () => {} } : openTerminalText(piece);
+  return {
+    piece: shown.piece,
+    end: () => {
+      shown.end();
+      if (last !== "\n") write("\n");
+    },
+  };
 }
 
 function lineByLine(print: (line: string) => void): LogOutput {

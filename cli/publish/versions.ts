@@ -44,6 +44,7 @@ function stateOf({ replacedOn, containers, good }: VersionOnWire): string {
 /** `berth rollback` */
 export const ROLLBACK: Verbs = {
   "": requestVerb({
+    expects: ["restored"],
     words: "<package>",
     summary: "publish an earlier version of a package again: its images and its definitions",
     details:

@@ -3,7 +3,7 @@ import { on } from "node:events";
 import { suggestion } from "../../conf/suggestion.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
-import { defineVerb, requireHttpUrl, type Verbs } from "../command.ts";
+import { defineVerb, requireHttpUrl, unexpectedAnswer, type Verbs } from "../command.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
 import { formatDuration, formatTable, oneLine, type Screen } from "../terminal.ts";
 import { type CiServer, exchangeIdentity, findCiJob, missingIdentity } from "./ci-identity.ts";
@@ -76,7 +76,8 @@ export const LOGIN: Verbs = {
           })
         : undefined;
       const key = session?.token ?? (keyFile === undefined ? await readKey(screen, url, signal) : loadKeyFile(keyFile));
-      const { login } = await clientWith(key, session !== undefined).call<{ login: string }>("GET", "/users/current");
+      const { login } = (await clientWith(key, session !== undefined).call<{ login?: unknown } | null>("GET", "/users/current")) ?? {};
+      if (typeof login !== "string") throw unexpectedAnswer();
       const path = save(session === undefined ? { key } : { token: key });
       const until = session === undefined ? "" : `, until ${new Date(session.expiresOn).toLocaleString("sv-SE").slice(0, 16)}`;
       screen.print(`Signed in to ${url} as ${login}${until}.\nIt is the current server now, saved as ${name} in ${path}.`);

@@ -3,7 +3,7 @@ import { suggestion } from "../../conf/suggestion.ts";
 import { trimTrailing } from "../../lib/character-classes.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type CommandContext, loadSettings, loadTextFile, localServer } from "../command-context.ts";
-import { type CommandVerb, type Completes, defineVerb, type Options, type OptionValues } from "../command.ts";
+import { type CommandVerb, type Completes, defineVerb, type Options, type OptionValues, unexpectedAnswer } from "../command.ts";
 import type { Screen } from "../terminal.ts";
 import { type ConfigFile, type ConfiguredServer, loadConfigFiles } from "./config-files.ts";
 import { createJobKey, findCiJob, missingIdentity } from "./ci-identity.ts";
@@ -76,10 +76,12 @@ export function requestVerb<const O extends Options, T>(of: {
   completes?: Completes;
   request(call: CallApi, words: string[], given: OptionValues<O>, screen: Screen): Promise<T>;
   format(response: T, words: string[], screen: Screen, now: number): string;
+  /** Fields that the response has where it is berth's: what a command reports may not rest on that of a proxy in between. */
+  expects?: readonly string[];
   /** The response says that what was requested did not succeed: the exit code is 1. */
   hasFailed?(response: T): boolean;
 }): CommandVerb {
-  const { words, summary, aliases = [], details, options, completes, hasFailed = () => false } = of;
+  const { words, summary, aliases = [], details, options, completes, expects, hasFailed = () => false } = of;
   return defineVerb({
     words,
     summary,
@@ -90,6 +92,7 @@ export function requestVerb<const O extends Options, T>(of: {
     run: async ({ context, words, options: given, screen }) => {
       const serverOptions = given as ServerOptions & { json?: boolean };
       const response = await of.request(selectServer(context, serverOptions).call, words, given as unknown as OptionValues<O>, screen);
+      if (expects?.every((field) => Object.hasOwn(response ?? {}, field)) === false) throw unexpectedAnswer();
       if (serverOptions.json) screen.json(response);
       else screen.print(of.format(response, words, screen, context.clock.now()));
       return hasFailed(response) ? 1 : undefined;

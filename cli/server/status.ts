@@ -14,6 +14,7 @@ export const STATUS: Verbs = {
 };
 
 const STEP_DOWN = requestVerb({
+  expects: ["epoch"],
   words: "",
   summary: "let another control process lead, as before maintenance of the leader's machine",
   request: (call) => call<{ epoch: number }>("POST", "/admin/control/step-down"),

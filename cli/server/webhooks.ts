@@ -32,6 +32,7 @@ export const WEBHOOKS: Verbs = {
     },
   }),
   add: requestVerb({
+    expects: ["secret"],
     words: "<url>",
     summary: "send events to an address, and print the secret that verifies them; it is shown once",
     options: {
@@ -65,6 +66,7 @@ export const WEBHOOKS: Verbs = {
     format: ({ url, waiting }) => `Removed ${url}${waiting === 0 ? "" : `, and ${waiting} waiting ${waiting === 1 ? "event" : "events"}`}.`,
   }),
   test: requestVerb({
+    expects: ["failure"],
     words: "<webhook>",
     summary: "send an event of the type webhook.test now, and print the outcome",
     request: async (call, [word = ""]) => call<WebhookDeliveryJson>("POST", `/admin/webhooks/${(await findWebhook(call, word)).id}/test`),
@@ -80,6 +82,7 @@ export const WEBHOOKS: Verbs = {
     format: (deliveries, _words, screen, now) => formatDeliveries(deliveries, screen, now),
   }),
   redeliver: requestVerb({
+    expects: ["subject"],
     words: "<webhook> <delivery>",
     summary: "send an event again, with the same id",
     request: async (call, [word = "", delivery = ""]) => {
@@ -95,6 +98,7 @@ export const WEBHOOKS: Verbs = {
     format: ({ type, subject }) => `Queued ${type} of ${subject} again.`,
   }),
   resume: requestVerb({
+    expects: ["url"],
     words: "<webhook>",
     summary: "send events to a paused or disabled webhook again",
     request: async (call, [word = ""]) => call<WebhookJson>("POST", `/admin/webhooks/${(await findWebhook(call, word)).id}/resume`),

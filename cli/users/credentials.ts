@@ -36,6 +36,7 @@ export const verbs: Verbs = {
     format: table,
   }),
   rotate: requestVerb({
+    expects: ["keyId"],
     words: "",
     summary: "create a new key and seal all credentials with it; older copies of the database need the old key",
     request: (call) => call<{ keyId: string; resealed: number }>("POST", "/credentials/rotate"),

@@ -28,6 +28,7 @@ export const SIGNING_KEYS: Verbs = {
     },
   }),
   add: requestVerb({
+    expects: ["kid"],
     aliases: ["rotate"],
     words: "",
     summary: "create a new key that signs from now on; the old key stays published until its last token expires",
@@ -35,6 +36,7 @@ export const SIGNING_KEYS: Verbs = {
     format: ({ kid }) => `${kid} signs from now on. Tokens of the previous key stay valid until they expire.`,
   }),
   rm: requestVerb({
+    expects: ["isSuccess"],
     aliases: ["revoke"],
     words: "<key>",
     summary: "refuse all tokens of a key that may be stolen",

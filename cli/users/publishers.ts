@@ -34,6 +34,7 @@ export const verbs: Verbs = {
     },
   }),
   add: requestVerb({
+    expects: ["name"],
     words: "<name>",
     summary: "let CI jobs publish packages without a stored key",
     details:
@@ -87,6 +88,7 @@ export const verbs: Verbs = {
     format: ({ name, packages, audience }) => `Added ${name}. Its jobs may publish ${packages.join(", ")}, with identity tokens for ${audience}.`,
   }),
   rm: requestVerb({
+    expects: ["isSuccess"],
     aliases: ["remove"],
     words: "<name>",
     summary: "remove a trusted publisher, and end the tokens of its jobs",

@@ -41,6 +41,7 @@ export const verbs: Verbs = {
       ),
   }),
   add: requestVerb({
+    expects: ["login"],
     words: "<login>",
     summary: "add a user; add a key afterwards",
     options: { admin: { summary: "make the user an administrator" }, group: GROUP },
@@ -48,6 +49,7 @@ export const verbs: Verbs = {
     format: (_user, [login = ""]) => `Added ${login}. Next, add a key to publish and sign in with: berth users key add ${login}`,
   }),
   change: requestVerb({
+    expects: ["login"],
     words: "<login>",
     summary: "change a user's rights and groups",
     options: {
@@ -68,6 +70,7 @@ export const verbs: Verbs = {
       `${login} is ${admin ? "an administrator" : "a user"}, in ${groups.length === 0 ? "no group" : groups.join(", ")}.`,
   }),
   block: requestVerb({
+    expects: ["login"],
     words: "<login>",
     summary: "block a user: all sessions end, and no key is valid",
     completes: "users",
@@ -75,6 +78,7 @@ export const verbs: Verbs = {
     format: (_user, [login = ""]) => `Blocked ${login}. All sessions end within 10 s. To undo: berth users unblock ${login}`,
   }),
   unblock: requestVerb({
+    expects: ["login"],
     words: "<login>",
     summary: "unblock a user: the keys are valid again",
     completes: "users",
@@ -82,6 +86,7 @@ export const verbs: Verbs = {
     format: (_user, [login = ""]) => `Unblocked ${login}.`,
   }),
   link: requestVerb({
+    expects: ["login"],
     words: "<login> <subject>",
     summary: "let a subject of the sign-in provider sign in as this user",
     options: { provider: { value: "<id>", summary: "the sign-in provider, if the server has several; the default is the first one" } },
@@ -91,6 +96,7 @@ export const verbs: Verbs = {
     format: ({ subject }, [login = ""]) => `The subject ${subject} signs in as ${login} from now on.`,
   }),
   unlink: requestVerb({
+    expects: ["login"],
     words: "<login>",
     summary: "undo that; the keys stay valid",
     completes: "users",
@@ -98,6 +104,7 @@ export const verbs: Verbs = {
     format: (_user, [login = ""]) => `No subject of the sign-in provider signs in as ${login} any more.`,
   }),
   rm: requestVerb({
+    expects: ["packages"],
     aliases: ["remove"],
     words: "<login>",
     summary: "remove a user with all keys and sessions; their packages go to admin",
@@ -124,6 +131,7 @@ export const verbs: Verbs = {
       ),
   }),
   "key add": requestVerb({
+    expects: ["key"],
     words: "<login>",
     summary: "add a developer key, and print it once",
     options: { label: { value: "<text>", summary: "purpose of the key" } },
@@ -132,6 +140,7 @@ export const verbs: Verbs = {
     format: ({ key }) => key,
   }),
   "key rm": requestVerb({
+    expects: ["isSuccess"],
     aliases: ["key revoke"],
     words: "<login> <id>",
     summary: "revoke a key, and end its sessions",

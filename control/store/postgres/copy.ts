@@ -140,7 +140,7 @@ export async function beginSnapshot(client: PoolClient): Promise<void> {
 
 /** Begins a transaction that other writers of the store wait for. */
 export async function beginExclusive(client: PoolClient): Promise<void> {
-  await client.query(`BEGIN; SELECT pg_advisory_xact_lock(${WRITE_LOCK})`);
+  await client.query(`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock(${WRITE_LOCK})`);
 }
 
 /** Empties all tables. */

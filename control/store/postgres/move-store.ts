@@ -14,6 +14,7 @@ import { checkBackupFile, endTokens, filesOfBackup } from "../restore.ts";
 import { migrate } from "../schema.ts";
 import { parsePostgresAddress, type PostgresOptions } from "./address.ts";
 import { beginExclusive, beginSnapshot, clearTables, COPIED, copyRowsToPostgres, copyRowsToSqlite, insertRows, verifyCopy } from "./copy.ts";
+import { postgresFault } from "./fault.ts";
 import { openPostgresPool, type PostgresPool, release } from "./pool.ts";
 import { migratePostgres } from "./schema.ts";
 
@@ -168,9 +169,12 @@ export async function restorePostgres(options: MoveDeps & { file: string; versio
 
 type MovedFile = { path: string; mode: number; bytes: Uint8Array };
 
+/** Of one statement: it may sort a large table, or wait for another program that reads what is replaced. */
+const STATEMENT_MS = 600_000;
+
 /** Runs `work` on one connection of an up-to-date store; a transaction that it left open is rolled back. */
 async function onDatabase<R>({ postgres, clock }: Pick<MoveDeps, "postgres" | "clock">, work: (client: PoolClient) => Promise<R>): Promise<R> {
-  const pool: PostgresPool = await openPostgresPool(parsePostgresAddress(postgres), { connections: 2, clock });
+  const pool: PostgresPool = await openPostgresPool(parsePostgresAddress(postgres), { connections: 2, clock, statementMs: STATEMENT_MS });
   try {
     await migratePostgres(pool);
     const client = await pool.take(async () => undefined);
@@ -180,6 +184,8 @@ async function onDatabase<R>({ postgres, clock }: Pick<MoveDeps, "postgres" | "c
       await client.query("ROLLBACK");
       isDone = true;
       return result;
+    } catch (error) {
+      throw postgresFault(error, pool.name);
     } finally {
       release(client, !isDone);
     }

@@ -76,3 +76,61 @@ t.test("an address that is no API, or that breaks off, is reported", async (t) =
   t.match(await typeBerth(["containers", "--server", `${at}/refusing`], { env }), { code: 1, stderr: "Not today" });
   t.match(await typeBerth(["logs", "one", "-f", "--server", `${at}/breaking`], { env }), { code: 5, stdout: "a line\n" });
 });
+
+t.test("a response of a proxy in between is no success, and no bug of berth", async (t) => {
+  let body = "{}";
+  const server = createServer((request, response) => response.end(request.url?.startsWith("/api/users/login/dev") ? '{"token":"t"}' : body));
+  const { port } = await listen(t, server);
+  const env = { PATH: "/nowhere", HOME: t.testdir(), BERTH_SERVER: `http://127.0.0.1:${port}`, BERTH_KEY: "some-key-of-mine" };
+  const commands = [
+    "containers",
+    "run web",
+    "status",
+    "keys ls",
+    "keys rm one",
+    "users block ada",
+    "users key rm ada one",
+    "users key add ada",
+    "rollback web",
+  ];
+  for (body of ['{"error":"Sign in to the network first."}', '[{"a":1}]', "null", ""])
+    for (const command of commands) {
+      const { code, stdout, stderr } = await typeBerth(command.split(" "), { env });
+      const isEmptyList = command.startsWith("containers") && ["null", ""].includes(body);
+      if (isEmptyList || (command.startsWith("run") && body.length < 5)) continue;
+      t.match({ code, stdout, stderr }, { code: 5, stdout: "", stderr: /answers, but not as/ }, `${command}: ${body}`);
+    }
+});
+
+t.test("text of a container does nothing to the terminal", async (t) => {
+  const evil = "\u001b]0;owned\u0007a\u001b[31mred\u001b[0m\u001b[2Jb\u009b1mc\rd\u007f";
+  // eslint-disable-next-line no-control-regex -- control characters are what it looks for
+  const control = /[^\P{Cc}\n\t\u001b]|\u001b(?!\[[\d;]*m)/u;
+  const one = { id: "1", name: "one", status: "error" };
+  const answers: Record<string, unknown> = {
+    "/api/users/login/dev": { token: "t" },
+    "/api/docker/containers": [one],
+    "/api/docker/containers/1": one,
+    "/api/docker/containers/1/run": one,
+    "/api/docker/containers/1/history": [],
+    "/api/docker/containers/1/explain": { status: "error", why: evil, failure: { code: "X", message: evil, logs: [evil, evil] } },
+  };
+  const server = createServer((request, response) => {
+    const [path = ""] = (request.url ?? "").split("?");
+    if (!path.endsWith("/logs")) return void response.end(JSON.stringify(answers[path] ?? {}));
+    // A sequence may be cut.
+    response.write(evil.slice(0, 1), () => setImmediate(() => response.end(evil.slice(1))));
+  });
+  const { port } = await listen(t, server);
+  const env = { PATH: "/nowhere", HOME: t.testdir(), BERTH_SERVER: `http://127.0.0.1:${port}`, BERTH_KEY: "some-key-of-mine" };
+  for (const command of ["run one", "explain one", "logs one", "logs one -f", "explain one -o yaml", "explain one -o json", "logs one --json"]) {
+    const { stdout, stderr } = await typeBerth(command.split(" "), { env, width: 100 });
+    t.match(stdout + stderr, /owned/, command);
+    // Of the line on which berth shows what it waits for.
+    t.notMatch((stdout + stderr).replaceAll("\r\u001b[K", ""), control, command);
+  }
+  t.match(await typeBerth(["logs", "one"], { env, width: 100 }), { stdout: "]0;owneda\u001b[31mred\u001b[0m[2Jb1mc\nd\n" }, "colours and lines stay");
+  t.match(await typeBerth(["logs", "one"], { env }), { stdout: `${evil}\n` }, "a file gets the log as it is");
+  const { stdout } = await typeBerth(["explain", "one", "--json"], { env });
+  t.match((JSON.parse(stdout) as { why: string }).why, evil);
+});

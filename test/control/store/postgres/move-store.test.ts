@@ -253,3 +253,15 @@ t.test("a row that a database returns differently the second time is reported, a
   t.match(await copy(), { code: 0, output: "all rows are equal" });
   t.match(await copy(), { code: 1, output: "copy into an empty data folder" });
 });
+
+t.test("a database without space is named in one sentence, and stays empty", async (t) => {
+  const postgres = await server.database();
+  await (await openStore({ folder: tempFolder(t), clock, postgres })).close();
+  await server.query(
+    `CREATE FUNCTION no_space() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no space' USING ERRCODE = '53100'; END $$;
+      CREATE TRIGGER no_space BEFORE INSERT ON containers FOR EACH ROW EXECUTE FUNCTION no_space()`,
+    postgres.url,
+  );
+  await t.rejects(copyToPostgres({ folder: await filledFolder(t), postgres, clock }), { code: "STORE_FULL" });
+  t.same(await server.query("SELECT * FROM users", postgres.url), []);
+});
