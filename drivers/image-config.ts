@@ -3,7 +3,14 @@ import type { Clock } from "../lib/clock.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../lib/http-client.ts";
-import { createRegistryClient, IMAGE_TYPES, layerBytes, MANIFEST_TYPES, type RegistryClient } from "../lib/registry-client/registry-client.ts";
+import {
+  createRegistryClient,
+  IMAGE_TYPES,
+  layerBytes,
+  MANIFEST_TYPES,
+  type RegistryClient,
+  repeatsKeys,
+} from "../lib/registry-client/registry-client.ts";
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
 import type { Call, ImageMeasures, ResolvedImage } from "./driver.ts";
@@ -93,7 +100,7 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
     return reply;
   };
   const first = await get(`manifests/${version}`, MANIFEST_TYPES);
-  let manifest = jsonIn<Manifest>(first, image);
+  let manifest = manifestIn(first, image);
   if (Array.isArray(manifest.manifests)) {
     const own = (manifest.manifests as IndexEntry[]).find(
       (entry) => entry?.platform?.os === PLATFORM.os && entry.platform.architecture === PLATFORM.architecture,
@@ -101,7 +108,7 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
     const listed = digestIn(own);
     if (listed === undefined)
       throw new Fault("IMAGE_NOT_FOUND", `${nameOf(image)} has no form for ${PLATFORM.os}/${PLATFORM.architecture}, which is what would run.`);
-    manifest = jsonIn<Manifest>(await get(`manifests/${listed}`, IMAGE_TYPES.join(", ")), image);
+    manifest = manifestIn(await get(`manifests/${listed}`, IMAGE_TYPES.join(", ")), image);
   }
   const digest = first.header("docker-content-digest");
   const sizeBytes = layerBytes(manifest);
@@ -208,6 +215,16 @@ async function checkedAddress(url: URL, image: RemoteImage, rules: RedirectRules
     if (!(error instanceof Fault)) throw error;
     throw new Fault("REGISTRY_UNREACHABLE", `${nameOf(image)} is not read: ${error.message}`, { cause: error });
   }
+}
+
+/** An engine has to read the same layers in it. */
+function manifestIn(reply: HttpReply, image: RemoteImage): Manifest {
+  const manifest = jsonIn<Manifest>(reply, image);
+  if (!repeatsKeys(reply.text(), manifest)) return manifest;
+  throw new Fault(
+    "IMAGE_NOT_FOUND",
+    `The manifest of ${nameOf(image)} has a key twice, which programs read in different ways: build the image again.`,
+  );
 }
 
 function jsonIn<T extends object>(reply: HttpReply, image: RemoteImage): T {

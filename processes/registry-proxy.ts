@@ -82,7 +82,7 @@ export async function runRegistryProxy(options: {
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const cache = await openConfiguredCache(settings, { metrics, clock, log });
   // The authors are control's own users.
-  const checksPushes = control !== undefined && isIdentityOfControl && hasImageQuota(settings);
+  const checksPushes = control !== undefined && isIdentityOfControl && (hasImageQuota(settings) || settings.image.maxMb !== undefined);
   // A control plane of an earlier version has none of these routes.
   const unlessMissing = (error: unknown) => {
     if (!(error instanceof Fault) || error.code !== "ROUTE_NOT_FOUND") throw error;

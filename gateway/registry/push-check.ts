@@ -3,7 +3,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { MOST_REPLY_VALUES, openHttpClient, parseReply } from "../../lib/http-client.ts";
 import type { Log } from "../../lib/log.ts";
-import { layerBytes } from "../../lib/registry-client/registry-client.ts";
+import { layerBytes, repeatsKeys } from "../../lib/registry-client/registry-client.ts";
 import type { PushCheckRequest } from "../contract.ts";
 import type { ForwardTarget, HeaderLine } from "../decision.ts";
 import { upstreamOrigin } from "./locations.ts";
@@ -50,10 +50,28 @@ export async function openPushCheck(deps: {
 
   const answer = async (request: IncomingMessage, response: ServerResponse, signal: AbortSignal): Promise<void> => {
     const body = await readManifest(request);
+    const manifest = parseManifest(body);
+    const sizeBytes = layerBytes(manifest) ?? 0;
+    await requireStoredSizes(request, describedBlobs(manifest), signal);
     const push = JSON.parse(decodeURIComponent(request.headers[PUSH_HEADER]?.toString() ?? "")) as PushCheckRequest;
-    await check({ ...push, sizeBytes: imageBytes(body) }, signal);
+    await check({ ...push, sizeBytes }, signal);
     const reply = await http.request({ method: "PUT", url: origin + (request.url ?? ""), headers: sentOn(request.headers), body, signal });
     response.writeHead(reply.status, sentOn(reply.headers)).end(reply.body);
+  };
+  /** Registries store manifests with any sizes, and engines pull by digest: an author would choose how much of a quota an image takes. */
+  const requireStoredSizes = async ({ url = "", headers }: IncomingMessage, sizes: ReadonlyMap<string, unknown>, signal: AbortSignal) => {
+    const blobs = url.replace(/\/manifests\/[^/]*$/, "/blobs/");
+    const sent = { host: headers.host, authorization: headers.authorization };
+    const look = async ([digest, size]: [string, unknown]): Promise<void> => {
+      const reply = await http.request({ method: "HEAD", url: `${origin}${blobs}${digest}`, headers: sent, signal });
+      const stored = Number(reply.header("content-length") ?? Number.NaN);
+      // Others say nothing of the size, such as a redirect.
+      if (reply.status === 404) throw new Fault("PUSH_REFUSED", `The registry has no layer ${digest} of the manifest: push it first`);
+      if (reply.status === 200 && Number.isSafeInteger(stored) && stored !== size)
+        throw new Fault("PUSH_REFUSED", `The manifest gives ${digest} another size than its ${stored} bytes: build the image again`);
+    };
+    const all = [...sizes];
+    for (let at = 0; at < all.length; at += LOOKS_AT_ONCE) await Promise.all(all.slice(at, at + LOOKS_AT_ONCE).map(look));
   };
   const server = await openPrivateRegistry("push check", answer, log);
   return {
@@ -77,15 +95,42 @@ async function readManifest(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(pieces);
 }
 
-/** 0 for an index, whose images were pushed before. Faults: PUSH_REFUSED for a manifest that others may read in another way. */
-function imageBytes(body: Buffer): number {
-  const manifest = parseReply(body.toString("utf8"));
+type CheckedManifest = { layers?: unknown; config?: unknown };
+
+/** Faults: PUSH_REFUSED for a manifest that others may read in another way. */
+function parseManifest(body: Buffer): CheckedManifest {
+  const text = body.toString("utf8");
+  const manifest = parseReply(text);
   if (!isObject(manifest))
     throw new Fault("PUSH_REFUSED", `The manifest is not a JSON object, or has more than ${MOST_REPLY_VALUES} values: push a smaller one`);
+  if (repeatsKeys(text, manifest))
+    throw new Fault("PUSH_REFUSED", "The manifest has a key twice in one object, which programs read in different ways: build the image again");
   requireKeys(manifest, ["layers", "config"]);
-  const { layers, config } = manifest;
-  for (const part of Array.isArray(layers) ? [config, ...(layers as unknown[])] : [config]) if (isObject(part)) requireKeys(part, ["size"]);
-  return layerBytes(manifest) ?? 0;
+  for (const part of partsOf(manifest)) requireKeys(part, ["size", "digest"]);
+  return manifest;
+}
+
+/** None of an index, whose images were pushed before. */
+function partsOf({ layers, config }: CheckedManifest): Record<string, unknown>[] {
+  return (Array.isArray(layers) ? [config, ...(layers as unknown[])] : [config]).filter(isObject);
+}
+
+const MOST_LAYERS = 1_000;
+const LOOKS_AT_ONCE = 8;
+/** What else stands there, the registry refuses. It becomes a part of a path. */
+const DIGEST = /^[a-z0-9]{1,32}:[0-9a-f]{32,128}$/;
+
+/** The sizes of the manifest's blobs, by digest. Faults: PUSH_REFUSED. */
+function describedBlobs(manifest: CheckedManifest): ReadonlyMap<string, unknown> {
+  const sizes = new Map<string, unknown>();
+  for (const { digest, size } of partsOf(manifest)) {
+    if (typeof digest !== "string" || !DIGEST.test(digest)) continue;
+    if (sizes.has(digest) && sizes.get(digest) !== size)
+      throw new Fault("PUSH_REFUSED", `The manifest gives ${digest} two sizes: build the image again`);
+    sizes.set(digest, size);
+  }
+  if (sizes.size > MOST_LAYERS) throw new Fault("PUSH_REFUSED", `The manifest has ${sizes.size} layers; ${MOST_LAYERS} are allowed`);
+  return sizes;
 }
 
 /** Programs in Go take keys without regard to case, also with U+017F for an s, and the last one counts. */

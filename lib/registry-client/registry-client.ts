@@ -129,6 +129,33 @@ function addressOfNext(link: string): string | undefined {
   return undefined;
 }
 
+/**
+ * Whether an object in this JSON has a key twice. JavaScript takes the last value; Go, in which registries and engines are written, decodes a second list into the
+ * elements of the first one, and keeps the fields that it does not name.
+ */
+export function repeatsKeys(text: string, parsed: unknown): boolean {
+  let read = 0;
+  const values = [parsed];
+  for (let value = values.pop(); value !== undefined; value = values.pop()) {
+    if (typeof value !== "object" || value === null) continue;
+    if (!Array.isArray(value)) read += Object.keys(value).length;
+    for (const one of Object.values(value) as unknown[]) if (typeof one === "object" && one !== null) values.push(one);
+  }
+  return read !== countKeys(text);
+}
+
+/** Of valid JSON: the strings before a colon. */
+function countKeys(text: string): number {
+  let keys = 0;
+  for (let at = text.indexOf('"'); at >= 0; at = text.indexOf('"', at + 1)) {
+    for (at++; at < text.length && text[at] !== '"'; at++) if (text[at] === "\\") at++;
+    let next = at + 1;
+    while (next < text.length && " \t\r\n".includes(text[next] as string)) next++;
+    if (text[next] === ":") keys++;
+  }
+  return keys;
+}
+
 /** The compressed layers of an image by its manifest, which any user who may push writes. Undefined for an index, and for schema 1, which has no sizes. */
 export function layerBytes({ layers }: { layers?: unknown }): number | undefined {
   if (!Array.isArray(layers)) return undefined;

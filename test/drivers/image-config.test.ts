@@ -118,6 +118,9 @@ t.test("a registry that answers other types than the specification's is refused,
   ])
     t.match(await read((await answers({ "manifests/1": { config: { digest } }, [`blobs/${digest}`]: config })).at), { exposed: [] });
   await rejectsWith(t, "REGISTRY_UNREACHABLE", read((await answers({ "manifests/1": { config: { digest } }, [`blobs/${digest}`]: null })).at));
+  // Engines keep the first layer, JavaScript the second one.
+  const repeated = await openRecorder(t, "127.0.0.1", (_, response) => void response.end('{"layers":[{"size":9}],"a":"\\"b\\":","layers":[{}]}'));
+  await rejectsWith(t, "IMAGE_NOT_FOUND", read(repeated.at));
 });
 
 t.test("a configuration of 100,000 ports, and as many others in its history, is read at once", { timeout: 20_000 }, async (t) => {

@@ -6,10 +6,11 @@ import type { PushCheckRequest } from "../../../gateway/contract.ts";
 import { openPushCheck } from "../../../gateway/registry/push-check.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { openLog } from "../../../lib/log.ts";
-import { openRecorder, plainUpstream } from "./stand.ts";
+import { openRecorder, plainUpstream, type Recorder } from "./stand.ts";
 
-async function openChecked(t: Test, { answerMs = 10_000, isSilent = false } = {}) {
-  const registry = await openRecorder(t, (_, response) => void (isSilent || response.writeHead(201).end()));
+async function openChecked(t: Test, options: { answerMs?: number; isSilent?: boolean; registry?: Recorder } = {}) {
+  const { answerMs = 10_000, isSilent = false } = options;
+  const registry = options.registry ?? (await openRecorder(t, (_, response) => void (isSilent || response.writeHead(201).end())));
   const checked: PushCheckRequest[] = [];
   const pushCheck = await openPushCheck({
     upstream: plainUpstream(registry.port),
@@ -58,4 +59,40 @@ t.test("the registry may take as long for a manifest as without the check", asyn
   t.equal(status, 502);
   t.match(body, /no response within 0\.3 s/);
   t.equal(registry.requests.length, 1);
+});
+
+t.test("a manifest whose sizes are not those of the stored layers is refused: it would take less of a quota than the image has", async (t) => {
+  const stored: Record<string, number> = { [`sha256:${"a".repeat(64)}`]: 3_000_000, [`sha256:${"b".repeat(64)}`]: 7 };
+  const [layer, config] = Object.keys(stored) as [string, string];
+  const registry = await openRecorder(t, ({ method, url = "" }, response) => {
+    const size = stored[url.replace("/v2/datagrok/a/blobs/", "")];
+    if (method === "HEAD") response.writeHead(size === undefined ? 404 : 200, size === undefined ? {} : { "content-length": size }).end();
+    else response.writeHead(201).end();
+  });
+  const { checked, push } = await openChecked(t, { registry });
+  const manifest = (layers: object[], more = {}) => JSON.stringify({ layers, config: { digest: config, size: 7 }, ...more });
+  for (const [why, body] of [
+    ["another size", manifest([{ digest: layer, size: 1 }])],
+    ["another size", manifest([{ digest: layer }])],
+    ["another size", manifest([], { config: { digest: config, size: 0 } })],
+    [
+      "two sizes",
+      manifest([
+        { digest: layer, size: 3_000_000 },
+        { digest: layer, size: 1 },
+      ]),
+    ],
+    ["has no layer", manifest([{ digest: `sha256:${"c".repeat(64)}`, size: 1 }])],
+    ["a key twice", manifest([{ digest: layer, size: 3_000_000 }], {}).replace('"layers"', '"layers":[{}],"layers"')],
+    ["a key twice", `{"layers":[{"digest":"${layer}","size":3000000}],"layers":[{}]}`],
+    ["has the key", manifest([{ digest: layer, Digest: config, size: 3_000_000 }])],
+    ["has 1001 layers", manifest(Array.from({ length: 1_000 }, (_, nth) => ({ digest: `sha256:${String(nth).padStart(64, "0")}`, size: 1 })))],
+  ] as const) {
+    const answer = await push(body);
+    t.equal(answer.status, 403, why);
+    t.match(JSON.parse(answer.body), { errors: [{ code: "DENIED", message: new RegExp(why) }] });
+  }
+  t.same(checked, []);
+  t.equal((await push(manifest([{ digest: layer, size: 3_000_000 }]))).status, 201);
+  t.match(checked, [{ sizeBytes: 3_000_000 }]);
 });
