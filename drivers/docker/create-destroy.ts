@@ -48,17 +48,17 @@ export async function createOrAdopt(
   }
 }
 
-/** The same definition, and running, created but not started, or paused with the same image and variables. */
+/** The same definition, and running, or with the same image and variables created but not started, or paused. */
 function isAdoptable(holder: ContainerInspectInfo, spec: Spec, view: DockerView): boolean {
-  const { Paused: paused } = holder.State;
-  if (paused && !hasSameContent(holder, spec)) return false;
+  const { Paused: paused, Status: status } = holder.State;
+  if ((paused || status === "created") && !hasSameContent(holder, spec)) return false;
   const observed = observeOne(view, paused ? { ...holder, State: { ...holder.State, Paused: false } } : holder);
   if (observed?.labels.generation !== spec.labels.generation) return false;
   // A change of `reach` needs another container, because only a new one can publish its port.
-  return observed.running ? observed.addresses.length > 0 === (spec.port !== undefined) : holder.State.Status === "created";
+  return observed.running ? observed.addresses.length > 0 === (spec.port !== undefined) : status === "created";
 }
 
-/** False if a tag has moved while it was paused, or a credential or the user's session has changed. */
+/** False if a tag has moved meanwhile, or a credential or the user's session has changed. */
 function hasSameContent({ Config }: ContainerInspectInfo, { image, env }: Spec): boolean {
   const variables = new Set(Config.Env);
   // The engine adds the image's own variables: only the label shows that a credential was removed.

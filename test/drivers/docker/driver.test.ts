@@ -260,6 +260,16 @@ t.test("one that was created but never started is started, not made again", asyn
   t.strictSame(await get(address as NonNullable<typeof address>, "/square?number=2"), { result: 4 });
   t.equal((await docker.getContainer(service).inspect()).Id, halfway.id);
   await driver.destroy(service, call());
+
+  // The start that was killed was another user's.
+  const theirs = { ...Config, Env: [...Config.Env, "USER_API_KEY=of another user"] };
+  const another = await docker.createContainer({ ...theirs, name: service, HostConfig: { ...HostConfig, NetworkMode: network } });
+  const ours = { ...spec, env: { ...spec.env, USER_API_KEY: "of this user" } };
+  await driver.deploy(ours, call());
+  const started = await docker.getContainer(service).inspect();
+  t.not(started.Id, another.id, "with other variables it is made again");
+  t.ok(started.Config.Env.includes("USER_API_KEY=of this user"));
+  await driver.destroy(service, call());
 });
 
 t.test("the registry is queried for images that the engine lacks, and for a tag that may have moved", async (t) => {
