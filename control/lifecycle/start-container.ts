@@ -110,8 +110,15 @@ export async function startContainer(deps: StartDeps, row: Container, signal: Ab
         queue.addAfter(containerKey(row.id), leftMs);
         throw fault;
       }
-      // What was validated has left the engine: the next start pulls it again.
-      if (fault.code === "IMAGE_NOT_FOUND") await revalidateImage(deps, row.imageId);
+      if (fault.code === "IMAGE_NOT_FOUND") {
+        // What was validated has left the engine, as by `docker image prune`: it is pulled again.
+        await revalidateImage(deps, row.imageId);
+        if (now.fault?.code !== fault.code) {
+          // Those who wait go on waiting, once: the start begins again when the image is there, or fails with it.
+          await store.containers.update(row.id, { fault: fault.toJSON() });
+          return undefined;
+        }
+      }
       await failStart(deps, now, fault.toJSON());
       return undefined;
     });

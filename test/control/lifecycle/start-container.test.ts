@@ -348,6 +348,39 @@ t.test("an image that left the engine after it was validated is fetched again fo
   await stand.wake(id);
 });
 
+t.test("a start whose image was removed from the engine waits until the image is there again", async (t) => {
+  let pulls = 0;
+  let removals = 1;
+  const stand = await openLifecycleFixture(t, {
+    driver: (driver) => ({
+      ...driver,
+      resolve: async (image, call) => {
+        pulls++;
+        return driver.resolve(image, call);
+      },
+      deploy: async (spec, call) => {
+        // As `docker image prune -a` does with the images of containers that sleep.
+        if (removals-- > 0) throw new Fault("IMAGE_NOT_FOUND", `The engine no longer has the image ${spec.image}.`);
+        return driver.deploy(spec, call);
+      },
+    }),
+  });
+  const { id, imageId } = await stand.publish({ config: ON_DEMAND });
+  await eventually("valid", () => stand.image(imageId).state === "READY");
+  await stand.lifecycle().wake(id, USER);
+  t.match(await stand.reaches(id, "STARTED"), { fault: undefined, attempts: 0 });
+  t.equal(pulls, 2);
+  const states = (await stand.store().history.of(id)).map(({ toState }) => toState);
+  t.notOk(states.includes("ERROR"), "no request fails");
+
+  await stand.lifecycle().requestStop(id, USER);
+  await stand.reaches(id, "USER_STOPPED");
+  removals = Number.POSITIVE_INFINITY;
+  await stand.lifecycle().requestStart(id, USER);
+  t.match(await stand.reaches(id, "ERROR"), { fault: { code: "IMAGE_NOT_FOUND" } }, "one that is removed again and again is an error");
+  t.equal(pulls, 3);
+});
+
 t.test("a tag that moved replaces what runs from it", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id, imageId } = await stand.publish();
