@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import type { Settings } from "../../conf/settings.ts";
 import { backUp } from "../../control/store/backup.ts";
+import { lock, privateFile } from "../../control/store/data-folder.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import { requestSocket } from "../../lib/http-client.ts";
@@ -60,7 +61,8 @@ export const verbs: Verbs = {
           `There is no data folder ${data}, so nothing was replaced: set BERTH_DATA to that of the berth to upgrade, and its other settings. Root needs no settings where ${INSTALL_PATHS.settings} has them.`,
         );
       const machine = localTarget(context, settings, resolve(program), restart);
-      const { was, is, backup } = await swapProgram({ program: resolve(program), from: resolve(from), machine });
+      const unlock = lockUpgrade(data);
+      const { was, is, backup } = await swapProgram({ program: resolve(program), from: resolve(from), machine }).finally(unlock);
       return screen.print(`berth ${is} runs in the place of berth ${was}.${backup === undefined ? "" : ` The previous store is in ${backup}.`}`);
     },
   }),
@@ -75,6 +77,27 @@ async function handOverInPlace({ env, clock }: CommandContext, { data }: Setting
   });
   if (answer?.version !== undefined) return answer.version;
   throw new Fault("CONTROL_AWAY", `No berth of this user runs on the data folder ${data}: name the new executable with --from, or start berth.`);
+}
+
+/** Below the data folder. */
+const LOCK_FILE = "upgrade.lock";
+
+/**
+ * Held by this process: while the running berth hands over, it takes no other request, and a second upgrade would take it for one that does not run, and
+ * restart it. Faults: PROGRAM_UNUSABLE.
+ */
+function lockUpgrade(data: string): () => void {
+  const file = privateFile(join(data, LOCK_FILE));
+  const owner = statSync(data);
+  if (process.getuid?.() === 0) chownSync(file, owner.uid, owner.gid);
+  try {
+    return lock(file, data);
+  } catch (cause) {
+    if (!(cause instanceof Fault) || cause.code !== "DATA_FOLDER_IN_USE") throw cause;
+    throw new Fault("PROGRAM_UNUSABLE", `Another upgrade of the berth on ${data} is under way, so nothing was replaced: wait for its end.`, {
+      cause,
+    });
+  }
 }
 
 function localTarget(context: CommandContext, settings: Settings, program: string, command: string | undefined): UpgradeTarget {

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { get } from "node:http";
 import { connect } from "node:net";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import t from "tap";
@@ -137,3 +137,20 @@ for (const [what, serve] of [
     t.strictSame(Object.keys(await consoleCalls.end()), ["200"]);
   });
 }
+
+t.test("a second upgrade while the first one hands over is refused, and does not restart berth", async (t) => {
+  const opened = await openInstallation(t);
+  const { folder, program, upgrade } = opened;
+  writeFileSync(join(folder, "systemctl"), `#!/bin/sh\ntouch ${folder}/restarted\nexit 1\n`, { mode: 0o755 });
+  const first = upgrade(program("new", "touch begun; while [ ! -e go ]; do sleep 0.05; done"), []);
+  await eventually("the first one hands over", async () => existsSync(join(folder, "begun")));
+  const second = await upgrade(program("newer", "true"), [], { PATH: `${folder}:${process.env["PATH"]}` });
+  t.match(second, { code: 1, output: /^berth: Another upgrade .* is under way/ });
+  t.notOk(existsSync(join(folder, "restarted")));
+  writeFileSync(join(folder, "go"), "");
+  const { code, output } = await first;
+  t.equal(code, 0, output);
+  t.match(readFileSync(join(folder, "installed"), "utf8"), /^# new$/m);
+  t.match(readFileSync(join(folder, "installed.before-upgrade"), "utf8"), /^# installed$/m, "what was before is kept");
+  t.equal((await upgrade(program("newer", "true"), [])).code, 0, "after it another one may follow");
+});
