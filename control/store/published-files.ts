@@ -30,6 +30,9 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
     builder.insertInto("published_files").values({ folder: row.folder, path: row.path, part: row.part, mode: row.mode, bytes: row.bytes }),
   );
   const removeFolder = run((values: { folder: string }) => builder.deleteFrom("published_files").where("folder", "=", values.folder));
+  const renameFolder = run((values: { from: string; to: string }) =>
+    builder.updateTable("published_files").set({ folder: values.to }).where("folder", "=", values.from),
+  );
   const removeFile = run((values: { folder: string; path: string }) =>
     builder.deleteFrom("published_files").where("folder", "=", values.folder).where("path", "=", values.path),
   );
@@ -60,7 +63,8 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
     builder.selectFrom("published_files").select("part").where("folder", "=", values.folder).where("path", "=", values.path).limit(1),
   );
 
-  const store = async (folder: string, paths: readonly string[]): Promise<void> => {
+  /** Stores files of the folder `from` as those of `to`. */
+  const store = async ({ from, to }: { from: string; to: string }, paths: readonly string[]): Promise<void> => {
     let rows: FilePart[] = [];
     const flush = async () => {
       const full = rows;
@@ -70,8 +74,8 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
       });
     };
     for (const path of paths) {
-      for await (const part of partsOf(dataFolder, folder, path)) {
-        rows.push(part);
+      for await (const part of partsOf(dataFolder, from, path)) {
+        rows.push({ ...part, folder: to });
         if (rows.length >= PARTS_AT_ONCE) await flush();
       }
     }
@@ -82,11 +86,14 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
     /** Stores a folder of the data folder, or nothing of it. False: it is stored already, since its name has the hash of its content. */
     save: async (folder: string): Promise<boolean> => {
       if (!isShared || (await anyOf({ folder })).length > 0) return false;
+      // A part of it never has the name of the whole, also where it cannot be removed. The next leader removes it.
+      const draft = join("incoming", randomUUID());
       try {
-        await store(folder, await pathsIn(join(dataFolder, folder)));
+        await store({ from: folder, to: draft }, await pathsIn(join(dataFolder, folder)));
+        await renameFolder({ from: draft, to: folder });
         return true;
       } catch (error) {
-        await removeFolder({ folder }).catch(() => undefined);
+        await removeFolder({ folder: draft }).catch(() => undefined);
         throw error;
       }
     },
@@ -137,21 +144,22 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
       const target = join(dataFolder, folder);
       if (!isShared || (await exists(target))) return;
       const draft = join(dataFolder, "incoming", randomUUID());
+      const missing = () =>
+        new Fault("IMAGE_NOT_FOUND", `The published files ${folder} are neither in this data folder nor in the database: publish the package again.`);
       try {
         const rows = await list({ folder });
-        if (rows.length === 0)
-          throw new Fault(
-            "IMAGE_NOT_FOUND",
-            `The published files ${folder} are neither in this data folder nor in the database: publish the package again.`,
-          );
+        if (rows.length === 0) throw missing();
         for (const { path, part, mode } of rows) {
           const file = resolve(draft, path);
           if (!file.startsWith(draft + sep)) throw new Error(`a published file lies outside of its folder: ${path}`);
           await mkdir(dirname(file), { recursive: true, mode: 0o700 });
           const [row] = await read({ folder, path, part });
+          // Removed meanwhile: the name of the folder stands for the whole.
+          if (row === undefined) throw missing();
           const handle = await open(file, part === 0 ? "w" : "a", mode & 0o700);
           try {
-            await handle.write(row?.bytes ?? new Uint8Array());
+            // `write` may write a part only, as on a disk that becomes full.
+            await handle.writeFile(row.bytes);
           } finally {
             await handle.close();
           }

@@ -1,10 +1,12 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, globSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { openPackageFiles } from "../../../control/packages/publish/package-files.ts";
 import { openStore } from "../../../control/store/open-store.ts";
 import type { PostgresOptions } from "../../../control/store/postgres/address.ts";
+import { PART_BYTES } from "../../../control/store/published-files.ts";
 import { systemClock } from "../../../lib/clock.ts";
+import { eventually } from "../../fixtures/eventually.ts";
 import { startPostgres } from "../../fixtures/postgres.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
@@ -65,4 +67,58 @@ t.test("a publish that fails at a new leader removes no stored files of the same
   t.ok(await store.publishedFiles.has(CURRENT, "Dockerfile"), "an image is run from them");
   await t.rejects(place("d".repeat(64)), { message: "refused" });
   t.notOk(await store.publishedFiles.has(`packages/${PACKAGE}/web/${"d".repeat(64)}`, "Dockerfile"), "those of the failed publish are removed");
+});
+
+const LARGE = Buffer.alloc(30 * PART_BYTES, "berth ");
+
+/** A shared store, and a folder of its data folder that is to be stored. */
+async function openLarge(postgres: PostgresOptions) {
+  const folder = tempFolder(t);
+  const store = await openStore({ folder, clock, postgres });
+  mkdirSync(join(folder, CURRENT), { recursive: true });
+  writeFileSync(join(folder, CURRENT, "large.bin"), LARGE);
+  return { folder, store };
+}
+
+t.test("files of which only a part could be stored are stored anew by the next publish", async (t) => {
+  const postgres = await server.database();
+  const { store } = await openLarge(postgres);
+  t.teardown(() => store.close());
+  // As a database that is away from the second transaction on.
+  await server.query(
+    `CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'away' USING ERRCODE = '53100'; END $$;
+      CREATE TRIGGER no_insert BEFORE INSERT ON published_files FOR EACH ROW WHEN (NEW.part > 10) EXECUTE FUNCTION fail();
+      CREATE TRIGGER no_delete BEFORE DELETE ON published_files FOR EACH ROW EXECUTE FUNCTION fail()`,
+    postgres.url,
+  );
+  await t.rejects(store.publishedFiles.save(CURRENT), { code: "STORE_FULL" });
+  await server.query("DROP TRIGGER no_insert ON published_files; DROP TRIGGER no_delete ON published_files", postgres.url);
+  await store.publishedFiles.save(CURRENT);
+
+  const folder = tempFolder(t);
+  const other = await openStore({ folder, clock, postgres, isStandby: true });
+  t.teardown(() => other.close());
+  await other.publishedFiles.fetch(CURRENT);
+  t.ok(readFileSync(join(folder, CURRENT, "large.bin")).equals(LARGE));
+  t.equal(await store.publishedFiles.save(CURRENT), false, "stored already");
+});
+
+t.test("files that are removed while they are fetched are not taken for the whole", async (t) => {
+  const postgres = await server.database();
+  const { store } = await openLarge(postgres);
+  t.teardown(() => store.close());
+  await store.publishedFiles.save(CURRENT);
+  const folder = tempFolder(t);
+  const other = await openStore({ folder, clock, postgres, isStandby: true });
+  t.teardown(() => other.close());
+  const fetched = other.publishedFiles.fetch(CURRENT).then(
+    () => true,
+    () => false,
+  );
+  await eventually("the first part to arrive", () =>
+    globSync(join(folder, "{incoming/*,packages/*/*/*}/large.bin")).some((file) => statSync(file).size > 0),
+  );
+  await store.publishedFiles.remove([CURRENT]);
+  if (await fetched) t.ok(readFileSync(join(folder, CURRENT, "large.bin")).equals(LARGE));
+  else t.notOk(existsSync(join(folder, CURRENT)));
 });
