@@ -190,7 +190,7 @@ async function openPostgres(
   try {
     if (isStandby !== true) await migratePostgres(pool);
     else if (!(await isCurrentSchema(pool))) throw new Fault("STORE_UNAVAILABLE", `The database ${pool.name} has another schema than this standby.`);
-    const database = createDatabase(postgresConnection(pool), postgresReader(pool), commits, fence, logTaskFailed(log));
+    const database = createDatabase(postgresConnection(pool), postgresReader(pool, clock), commits, fence, logTaskFailed(log));
     const { watchInterruptions, close } = pool;
     return { database, dialect: POSTGRES_DIALECT, migrate: isStandby === true ? () => migratePostgres(pool) : undefined, watchInterruptions, close };
   } catch (error) {

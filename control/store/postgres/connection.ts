@@ -1,6 +1,9 @@
 import type { PoolClient } from "pg";
+import type { Clock } from "../../../lib/clock.ts";
+import { openDeadline } from "../../../lib/deadline.ts";
+import { createFairSlots, type FairSlots } from "../../../lib/fair-queues.ts";
 import { Fault } from "../../../lib/fault.ts";
-import type { DatabaseConnection, DatabaseStatement, Fence } from "../database.ts";
+import type { DatabaseConnection, DatabaseReader, DatabaseStatement, Fence } from "../database.ts";
 import { isConnectionLost, postgresFault } from "./fault.ts";
 import { type PostgresPool, release, STATEMENT_MS } from "./pool.ts";
 import type { StatementResult } from "./statement-batch.ts";
@@ -41,9 +44,35 @@ const DEFER = text("SET LOCAL synchronous_commit TO off");
 /** Writes to the server's log only, so it takes neither lock nor fence. Its commit flushes what was committed before. */
 const FLUSH = { sql: `SELECT ${WAIT_FOR_DISK}, pg_logical_emit_message(true, 'berth', '')`, parameters: [] };
 
-/** Reads what is committed, on any connection of the pool. */
-export function postgresReader(pool: PostgresPool): Pick<DatabaseConnection, "read"> {
-  return { read: async (statement) => (await pool.query(statement)).rows };
+/** How long a read may wait for those before it, and how many may wait. */
+const READ_WAIT_MS = 10_000;
+const MOST_WAITING_READS = 2_000;
+/** Slots are for all callers alike. */
+const ANY = "";
+
+/**
+ * Reads what is committed, on any connection of the pool but one, which writes find free however slow the reads are. Lists leave one to other reads too, where
+ * there are three.
+ */
+export function postgresReader(pool: PostgresPool, clock: Clock): DatabaseReader {
+  const openSlots = (slots: number) =>
+    createFairSlots({ slots, slotsPerUser: slots, waiting: MOST_WAITING_READS, waitingPerUser: MOST_WAITING_READS, full: () => slow() });
+  const slow = () => new Fault("STORE_UNAVAILABLE", `A query waited for others: the queries before it are slow (${pool.name}).`);
+  const reads = openSlots(pool.connections - 1);
+  const lists = openSlots(Math.max(1, pool.connections - 2));
+  const inSlot = async <R>(slots: FairSlots, work: () => Promise<R>): Promise<R> => {
+    if (!slots.tryEnter(ANY)) {
+      const deadline = openDeadline({ clock, ms: READ_WAIT_MS, overdue: slow });
+      await slots.enter(ANY, deadline.signal).finally(deadline.close);
+    }
+    try {
+      return await work();
+    } finally {
+      slots.leave(ANY);
+    }
+  };
+  const read = (statement: DatabaseStatement) => inSlot(reads, async () => (await pool.query(statement)).rows);
+  return { read, readList: (statement) => inSlot(lists, () => read(statement)) };
 }
 
 type PostgresTransaction = {

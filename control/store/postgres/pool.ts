@@ -28,6 +28,8 @@ const NUMBERS = new Set([20, 1_700]);
 export type PostgresPool = {
   /** The address, for messages. */
   readonly name: string;
+  /** Most at a time: 2 or more. */
+  readonly connections: number;
   /** Runs `work` on a connection, and again on another one where that breaks: it must be repeatable. Faults: STORE_UNAVAILABLE. */
   use<R>(work: (client: PoolClient) => Promise<R>): Promise<R>;
   /** A connection until `release`; `work` runs on it first, again on another one where it breaks. */
@@ -52,12 +54,13 @@ export async function openPostgresPool(
   options: { connections: number; clock: Clock; statementMs?: number },
 ): Promise<PostgresPool> {
   const { clock, statementMs = STATEMENT_MS } = options;
+  const connections = Math.max(2, options.connections);
   const { default: pg } = await import("pg");
   const { name, ...connection } = address;
   const pool: Pool = new pg.Pool({
     ...connection,
     application_name: "berth",
-    max: Math.max(2, options.connections),
+    max: connections,
     connectionTimeoutMillis: CONNECT_MS,
     // A statement that the server goes on with after this keeps its process, so the server ends it first.
     query_timeout: statementMs + 1_000,
@@ -149,6 +152,7 @@ export async function openPostgresPool(
   };
   return {
     name,
+    connections,
     use,
     take,
     query: (statement) => use((client) => statements.queryAlone(client, statement)),
