@@ -232,11 +232,27 @@ const REFUSALS = new Set([401, 403, 429]);
 type StatusClassCells = readonly Count[];
 type RouteCells = { byClass: StatusClassCells; total: Spread; first: Spread; in: Count; out: Count };
 
-export type ContainerResponses = { id: string; byClass: StatusClassCells; traffic: ContainerTraffic };
+/** A finished request, in a slot that the next ones reuse. */
+export type KeptRequest = { overAt: number; method: string; target: string; status: number; ms: number; login: string };
 
-/** The counters of a container's responses: by class for the metrics, and for reports to control. */
+/**
+ * The last requests of one container. `written`: how many there were; the slots beyond it are another container's. `used`: there was another one since
+ * the search for a ring that is no longer used came past.
+ */
+export type RequestRing = { id: string; readonly slots: KeptRequest[]; written: number; used: boolean };
+
+export type ContainerResponses = {
+  readonly id: string;
+  readonly byClass: StatusClassCells;
+  readonly traffic: ContainerTraffic;
+  /** The last requests, if they are kept. */
+  recent: RequestRing | undefined;
+};
+
+/** What is kept of a container's responses: counters by class for the metrics, and for reports to control. */
 export function answersOf(metrics: Pick<Metrics, "containerRequests">, { id, name }: { id: string; name: string }): ContainerResponses {
-  return { id, byClass: CLASSES.map((status) => metrics.containerRequests.at(name, status)), traffic: new ContainerTraffic() };
+  const byClass = CLASSES.map((status) => metrics.containerRequests.at(name, status));
+  return { id, byClass, traffic: new ContainerTraffic(), recent: undefined };
 }
 
 /** Cells are looked up once for each route, and come with the container's labels: a request costs additions only. */

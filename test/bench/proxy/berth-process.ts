@@ -10,7 +10,9 @@ import type { SocketSetting } from "../../../gateway/connections/choose-sockets.
 import { openFeed } from "../../../gateway/feed/open-feed.ts";
 import { openAccessLog } from "../../../gateway/access-log.ts";
 import { openGateway } from "../../../gateway/open-gateway.ts";
+import { createRecentRequests } from "../../../gateway/recent-requests.ts";
 import { openTlsKeys } from "../../../gateway/tls-keys.ts";
+import { ownText } from "../../../lib/own-files.ts";
 import { openLog } from "../../../lib/log.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { openConfiguredConnections } from "../../../processes/configured-connections.ts";
@@ -35,6 +37,9 @@ const gateway = await openGateway({
   origins: [],
   metrics,
   connections: (await openConfiguredConnections({ sockets }, { metrics, clock, log })).connections,
+  // What berth does by default.
+  recent: createRecentRequests(clock).write,
+  waitingFiles: { css: ownText("gateway/waiting/page.css"), js: ownText("gateway/waiting/page.js") },
   watchers: writes ? [writes.write] : [],
   tls: tls ? openTlsKeys({ files: certificateOf({ folder }), clock, log }) : undefined,
   clock,
