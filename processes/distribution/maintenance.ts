@@ -15,7 +15,7 @@ import { distributionConfig, type DistributionProgram } from "./distribution-pro
 import { processFile, rememberProcess } from "./supervise-distribution.ts";
 import { type RegistryStorage, storageName } from "./registry-storage.ts";
 import { parseTagRule, retainImages } from "./retention.ts";
-import { blobFile } from "./stored-images.ts";
+import { blobFile, repairLinks } from "./stored-images.ts";
 
 /** How long a collection may take: it reads every manifest there is. */
 const LONGEST_MS = 6 * 3_600_000;
@@ -257,7 +257,12 @@ export async function collectGarbage(options: {
   rmSync(configFile, { force: true });
   writeFileSync(configFile, distributionConfig({ storage, socket: "", secret: "", readOnly: false, level: "warn" }), { mode: 0o600 });
   onProgress?.({ phase: "reading manifests", deleted: 0, total: null });
-  const dry = await run(distribution, ["garbage-collect", "--dry-run", configFile], undefined);
+  if (!dryRun && storage.kind === "folder") await repairLinks(storage.folder);
+  const dry = await run(distribution, ["garbage-collect", "--dry-run", configFile], undefined).catch((error: unknown) => {
+    if (!dryRun || !(error instanceof Fault) || !/invalid checksum digest/.test(error.message)) throw error;
+    const sentence = "The images have an empty link, for example after a full disk, so garbage cannot be counted. A collection repairs it.";
+    throw new Fault("REGISTRY_FAILED", sentence, { cause: error });
+  });
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
   const sizes = storage.kind === "folder" ? blobs.map((digest) => ({ digest, bytes: sizeOf(join(storage.folder, blobFile(digest))) })) : undefined;
   const bytes = sizes ? sizes.reduce((sum, blob) => sum + blob.bytes, 0) : null;
@@ -320,5 +325,6 @@ export async function deleteManifest(at: { socketPath: string; clock: Clock }, r
   if (reply === undefined) throw failed("the registry does not run");
   if (reply.status === 202 || reply.status === 404) return;
   if (reply.status === 405) throw new Fault("REGISTRY_BUSY", "Garbage is being collected, so nothing can be deleted: try again after that.");
-  throw failed(`the registry answered ${reply.status}`);
+  // For example a link of this repository that a full disk left empty.
+  throw failed(`the registry answered ${reply.status}${reply.status === 500 ? "; a garbage collection may repair that" : ""}`);
 }

@@ -1,6 +1,8 @@
-import { readdir, readFile, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { hash } from "node:crypto";
+import { readdir, readFile, rm, stat, utimes } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { Fault } from "../../lib/fault.ts";
+import { replaceFileInBackground } from "../../lib/replace-file.ts";
 
 /** A tag as it lies on the disk: what it points to, and when it was last pushed, epoch ms. */
 export type StoredTag = { tag: string; digest: string; pushedAt: number };
@@ -52,6 +54,60 @@ export async function tagPushedAt(storage: string, repository: string, tag: stri
     ({ mtimeMs }) => mtimeMs,
     () => undefined,
   );
+}
+
+/** `sha256:` or `sha512:` and the hexadecimal digits. */
+const LINK_BYTES: ReadonlySet<number> = new Set([71, 135]);
+
+/**
+ * Repairs the links that a full disk or a crash left empty: Distribution collects no garbage at all while there is one, and deletes nothing in its repository.
+ * A link is named by its own digest; a tag's newest image is in its index. What leads to no manifest is removed. Nothing may be written meanwhile. Returns how many
+ * there were.
+ */
+export async function repairLinks(storage: string): Promise<number> {
+  const broken: string[] = [];
+  const find = async (folder: string): Promise<void> => {
+    for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory() && entry.name !== "_uploads") await find(path);
+      else if (entry.name === "link" && !LINK_BYTES.has((await stat(path)).size)) broken.push(path);
+    }
+  };
+  await find(join(storage, ROOT, "repositories"));
+  const ofTag = (link: string) => /^(.*\/_manifests)\/tags\/[^/]+\/current\/link$/.exec(link)?.[1];
+  for (const link of broken.filter((one) => ofTag(one) === undefined)) {
+    const digest = `${basename(dirname(dirname(link)))}:${basename(dirname(link))}`;
+    const isManifest = /\/_manifests\/revisions\//.test(link);
+    if (!DIGEST.test(digest) || (isManifest && !(await isWhole(storage, digest)))) await rm(dirname(link), { recursive: true, force: true });
+    else await restore(link, digest);
+  }
+  for (const link of broken) {
+    const manifests = ofTag(link);
+    if (manifests === undefined) continue;
+    const newest = (await revisionsIn(join(dirname(dirname(link)), "index"))).toSorted((one, other) => other.pushedAt - one.pushedAt);
+    const stored = new Set((await revisionsIn(join(manifests, "revisions"))).map(({ digest }) => digest));
+    const digest = newest.find((one) => stored.has(one.digest))?.digest;
+    if (digest === undefined) await rm(dirname(dirname(link)), { recursive: true, force: true });
+    else await restore(link, digest);
+  }
+  return broken.length;
+}
+
+/** Its time stays, by which tags are ordered. */
+async function restore(link: string, digest: string): Promise<void> {
+  const { atime, mtime } = await stat(link);
+  await replaceFileInBackground(link, digest, { mode: 0o644 });
+  await utimes(link, atime, mtime);
+}
+
+async function isWhole(storage: string, digest: string): Promise<boolean> {
+  const file = join(storage, blobFile(digest));
+  const size = await stat(file).then(
+    (stats) => stats.size,
+    () => 0,
+  );
+  const [algorithm = "", hex] = digest.split(":");
+  return size > 0 && size <= LARGEST_MANIFEST && hash(algorithm, await readFile(file)) === hex;
 }
 
 /** Distribution takes no larger manifest. */

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { eventually } from "../fixtures/eventually.ts";
@@ -102,4 +102,19 @@ t.test("once a day the leader applies the rules, and collects garbage", async (t
   const pull = pullOf(later);
   t.equal(await pull("pr-0"), 404);
   for (const tag of ["pr-1", "pr-2", "pr-3", "1.0.0"]) t.equal(await pull(tag), 200, tag);
+});
+
+t.test("links that a full disk left empty keep no garbage from being collected, and their images stay", async (t) => {
+  const own = await openOwn(t);
+  const { command, push, status, data } = own;
+  for (const tag of ["1", "2"]) await push("datagrok/a", tag, `layer of ${tag}`);
+  const folder = join(data, "berth-data/registry/images/docker/registry/v2/repositories/datagrok/a");
+  const links = () => readdirSync(folder, { recursive: true }).filter((name) => String(name).endsWith("link"));
+  const before = links();
+  for (const link of before) truncateSync(join(folder, String(link)));
+  t.match(await command("gc", "--dry-run"), { code: 1, out: /an empty link.* A collection repairs it/ });
+  t.match(await command("gc"), { code: 0, out: /There is no garbage/ });
+  t.same(links(), before);
+  for (const tag of ["1", "2"]) t.equal(await status(`/v2/datagrok/a/manifests/${tag}`, { headers: { accept: MANIFEST } }), 200, tag);
+  t.match(await command("retain", "--keep", "1"), { code: 0, out: /datagrok\/a +1 .*removed/ });
 });
