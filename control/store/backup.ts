@@ -44,7 +44,9 @@ export function backUp(from: From & Into): { file: string; bytes: number } {
   const file = resolve(from.file);
   if (existsSync(file)) throw new Fault("BACKUP_UNUSABLE", `${file} is there already: a backup replaces nothing.`);
   const source = join(from.folder, "berth.db");
-  if (!existsSync(source)) throw new Fault("DATA_FOLDER_UNUSABLE", `There is no store in ${from.folder}: BERTH_DATA names the data folder.`);
+  // A restore that was refused leaves an empty file.
+  if (!existsSync(source) || statSync(source).size === 0)
+    throw new Fault("DATA_FOLDER_UNUSABLE", `There is no store in ${from.folder}: BERTH_DATA names the data folder.`);
   if (from.isDamaged !== true) refuseDamage(from.folder);
   const aside = `${file}.${randomUUID()}`;
   try {

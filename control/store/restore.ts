@@ -36,7 +36,7 @@ export function restore(options: { folder: string; file: string; version: string
     // All of it: the journal of a restore that was killed would be played into this one.
     discard(passing);
     privateFile(passing);
-    copyFileSync(file, passing);
+    copyBackup(file, passing);
     const madeOn = prepare(passing, folder, file);
     const kept = keep({ folder, version, clock }, held.file);
     // What the old one had not yet written into itself must not meet the new one.
@@ -49,6 +49,18 @@ export function restore(options: { folder: string; file: string; version: string
   } finally {
     discard(passing);
     held.close();
+  }
+}
+
+/** Faults: BACKUP_UNUSABLE for a file that cannot be read, as a folder; STORE_FULL, STORE_READ_ONLY. */
+export function copyBackup(file: string, to: string): void {
+  try {
+    copyFileSync(file, to);
+  } catch (error) {
+    const fault = storeFault(error, dirname(to));
+    throw fault instanceof Fault
+      ? fault
+      : new Fault("BACKUP_UNUSABLE", `The backup ${file} cannot be read: ${(error as Error).message}.`, { cause: error });
   }
 }
 

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import t from "tap";
 import { startBerth, type Berth } from "../fixtures/berth.ts";
 import { tempFolder } from "../fixtures/temp-folder.ts";
+import { typeBerth } from "./fixtures/type-berth.ts";
 import { packageOf } from "../program/rights/fixtures/stand.ts";
 
 const data = tempFolder(t);
@@ -49,4 +50,13 @@ t.test("a berth that runs is backed up; all of it lost, it is restored, and wake
 t.test("a command line that names no file, or several, prints the usage", async (t) => {
   for (const words of [["backup"], ["restore"], ["backup", "a", "b"], ["restore", "--force"]])
     t.match(await command(...words), { code: 1, output: new RegExp(`Usage: berth ${words[0]} <file>`) });
+});
+
+t.test("a folder is no backup, and what a refused restore leaves is no store", async (t) => {
+  const other = tempFolder(t);
+  const type = (...args: string[]) => typeBerth(args, { env: { PATH: "/nowhere", HOME: "/nowhere", BERTH_DATA: join(other, "data") } });
+  t.match(await type("restore", other), { code: 1, stderr: /^The backup .* cannot be read: EISDIR/ });
+  t.match(await type("backup", join(other, "made.db")), { code: 1, stderr: /There is no store in/ });
+  const copied = await type("store", "copy", "--to", "postgres://berth@127.0.0.1:1/berth");
+  t.match(copied, { code: 1, stderr: /There is no store in/ });
 });

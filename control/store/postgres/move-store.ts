@@ -10,7 +10,7 @@ import { BACKUP_CONTENT, rememberBackup } from "../backup.ts";
 import { GATEWAY_TOKEN_FILE } from "../../../gateway/contract.ts";
 import { openDataFolder, privateFile } from "../data-folder.ts";
 import { PART_BYTES, USED_FOLDERS } from "../published-files.ts";
-import { checkBackupFile, endTokens, filesOfBackup } from "../restore.ts";
+import { checkBackupFile, copyBackup, endTokens, filesOfBackup } from "../restore.ts";
 import { migrate } from "../schema.ts";
 import { parsePostgresAddress, type PostgresOptions } from "./address.ts";
 import { beginExclusive, beginSnapshot, clearTables, COPIED, copyRowsToPostgres, copyRowsToSqlite, insertRows, verifyCopy } from "./copy.ts";
@@ -31,7 +31,7 @@ const OF_A_FOLDER = WITHOUT_FILES.filter(({ table }) => table !== "shared_texts"
  * BACKUP_UNUSABLE if the database has a store already or the copy differs, STORE_UNAVAILABLE, SETTINGS_INVALID.
  */
 export async function copyToPostgres({ folder, postgres, clock }: MoveDeps): Promise<CopiedCounts> {
-  if (!existsSync(join(folder, "berth.db")))
+  if ((statSync(join(folder, "berth.db"), { throwIfNoEntry: false })?.size ?? 0) === 0)
     throw new Fault("DATA_FOLDER_UNUSABLE", `There is no store in ${folder}: BERTH_DATA names the data folder.`);
   const held = openDataFolder(folder);
   const sqlite = new Sqlite(held.file);
@@ -137,7 +137,8 @@ export async function restorePostgres(options: MoveDeps & { file: string; versio
   const draft = join(folder, "restoring.db");
   discard(draft);
   try {
-    replaceFile(draft, { copyOf: file }, { mode: 0o600 });
+    privateFile(draft);
+    copyBackup(file, draft);
     const sqlite = new Sqlite(draft);
     try {
       const madeOn = checkBackupFile(sqlite, file);
