@@ -60,7 +60,7 @@ export async function tagPushedAt(storage: string, repository: string, tag: stri
 const LINK_BYTES: ReadonlySet<number> = new Set([71, 135]);
 
 /**
- * Repairs the links that a full disk or a crash left empty: Distribution collects no garbage at all while there is one, and deletes nothing in its repository.
+ * Repairs links and manifests that a full disk or a crash left empty: Distribution collects no garbage at all while there is one, and deletes nothing in its repository.
  * A link is named by its own digest; a tag's newest image is in its index. What leads to no manifest is removed. Nothing may be written meanwhile. Returns how many
  * there were.
  */
@@ -70,16 +70,19 @@ export async function repairLinks(storage: string): Promise<number> {
     for (const entry of await readdir(folder, { withFileTypes: true }).catch(() => [])) {
       const path = join(folder, entry.name);
       if (entry.isDirectory() && entry.name !== "_uploads") await find(path);
-      else if (entry.name === "link" && !LINK_BYTES.has((await stat(path)).size)) broken.push(path);
+      else if (entry.name === "link" && (!LINK_BYTES.has(await sizeOf(path)) || (isOfManifest(path) && (await isEmpty(storage, path)))))
+        broken.push(path);
     }
   };
   await find(join(storage, ROOT, "repositories"));
   const ofTag = (link: string) => /^(.*\/_manifests)\/tags\/[^/]+\/current\/link$/.exec(link)?.[1];
   for (const link of broken.filter((one) => ofTag(one) === undefined)) {
-    const digest = `${basename(dirname(dirname(link)))}:${basename(dirname(link))}`;
-    const isManifest = /\/_manifests\/revisions\//.test(link);
-    if (!DIGEST.test(digest) || (isManifest && !(await isWhole(storage, digest)))) await rm(dirname(link), { recursive: true, force: true });
-    else await restore(link, digest);
+    const digest = digestOfLink(link);
+    if (!DIGEST.test(digest) || (isOfManifest(link) && !(await isWhole(storage, digest)))) {
+      await rm(dirname(link), { recursive: true, force: true });
+      // Distribution takes an empty manifest for one that it has, also at its next push.
+      if (DIGEST.test(digest) && (await isEmpty(storage, link))) await rm(join(storage, dirname(blobFile(digest))), { recursive: true, force: true });
+    } else await restore(link, digest);
   }
   for (const link of broken) {
     const manifests = ofTag(link);
@@ -100,12 +103,21 @@ async function restore(link: string, digest: string): Promise<void> {
   await utimes(link, atime, mtime);
 }
 
-async function isWhole(storage: string, digest: string): Promise<boolean> {
-  const file = join(storage, blobFile(digest));
-  const size = await stat(file).then(
-    (stats) => stats.size,
+const isOfManifest = (link: string) => /\/_manifests\/revisions\//.test(link);
+const digestOfLink = (link: string) => `${basename(dirname(dirname(link)))}:${basename(dirname(link))}`;
+const isEmpty = async (storage: string, link: string) => (await sizeOf(join(storage, blobFile(digestOfLink(link))))) === 0;
+
+/** 0 for a file that is not there. */
+async function sizeOf(file: string): Promise<number> {
+  return stat(file).then(
+    ({ size }) => size,
     () => 0,
   );
+}
+
+async function isWhole(storage: string, digest: string): Promise<boolean> {
+  const file = join(storage, blobFile(digest));
+  const size = await sizeOf(file);
   const [algorithm = "", hex] = digest.split(":");
   return size > 0 && size <= LARGEST_MANIFEST && hash(algorithm, await readFile(file)) === hex;
 }
@@ -129,10 +141,7 @@ export async function loadReferencedDigests(
   let count = 0;
   for (const digest of new Set([...tags, ...revisions].map((image) => image.digest))) {
     const file = join(storage, blobFile(digest));
-    const size = await stat(file).then(
-      (stats) => stats.size,
-      () => 0,
-    );
+    const size = await sizeOf(file);
     const reference = size > LARGEST_MANIFEST ? undefined : parseReferences(await readFile(file, "utf8").catch(() => ""));
     count += reference?.lists.length ?? 0;
     if (reference === undefined || count > MOST_REFERENCES) {

@@ -116,5 +116,16 @@ t.test("links that a full disk left empty keep no garbage from being collected, 
   t.match(await command("gc"), { code: 0, out: /There is no garbage/ });
   t.same(links(), before);
   for (const tag of ["1", "2"]) t.equal(await status(`/v2/datagrok/a/manifests/${tag}`, { headers: { accept: MANIFEST } }), 200, tag);
-  t.match(await command("retain", "--keep", "1"), { code: 0, out: /datagrok\/a +1 .*removed/ });
+
+  // A manifest that was not written whole is gone, and can be pushed again.
+  const blobs = join(data, "berth-data/registry/images/docker/registry/v2/blobs/sha256");
+  const digest = await push("datagrok/a", "3", "layer of 3");
+  const hex = digest.slice("sha256:".length);
+  truncateSync(join(blobs, hex.slice(0, 2), hex, "data"));
+  t.match(await command("gc"), { code: 0 });
+  const pull = (tag: string) => status(`/v2/datagrok/a/manifests/${tag}`, { headers: { accept: MANIFEST } });
+  t.equal(await pull("3"), 404);
+  await push("datagrok/a", "3", "layer of 3");
+  t.equal(await pull("3"), 200);
+  t.match(await command("retain", "--keep", "2"), { code: 0, out: /datagrok\/a +1 .*removed/ });
 });
