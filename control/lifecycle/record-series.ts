@@ -143,12 +143,20 @@ export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, l
       if (!stop.signal.aborted) log.error({ err: error }, "measurements not stored");
     });
 
+  let measuredUntil = clock.monotonic();
+  /** How much of an interval was measured: the wall clock may be set back into it, and go through it once more. */
+  const measuredMs = () => {
+    const before = measuredUntil;
+    measuredUntil = clock.monotonic();
+    return Math.min(STEP_MS, measuredUntil - before);
+  };
   const schedule = (): void => {
     const begin = clock.now();
     const end = beginOf(begin, STEP_MS) + STEP_MS;
     cancel = clock.after(end - begin, () => {
+      const ms = measuredMs();
       // A slow engine or database must not pile them up.
-      working = working.then(() => work(end, STEP_MS)).then(() => void (stop.signal.aborted || schedule()));
+      working = working.then(() => work(end, ms)).then(() => void (stop.signal.aborted || schedule()));
     });
   };
 
@@ -170,7 +178,10 @@ export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, l
       const sample = samples.get(id);
       return sample && { cpu: sample.cpuShare, memoryBytes: sample.memoryBytes };
     },
-    start: schedule,
+    start: () => {
+      measuredUntil = clock.monotonic();
+      schedule();
+    },
     close: async () => {
       cancel();
       stop.abort(new Error("the recorder is closed"));
@@ -178,7 +189,7 @@ export function createSeriesRecorder({ store, hours, lifecycle, driver, clock, l
       await working;
       const now = clock.now();
       const begin = beginOf(now, STEP_MS);
-      await work(begin + STEP_MS, now - begin);
+      await work(begin + STEP_MS, Math.min(now - begin, measuredMs()));
       await hours?.close();
     },
   };

@@ -69,3 +69,23 @@ t.test("an hour of use that could not be stored is stored with the next, and onc
   await hours?.turn();
   t.match((await store.useWeeks.of([id], 0)).get(id), [{ used: true, waitMs: 4_000, runMs: 15_000 }]);
 });
+
+t.test("an interval that a clock goes through twice has no more run time than has passed", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { id } = await stand.publish({});
+  await stand.start(id);
+  const store = stand.store();
+  const recorder = createSeriesRecorder({ store, lifecycle: stand.lifecycle(), driver: {}, clock: stand.clock, log });
+  t.teardown(() => recorder.close());
+  await stand.clock.advance(10_000 - (stand.clock.now() % 10_000));
+  recorder.start();
+  await stand.clock.advance(5_000);
+  // As NTP does.
+  stand.clock.jump(-1_000);
+  await stand.clock.advance(5_000);
+  await stand.clock.advance(1_000);
+  const end = stand.clock.now();
+  const ranMs = async () => (await store.series.sums({ from: end - HOUR, to: end })).find(({ series }) => series === id)?.runMs;
+  await eventually("both parts are stored", async () => ((await ranMs()) ?? 0) > 10_000);
+  t.equal(await ranMs(), 11_000);
+});
