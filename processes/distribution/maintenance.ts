@@ -259,8 +259,9 @@ export async function collectGarbage(options: {
   onProgress?.({ phase: "reading manifests", deleted: 0, total: null });
   if (!dryRun && storage.kind === "folder") await repairLinks(storage.folder);
   const dry = await run(distribution, ["garbage-collect", "--dry-run", configFile], undefined).catch((error: unknown) => {
-    if (!dryRun || !(error instanceof Fault) || !/invalid checksum digest/.test(error.message)) throw error;
-    const sentence = "The images have an empty link, for example after a full disk, so garbage cannot be counted. A collection repairs it.";
+    if (!dryRun || !(error instanceof Fault) || !/invalid checksum digest|failed to retrieve manifest/.test(error.message)) throw error;
+    const sentence =
+      "The images have an empty link or manifest, for example after a full disk, so garbage cannot be counted. A collection repairs it.";
     throw new Fault("REGISTRY_FAILED", sentence, { cause: error });
   });
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
