@@ -3,6 +3,7 @@ import type { Log } from "../../lib/log.ts";
 import type { Spec } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
+import { advisedFault } from "../faults.ts";
 import { connectToNetwork, joinNetwork, NETWORK_LABEL, ownContainer, type Reach } from "../engine/reach.ts";
 import { createRotation, type Rotation, contains, parseAddress, type Subnet, writeAddress } from "./addresses.ts";
 import { type BridgeNetwork, createNetwork, findNetwork, removeNetwork, PACKAGE_BITS, PACKAGE_LABEL, packageNetworkName } from "./network.ts";
@@ -121,7 +122,7 @@ export function openNetworks(deps: NetworksDeps): Networks {
     for (let attempt = 1; ; attempt++) {
       const existing = await findNetwork(engine, name, signal);
       if (existing) return existing;
-      if (attempt > 3) throw new Error(`The network ${name} disappears after each creation.`);
+      if (attempt > 3) throw advisedFault("ENGINE_FAILED", `The network ${name} disappears after each creation`);
       await createNetwork(engine, { name, labels: { [NETWORK_LABEL]: network, ...labels }, isolated, bits, pools, from }, log, signal);
     }
   };

@@ -78,8 +78,8 @@ export async function connectToNetwork(
       docker.getNetwork(network).connect({ ...options, abortSignal } as NetworkConnectOptions),
     );
   } catch (error) {
-    // 403 and "already exists": a user or an earlier start has connected it.
-    if (!answered(error, 403) && !/already exists/.test(String(error))) throw error;
+    // 403 and "already exists", on an overlay 409 and "already attached": a user or an earlier start has connected it.
+    if (!answered(error, 403) && !/already (?:exists|attached)/.test(String(error))) throw error;
   }
 }
 

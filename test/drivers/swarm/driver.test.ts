@@ -3,6 +3,7 @@ import t from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import type { Registry } from "../../../drivers/driver.ts";
 import { openEngine } from "../../../drivers/engine/engine.ts";
+import { connectToNetwork } from "../../../drivers/engine/reach.ts";
 import { ensureOverlay } from "../../../drivers/swarm/create-destroy.ts";
 import { swarmDriver, type SwarmOptions } from "../../../drivers/swarm/driver.ts";
 import { openLog } from "../../../lib/log.ts";
@@ -280,6 +281,26 @@ t.test("the shared overlay is made once, whichever start comes first", async (t)
   t.equal((await docker.listNetworks({ filters: { name: [fresh] } })).length, 1);
   await Promise.all(drivers.map((driver, at) => driver.destroy(ours[at] ?? "", call())));
   await docker.getNetwork(fresh).remove();
+});
+
+t.test("berth's own container joins an overlay that it is on already, as after a restart of control", async (t) => {
+  const engine = openEngine({ host }, systemClock());
+  const overlay = `${network}-joined`;
+  await ensureOverlay(engine, overlay, call().signal);
+  const own = await docker.createContainer({ name: name("own"), Image: images.worker });
+  await own.start();
+  for (const time of ["first", "second"]) {
+    await connectToNetwork(engine, overlay, own.id, [], call().signal);
+    t.pass(`the ${time} time`);
+  }
+  await own.remove({ force: true });
+  await eventually("its attachment has ended", async () => {
+    await docker
+      .getNetwork(overlay)
+      .remove()
+      .catch(() => undefined);
+    return (await docker.listNetworks({ filters: { name: [overlay] } })).length === 0;
+  });
 });
 
 t.test("a network that is no overlay is reported, with the setting to change", async (t) => {
