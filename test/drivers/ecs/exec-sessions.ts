@@ -218,7 +218,8 @@ function openAgent(words: string[], { env, cwd, hasShell, ended }: ExecPlaceOfTa
       const { cols, rows } = JSON.parse(payload.toString()) as { cols: number; rows: number };
       (child.stdio[3] as Writable).write(`${cols} ${rows}\n`);
     }
-    if (payloadType === 1 && input.writable && !input.write(payload)) await Promise.race([once(input, "drain"), once(input, "close")]);
+    // Called at the end of the input too.
+    if (payloadType === 1 && input.writable) await new Promise<void>((resolve) => void input.write(payload, () => resolve()));
     return true;
   };
   const acknowledge = async ({ type, id, sequence }: WireMessage) => {
