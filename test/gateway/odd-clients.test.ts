@@ -184,6 +184,7 @@ t.test("a broken connection is noticed while its bytes are not read", async (t) 
     client.on("error", () => undefined);
     client.write(`POST ${PATH}/ HTTP/1.1\r\nHost: stand.example\r\nAuthorization: token\r\nContent-Length: 50000000\r\n\r\n`);
     client.write(Buffer.alloc(20_000_000));
+    await eventually(`it is open: ${availability.kind}`, () => stand.uses.get(ID)?.open === 1);
     let before = -1;
     do {
       before = client.bytesWritten - client.writableLength;

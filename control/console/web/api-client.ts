@@ -16,10 +16,9 @@ export class RequestError extends Error {
 /** Longer than any response takes; the console never waits for a start. */
 const TIMEOUT_MS = 30_000;
 
-/** Events of the window: a request waits for longer than `SLOW_MS`; such a one has ended; a request has a response; the server no longer accepts the session. */
+/** Events of the window: a request waits for longer than `SLOW_MS`; such a one has ended; the server no longer accepts the session. */
 export const SLOW_REQUEST = "berth-slow-request";
 export const SLOW_REQUEST_ENDED = "berth-slow-request-ended";
-export const REQUEST_ANSWERED = "berth-request-answered";
 export const SESSION_ENDED = "berth-session-ended";
 const SLOW_MS = 4_000;
 
@@ -49,7 +48,6 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
       clearTimeout(slow);
       if (isSlow) dispatchEvent(new Event(SLOW_REQUEST_ENDED));
     });
-  dispatchEvent(new Event(REQUEST_ANSWERED));
   if (answer.status === 401 && !path.startsWith("/console/sign-in")) dispatchEvent(new Event(SESSION_ENDED));
   if (!answer.ok) throw new RequestError(await reasonOf(answer), answer.status, path);
   return answer;

@@ -1,11 +1,11 @@
 import { useEffect, useState } from "preact/hooks";
-import { probeServer, REQUEST_ANSWERED, SLOW_REQUEST, SLOW_REQUEST_ENDED } from "./api-client.ts";
+import { probeServer, SLOW_REQUEST, SLOW_REQUEST_ENDED } from "./api-client.ts";
 
 const PROBE_MS = 3_000;
 
 /**
- * Says that the browser is offline, or that the network or the server is slow. A response shows that it is not offline, whatever the browser says: on a
- * machine without a network, a server of the same machine is reached all the same.
+ * Says that the browser is offline, or that the network or the server is slow. The response to a request that began since then shows that it is not
+ * offline, whatever the browser says: on a machine without a network, a server of the same machine is reached all the same.
  */
 export function ConnectionBanner() {
   const [isOffline, setOffline] = useState(false);
@@ -13,7 +13,6 @@ export function ConnectionBanner() {
   useEffect(() => {
     const listeners: Readonly<Record<string, () => void>> = {
       online: () => setOffline(false),
-      [REQUEST_ANSWERED]: () => setOffline(false),
       offline: () => setOffline(true),
       [SLOW_REQUEST]: () => setSlow((count) => count + 1),
       [SLOW_REQUEST_ENDED]: () => setSlow((count) => count - 1),
@@ -25,8 +24,17 @@ export function ConnectionBanner() {
   }, []);
   useEffect(() => {
     if (!isOffline) return undefined;
-    const timer = setInterval(() => void probeServer().catch(() => undefined), PROBE_MS);
-    return () => clearInterval(timer);
+    let isCurrent = true;
+    const probe = () =>
+      probeServer().then(
+        () => isCurrent && setOffline(false),
+        () => undefined,
+      );
+    const timer = setInterval(() => void probe(), PROBE_MS);
+    return () => {
+      isCurrent = false;
+      clearInterval(timer);
+    };
   }, [isOffline]);
   if (!isOffline && slow === 0) return null;
   return (
