@@ -80,5 +80,6 @@ t.test("clients that request openapi.json and read nothing delay no other client
   t.equal((await stand.get("/users/current")).status, 200);
   const { user, system } = process.cpuUsage(before);
   const ms = (user + system) / 1_000;
-  t.ok(ms < 2_000, `${ms.toFixed(0)} ms of work until the answer`);
+  // 1 to 2 s, and 39 s where the document is made for each request.
+  t.ok(ms < 8_000, `${ms.toFixed(0)} ms of work until the answer`);
 });
