@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, symlinkSync } from "node:fs";
+import { cpSync, readdirSync, readlinkSync, symlinkSync } from "node:fs";
 import { join, relative } from "node:path";
 import { chromium } from "playwright-core";
 import { CHROMIUM } from "../../fixtures/chromium.ts";
@@ -90,8 +90,20 @@ export async function walk({ folder, install, signal, onStep }: WalkOptions): Pr
     await take("Ctrl-C ends it", async () => ({ shown: `exit code ${await demo.interrupt()}`, value: undefined }));
   } finally {
     await demo.kill();
+    endContainers(clone);
   }
   return steps;
+}
+
+/** They are processes that go on after their berth, whose next start would adopt them. */
+function endContainers(clone: string): void {
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      if (readlinkSync(`/proc/${pid}/cwd`).startsWith(`${clone}/.berth/`)) process.kill(Number(pid), "SIGKILL");
+    } catch {
+      // It has ended, or is another user's.
+    }
+  }
 }
 
 /** In a process group of its own, as a shell starts it. */
