@@ -21,7 +21,6 @@ import type { Upstream } from "../gateway/registry/upstream/upstream.ts";
 import { keepKeys, type TlsKeys } from "../gateway/tls-keys.ts";
 import { traceExchanges } from "../gateway/traces.ts";
 import { createTrustedProxies, type TrustedProxies } from "../gateway/trusted-proxies.ts";
-import { retryDelay } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
@@ -36,9 +35,8 @@ const BACKLOG = 4_096;
 /** How long the report of a push waits for a leader. Control finds the image by its timer otherwise. */
 const REPORT_PUSH = { longestMs: 60_000, isFailover: ({ code }: Fault) => NOT_LEADING.has(code) };
 
-/** How long a push waits for a control process that is started again. */
-const RESTART_MS = 15_000;
-const CONTROL_RETRY = { firstMs: 50, longestMs: 500 };
+/** How long a push waits for a leader, or for a control process that is started again. */
+const PUSH_RIGHT = { ...REPORT_PUSH, longestMs: 15_000, evenAlone: true } as const;
 
 /** How long control may measure the images of an author. */
 const CHECK_PUSH_MS = 65_000;
@@ -76,8 +74,8 @@ export async function runRegistryProxy(options: {
   const isIdentityOfControl = datagrok.url === undefined;
   const revoked = createRevokedGrants();
   const leader = link && followLeader({ link, ...(isIdentityOfControl ? { onRevoked: revoked.replace } : {}), clock, log });
-  const requestControl = (send: () => Promise<unknown>, signal: AbortSignal) =>
-    requestLeader({ group: link?.group, clock }, { ...REPORT_PUSH, signal }, async () => void (await send()));
+  const requestControl = (send: () => Promise<unknown>, signal: AbortSignal, wait: typeof PUSH_RIGHT | typeof REPORT_PUSH = REPORT_PUSH) =>
+    requestLeader({ group: link?.group, clock }, { ...wait, signal }, async () => void (await send()));
   const counts = { done: metrics.tokenRefreshes.at("done"), failed: metrics.tokenRefreshes.at("failed") };
   const upstream = options.own?.upstream ?? (await openUpstream(upstreamSettings(settings), { clock, log, signal: stop.signal, counts }));
   const cache = await openConfiguredCache(settings, { metrics, clock, log });
@@ -88,15 +86,7 @@ export async function runRegistryProxy(options: {
     if (!(error instanceof Fault) || error.code !== "ROUTE_NOT_FOUND") throw error;
   };
   const requirePushRight = async (push: PushRightRequest, signal: AbortSignal): Promise<void> => {
-    const until = clock.monotonic() + RESTART_MS;
-    for (let failures = 1; ; failures++) {
-      try {
-        return await requestControl(() => control?.post("/push-right", push, signal) ?? Promise.resolve(), signal).catch(unlessMissing);
-      } catch (error) {
-        if (!(error instanceof Fault && NOT_LEADING.has(error.code)) || clock.monotonic() >= until) throw error;
-      }
-      await clock.sleep(retryDelay(CONTROL_RETRY, failures), signal);
-    }
+    await requestControl(async () => control?.post("/push-right", push, signal), signal, PUSH_RIGHT).catch(unlessMissing);
   };
   const pushCheck = checksPushes
     ? await openPushCheck({

@@ -1,10 +1,10 @@
 import { createReadStream, createWriteStream } from "node:fs";
-import { readdir, readlink, stat } from "node:fs/promises";
+import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { ZipFile } from "yazl";
-import { DOCKERFILES } from "../../control/packages/publish/folders.ts";
+import { DOCKERFILES, statTarget } from "../../control/packages/publish/folders.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { ServerClient } from "../server/server-client.ts";
 import type { ProgressLine } from "../terminal.ts";
@@ -74,30 +74,12 @@ async function pathsIn(folder: string, below: string): Promise<string[]> {
   for (const entry of await readdir(join(folder, below), { withFileTypes: true })) {
     if (!isWhole && LEFT_OUT.test(entry.name)) continue;
     const path = below === "" ? entry.name : `${below}/${entry.name}`;
-    const leadsTo = entry.isSymbolicLink() ? await targetKind(folder, path) : undefined;
+    const target = entry.isSymbolicLink() ? await statTarget(join(folder, path), path) : undefined;
     // Without it the package would be published without containers, and lose those that it has.
-    if (entry.isDirectory() || (leadsTo === "folder" && path === DOCKERFILES)) paths.push(...(await pathsIn(folder, path)));
-    else if (entry.isFile() || leadsTo === "file") paths.push(path);
+    if (entry.isDirectory() || (path === DOCKERFILES && target?.isDirectory())) paths.push(...(await pathsIn(folder, path)));
+    else if (entry.isFile() || target?.isFile()) paths.push(path);
   }
   return paths;
-}
-
-async function targetKind(folder: string, path: string): Promise<"file" | "folder" | undefined> {
-  try {
-    const target = await stat(join(folder, path));
-    if (target.isFile()) return "file";
-    return target.isDirectory() ? "folder" : undefined;
-  } catch (cause) {
-    const target = await readlink(join(folder, path));
-    const { code } = cause as NodeJS.ErrnoException;
-    throw new Fault(
-      "PACKAGE_INVALID",
-      `${path} is a link to "${target}", which cannot be read (${code}). Correct or remove the link, and publish again.`,
-      {
-        cause,
-      },
-    );
-  }
 }
 
 function unreadable(cause: Error): Fault {

@@ -171,22 +171,24 @@ const LEADER_RETRY = { firstMs: 50, longestMs: 500 };
 
 /**
  * Sends what may be repeated. Among several control processes it waits for the leader, up to `longestMs`, and repeats what a failover interrupted, by
- * `isFailover`. Faults: those of `send`; CONTROL_NO_LEADER.
+ * `isFailover`. `evenAlone`: also for a single one, which is started again. Faults: those of `send`; CONTROL_NO_LEADER.
  */
 export async function requestLeader<R>(
   { group, clock }: { group: ControlGroup | undefined; clock: Clock },
-  { longestMs, signal, isFailover }: { longestMs: number; signal?: AbortSignal; isFailover(fault: Fault): boolean },
+  options: { longestMs: number; signal?: AbortSignal; isFailover(fault: Fault): boolean; evenAlone?: true },
   send: () => Promise<R>,
 ): Promise<R> {
+  const { longestMs, signal, isFailover, evenAlone = false } = options;
   const until = clock.monotonic() + longestMs;
   for (let failures = 1; ; failures++) {
     if (group?.canFailOver()) await group.leader(Math.max(0, until - clock.monotonic()), signal);
     try {
       return await send();
     } catch (error) {
-      if (!group?.canFailOver() || !(error instanceof Fault && isFailover(error))) throw error;
+      const isOneOfSeveral = group?.canFailOver() === true;
+      if (!(isOneOfSeveral || evenAlone) || !(error instanceof Fault && isFailover(error))) throw error;
       // A request that is held waits on: another control process may lead in a moment.
-      if (clock.monotonic() >= until) throw error.code === "CONTROL_AWAY" ? noLeader(error.message, error) : error;
+      if (clock.monotonic() >= until) throw isOneOfSeveral && error.code === "CONTROL_AWAY" ? noLeader(error.message, error) : error;
     }
     await clock.sleep(retryDelay(LEADER_RETRY, failures), signal);
   }

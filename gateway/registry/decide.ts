@@ -54,7 +54,7 @@ type RegistryDecisionDeps = {
   own?: { isReadOnly(): boolean } | undefined;
   /** Undefined: a token counts until it expires. */
   revoked?: Pick<RevokedGrants, "has"> | undefined;
-  /** Whether a user may still push to a repository, before a manifest is forwarded. Undefined: the token alone says so. Faults: NOT_PERMITTED. */
+  /** Whether a user may still push to a repository, before a manifest is forwarded. Undefined: the token alone decides. Faults: NOT_PERMITTED. */
   requirePushRight?: ((push: PushRightRequest, signal: AbortSignal) => Promise<void>) | undefined;
   /** Undefined: every manifest goes to the registry at once. */
   pushCheck?: PushCheck | undefined;

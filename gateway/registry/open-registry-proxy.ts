@@ -47,7 +47,7 @@ export type RegistryProxyOptions = {
   own?: { isReadOnly(): boolean } | undefined;
   /** Tokens that the identity server revoked. Undefined: a token counts until it expires. */
   revoked?: Pick<RevokedGrants, "has"> | undefined;
-  /** Whether a user may still push, before a manifest is forwarded. Undefined: the token alone says so. */
+  /** Whether a user may still push, before a manifest is forwarded. Undefined: the token alone decides. */
   requirePushRight?: ((push: PushRightRequest, signal: AbortSignal) => Promise<void>) | undefined;
   /** Checks manifests before the registry stores them. Undefined: it stores all. The caller closes it. */
   pushCheck?: PushCheck | undefined;

@@ -144,17 +144,20 @@ export function repeatsKeys(text: string, parsed: unknown): boolean {
   return read !== countKeys(text);
 }
 
-/** Of valid JSON: the strings before a colon. */
+/** Of valid JSON: the colons outside of strings. */
 function countKeys(text: string): number {
   let keys = 0;
-  for (let at = text.indexOf('"'); at >= 0; at = text.indexOf('"', at + 1)) {
-    for (at++; at < text.length && text[at] !== '"'; at++) if (text[at] === "\\") at++;
-    let next = at + 1;
-    while (next < text.length && " \t\r\n".includes(text[next] as string)) next++;
-    if (text[next] === ":") keys++;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === COLON) keys++;
+    else if (code === QUOTE) for (at++; at < text.length && text.charCodeAt(at) !== QUOTE; at++) if (text.charCodeAt(at) === BACKSLASH) at++;
   }
   return keys;
 }
+
+const QUOTE = 0x22;
+const COLON = 0x3a;
+const BACKSLASH = 0x5c;
 
 /** The compressed layers of an image by its manifest, which any user who may push writes. Undefined for an index, and for schema 1, which has no sizes. */
 export function layerBytes({ layers }: { layers?: unknown }): number | undefined {

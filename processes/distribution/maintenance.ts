@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { rmSync, chmodSync, statSync, writeFileSync } from "node:fs";
+import { rmSync, chmodSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage } from "node:http";
 import type { RegistryGarbageDeps } from "../../control/api/api-deps.ts";
 import { isoDate } from "../../control/api/entities.ts";
@@ -15,7 +15,7 @@ import { distributionConfig, type DistributionProgram } from "./distribution-pro
 import { processFile, rememberProcess } from "./supervise-distribution.ts";
 import { type RegistryStorage, storageName } from "./registry-storage.ts";
 import { parseTagRule, retainImages } from "./retention.ts";
-import { blobFile, repairLinks } from "./stored-images.ts";
+import { blobFile, repairLinks, sizeOf } from "./stored-images.ts";
 
 /** How long a collection may take: it reads every manifest there is. */
 const LONGEST_MS = 6 * 3_600_000;
@@ -265,7 +265,7 @@ export async function collectGarbage(options: {
     throw new Fault("REGISTRY_FAILED", sentence, { cause: error });
   });
   const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
-  const sizes = storage.kind === "folder" ? blobs.map((digest) => ({ digest, bytes: sizeOf(join(storage.folder, blobFile(digest))) })) : undefined;
+  const sizes = storage.kind === "folder" ? await sizesOf(storage.folder, blobs) : undefined;
   const bytes = sizes ? sizes.reduce((sum, blob) => sum + blob.bytes, 0) : null;
   const largest = sizes?.toSorted((one, other) => other.bytes - one.bytes).slice(0, MOST_LARGEST);
   if (!dryRun) {
@@ -300,12 +300,10 @@ function run({ command }: DistributionProgram, words: string[], pidFile: string 
   });
 }
 
-function sizeOf(file: string): number {
-  try {
-    return statSync(file).size;
-  } catch {
-    return 0;
-  }
+async function sizesOf(storage: string, blobs: readonly string[]): Promise<{ digest: string; bytes: number }[]> {
+  const sizes: { digest: string; bytes: number }[] = [];
+  for (const digest of blobs) sizes.push({ digest, bytes: await sizeOf(join(storage, blobFile(digest))) });
+  return sizes;
 }
 
 function lastLine(text: string): string {

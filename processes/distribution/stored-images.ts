@@ -108,7 +108,7 @@ const digestOfLink = (link: string) => `${basename(dirname(dirname(link)))}:${ba
 const isEmpty = async (storage: string, link: string) => (await sizeOf(join(storage, blobFile(digestOfLink(link))))) === 0;
 
 /** 0 for a file that is not there. */
-async function sizeOf(file: string): Promise<number> {
+export async function sizeOf(file: string): Promise<number> {
   return stat(file).then(
     ({ size }) => size,
     () => 0,

@@ -5,7 +5,7 @@ const PROBE_MS = 3_000;
 
 /**
  * Says that the browser is offline, or that the network or the server is slow. The response to a request that began since then shows that it is not
- * offline, whatever the browser says: on a machine without a network, a server of the same machine is reached all the same.
+ * offline, whatever the browser reports: on a machine without a network, a server of the same machine is reached all the same.
  */
 export function ConnectionBanner() {
   const [isOffline, setOffline] = useState(false);

@@ -1,5 +1,5 @@
 import { createHash, type Hash } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, type Stats } from "node:fs";
 import { readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { MAX_DOCKERFILE_BYTES, readFinalStage } from "../../../lib/dockerfile.ts";
@@ -176,16 +176,18 @@ export async function folderHash(
   return hash.digest("hex");
 }
 
+/** What a link of a package leads to. `path`: its name in the package. Faults: PACKAGE_INVALID if that cannot be read. */
+export async function statTarget(file: string, path: string): Promise<Stats> {
+  return stat(file).catch(async (cause: NodeJS.ErrnoException) => {
+    const target = await readlink(file).catch(() => "");
+    const sentence = `${path} is a link to "${target}", which cannot be read (${cause.code}). Correct or remove the link, and publish again.`;
+    throw new Fault("PACKAGE_INVALID", sentence, { cause });
+  });
+}
+
 /** Links to files are followed. An unpacked archive has none: this is for the folder of an author. Faults: PACKAGE_INVALID. */
 async function requireFile(file: string, path: string): Promise<void> {
-  const stats = await stat(file).catch(async (cause: NodeJS.ErrnoException) => {
-    const target = await readlink(file).catch(() => "");
-    throw new Fault(
-      "PACKAGE_INVALID",
-      `${path} is a link to "${target}", which cannot be read (${cause.code}). Correct or remove the link, and publish again.`,
-      { cause },
-    );
-  });
+  const stats = await statTarget(file, path);
   if (stats.isFile()) return;
   const what = stats.isDirectory() ? "is a link to a folder" : "is neither a file nor a folder";
   throw new Fault("PACKAGE_INVALID", `${path} ${what}: only files, folders and links to files are published. Remove it, and publish again.`);

@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, readdirSync, readlinkSync, symlinkSync } from "node:fs";
+import { cpSync, symlinkSync } from "node:fs";
 import { join, relative } from "node:path";
 import { chromium } from "playwright-core";
 import { CHROMIUM } from "../../fixtures/chromium.ts";
+import { workingIn } from "../../fixtures/processes.ts";
 
 const ROOT = join(import.meta.dirname, "../../..");
 /** What a fresh clone does not have. */
@@ -90,20 +91,10 @@ export async function walk({ folder, install, signal, onStep }: WalkOptions): Pr
     await take("Ctrl-C ends it", async () => ({ shown: `exit code ${await demo.interrupt()}`, value: undefined }));
   } finally {
     await demo.kill();
-    endContainers(clone);
+    // Containers are processes that go on after their berth, whose next start would adopt them.
+    for (const pid of workingIn(clone)) end(pid);
   }
   return steps;
-}
-
-/** They are processes that go on after their berth, whose next start would adopt them. */
-function endContainers(clone: string): void {
-  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
-    try {
-      if (readlinkSync(`/proc/${pid}/cwd`).startsWith(`${clone}/.berth/`)) process.kill(Number(pid), "SIGKILL");
-    } catch {
-      // It has ended, or is another user's.
-    }
-  }
 }
 
 /** In a process group of its own, as a shell starts it. */
@@ -148,8 +139,12 @@ function startDemo(cwd: string, env: NodeJS.ProcessEnv, signal: AbortSignal) {
 }
 
 function endGroup(child: ChildProcess, name: NodeJS.Signals): void {
+  if (child.pid !== undefined) end(-child.pid, name);
+}
+
+function end(pid: number, name: NodeJS.Signals = "SIGKILL"): void {
   try {
-    if (child.pid !== undefined) process.kill(-child.pid, name);
+    process.kill(pid, name);
   } catch {
     // All of it has ended.
   }

@@ -1,5 +1,5 @@
 import { Client } from "pg";
-import t from "tap";
+import t, { type Test } from "tap";
 import { openStore } from "../../../../control/store/open-store.ts";
 import { parsePostgresAddress } from "../../../../control/store/postgres/address.ts";
 import { openPostgresPool } from "../../../../control/store/postgres/pool.ts";
@@ -13,14 +13,24 @@ import { tempFolder } from "../../../fixtures/temp-folder.ts";
 
 const server = await startPostgres(t);
 
-t.test("a list that PostgreSQL takes long for delays no write, and no read that begins meanwhile", async (t) => {
+/** A store, some of whose tables another program has locked. `waiting`: statements that wait for the lock. */
+async function openLocked(t: Test, tables: string) {
   const postgres = await server.database();
   const store = await openStore({ folder: tempFolder(t), clock: systemClock(), postgres });
   t.teardown(() => store.close());
   const other = new Client({ connectionString: postgres.url });
   await other.connect();
   t.teardown(() => other.end());
-  await other.query("BEGIN; LOCK TABLE containers, audit IN ACCESS EXCLUSIVE MODE");
+  await other.query(`BEGIN; LOCK TABLE ${tables} IN ACCESS EXCLUSIVE MODE`);
+  const waiting = async () => {
+    const [row] = await server.query("SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted", postgres.url);
+    return Number(row?.["waiting"]);
+  };
+  return { store, connections: postgres.connections, waiting, unlock: () => other.query("ROLLBACK") };
+}
+
+t.test("a list that PostgreSQL takes long for delays no write, and no read that begins meanwhile", async (t) => {
+  const { store, connections, waiting, unlock } = await openLocked(t, "containers, audit");
 
   const lists = Promise.all([
     store.containers.ids({ where: [] }),
@@ -28,54 +38,32 @@ t.test("a list that PostgreSQL takes long for delays no write, and no read that 
     store.containers.some(["one"]),
     store.audit.list({ limit: 10 }),
   ]);
-  await eventually("as many lists as may, wait in the database", async () => {
-    const [row] = await server.query("SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted", postgres.url);
-    return row?.["waiting"] === postgres.connections - 2;
-  });
+  await eventually("as many lists as may, wait in the database", async () => (await waiting()) === connections - 2);
   await store.users.insert({ id: "ada", login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
   t.match(await store.users.find("ada"), { login: "ada" });
-  await other.query("ROLLBACK");
+  await unlock();
   t.strictSame(await lists, [[], 0, [], []]);
 });
 
 t.test("a read that waits for the lock of another program delays a write by a second, and is up to date", async (t) => {
-  const postgres = await server.database();
-  const store = await openStore({ folder: tempFolder(t), clock: systemClock(), postgres });
-  t.teardown(() => store.close());
-  const other = new Client({ connectionString: postgres.url });
-  await other.connect();
-  t.teardown(() => other.end());
-  await other.query("BEGIN; LOCK TABLE sessions IN ACCESS EXCLUSIVE MODE");
+  const { store, waiting, unlock } = await openLocked(t, "sessions");
   const read = store.sessions.ofContainers();
-  await eventually("the read waits in the database", async () => {
-    const [row] = await server.query("SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted", postgres.url);
-    return row?.["waiting"] === 1;
-  });
+  await eventually("the read waits in the database", async () => (await waiting()) === 1);
   await store.users.insert({ id: "ada", login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
-  const [waiting] = await server.query("SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted", postgres.url);
-  t.match(waiting, { waiting: 1 }, "the read waits still");
-  await other.query("ROLLBACK");
+  t.equal(await waiting(), 1, "the read waits still");
+  await unlock();
   t.strictSame(await read, []);
 });
 
 t.test("lists that take long leave a connection to writes, and one to other reads", async (t) => {
-  const postgres = await server.database();
-  const store = await openStore({ folder: tempFolder(t), clock: systemClock(), postgres });
-  t.teardown(() => store.close());
-  const other = new Client({ connectionString: postgres.url });
-  await other.connect();
-  t.teardown(() => other.end());
-  await other.query("BEGIN; LOCK TABLE audit IN ACCESS EXCLUSIVE MODE");
-  const lists = Promise.all(Array.from({ length: 3 * postgres.connections }, () => store.audit.list({ limit: 10 })));
+  const { store, connections, waiting, unlock } = await openLocked(t, "audit");
+  const lists = Promise.all(Array.from({ length: 3 * connections }, () => store.audit.list({ limit: 10 })));
   lists.catch(() => undefined);
-  await eventually("lists wait in the database", async () => {
-    const [row] = await server.query("SELECT count(*)::int AS waiting FROM pg_locks WHERE NOT granted", postgres.url);
-    return Number(row?.["waiting"]) >= postgres.connections - 2;
-  });
+  await eventually("lists wait in the database", async () => (await waiting()) >= connections - 2);
   await store.users.insert({ id: "ada", login: "ada", friendlyName: "Ada", admin: false, createdOn: 1 });
   t.match(await store.users.find("ada"), { login: "ada" });
-  await other.query("ROLLBACK");
-  t.equal((await lists).length, 3 * postgres.connections);
+  await unlock();
+  t.equal((await lists).length, 3 * connections);
 });
 
 t.test("a statement that takes too long fails, and its process at the server ends with it", async (t) => {
