@@ -5,8 +5,8 @@ import { useLiveEvents } from "../live-feed.tsx";
 
 /** Rows of one request. */
 export const BLOCK = 100;
-/** Blocks in memory; with more, those out of view are dropped. */
-const MOST_BLOCKS = 40;
+/** Blocks before and after those in view that stay in memory. */
+const BLOCKS_AROUND = 20;
 /** After a change, the rows in view are read again: soon, and not more often than this. */
 const REFRESH_MS = 700;
 
@@ -45,7 +45,7 @@ export function useContainerRows(query: string): ContainerRows {
         setError(undefined);
         setLoaded((before) => {
           const kept = before?.key === query ? [...before.blocks] : [];
-          return { key: query, total, groups, blocks: new Map([...kept, [block, rows] as const].slice(-MOST_BLOCKS)) };
+          return { key: query, total, groups, blocks: new Map([...kept, [block, rows] as const].filter(([one]) => isNear(one))) };
         });
       },
       (reason: unknown) => {
@@ -55,8 +55,15 @@ export function useContainerRows(query: string): ContainerRows {
       },
     );
   };
+  const isNear = (block: number) => {
+    const { first, last } = view.current;
+    return block >= Math.floor(first / BLOCK) - BLOCKS_AROUND && block <= Math.floor(last / BLOCK) + BLOCKS_AROUND;
+  };
   const readView = () => {
     const { first, last } = view.current;
+    const { blocks } = requested.current;
+    // What is dropped is read again when it comes into view again.
+    for (const block of blocks) if (!isNear(block)) blocks.delete(block);
     for (let block = Math.floor(first / BLOCK); block <= Math.floor(last / BLOCK); block++) read.current(block);
   };
 
