@@ -104,7 +104,13 @@ function Console({ names, providers, state: { value: user, error, reload } }: Co
   if (error && !user) return <UnreachablePage error={error} onRetry={reload} />;
   if (!user) return <Loading />;
 
-  const signOut = () => void signOutAnywhere().finally(() => setSession("signedOut"));
+  const signOut = async () => {
+    await signOutAnywhere().catch((reason: unknown) => {
+      // The session has ended already.
+      if (!(reason instanceof RequestError && reason.status === 401)) throw reason;
+    });
+    setSession("signedOut");
+  };
   const page = <Page key={turn} names={names} user={user} onSignOut={signOut} />;
   return (
     <NoticeBoard>
@@ -134,7 +140,7 @@ function UnreachablePage(props: { error: Error; onRetry: () => void }) {
   );
 }
 
-function Page({ names, user, onSignOut }: { names: readonly ConsoleSection[]; user: User; onSignOut(): void }) {
+function Page({ names, user, onSignOut }: { names: readonly ConsoleSection[]; user: User; onSignOut(): Promise<void> }) {
   const path = useConsolePath();
   const withContainers = names.includes("containers");
   const sections = SECTIONS.filter(({ name, of = name, adminsOnly }) => names.some((one) => one === of) && (adminsOnly !== true || user.admin));

@@ -3,6 +3,7 @@ import { AdminLinks, adminPageOf } from "./administration/administration.tsx";
 import type { User } from "./entities.ts";
 import icon from "./icon.svg";
 import { type ConsolePath, linkTo } from "./location.ts";
+import { Action } from "./parts/controls.tsx";
 
 type PageHeaderProps = {
   sections: readonly { name: string; title: string }[];
@@ -12,7 +13,7 @@ type PageHeaderProps = {
   current: string | undefined;
   path: ConsolePath;
   user: User;
-  onSignOut(): void;
+  onSignOut(): Promise<void>;
 };
 
 /** The sections in a row. On a narrow screen a button opens them as a menu, with the pages of administrators. */
@@ -49,9 +50,7 @@ export function PageHeader({ sections, hasProfile, current, path, user, onSignOu
             {user.login}
           </span>
         )}
-        <button type="button" onClick={onSignOut}>
-          Sign out
-        </button>
+        <Action act={onSignOut}>Sign out</Action>
       </div>
     </header>
   );

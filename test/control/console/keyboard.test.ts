@@ -146,3 +146,18 @@ t.test("a button does not become another one under the pointer, and a refusal is
   await page.getByRole("alert").getByText("The image is not valid.").waitFor();
   t.equal(await failed.textContent(), before);
 });
+
+t.test("the form of a session that has ended stays, however often Escape is pressed", async (t) => {
+  const { base } = await openStates(t);
+  const { page, signIn, troubles } = await openConsole(t, base);
+  await signIn(ADMIN_KEY);
+  await page.getByRole("button", { name: "Start error" }).waitFor();
+  await page.context().clearCookies();
+  await page.getByRole("button", { name: "Start error" }).click();
+  const dialog = page.getByRole("dialog", { name: "Your session has ended" });
+  await dialog.waitFor();
+  for (let turn = 0; turn < 5; turn++) await page.keyboard.press("Escape");
+  await signIn(ADMIN_KEY);
+  await dialog.waitFor({ state: "detached" });
+  t.same(troubles, []);
+});

@@ -1,5 +1,6 @@
 import t from "tap";
 import { ADMIN_KEY, openApiFixture } from "../api/fixtures/open-api-fixture.ts";
+import { openStates } from "./fixtures/every-state.ts";
 import { openConsole } from "./fixtures/open-console.ts";
 import { listenForBrowsers } from "./fixtures/listen-for-browsers.ts";
 
@@ -103,4 +104,19 @@ t.test("a user without administration starts at the overview too", async (t) => 
     "Images",
     "Registry",
   ]);
+});
+
+t.test("a sign-out that fails says so, and does not look like one", async (t) => {
+  const { base } = await openStates(t);
+  const { page, signIn, troubles } = await openConsole(t, base);
+  await signIn(ADMIN_KEY);
+  const signOut = page.getByRole("button", { name: "Sign out" });
+  await page.route("**/console/sign-out", (route) => route.abort());
+  await signOut.click();
+  await page.getByRole("alert").getByText("berth is unreachable.").waitFor();
+  await page.unroute("**/console/sign-out");
+  await signOut.click();
+  await page.getByLabel("Developer key").waitFor();
+  t.notOk((await page.context().cookies()).some(({ name }) => name === "berth-console"));
+  t.same(troubles, []);
 });

@@ -17,8 +17,10 @@ export function Dialog({ title, children, onClose }: { title: string; children: 
     event.preventDefault();
     onClose?.();
   };
+  // A browser closes it at repeated Escape, also without `cancel`.
+  const onClosed = () => (onClose === undefined ? box.current?.showModal() : onClose());
   return (
-    <dialog ref={box} aria-label={title} onCancel={onCancel}>
+    <dialog ref={box} aria-label={title} onCancel={onCancel} onClose={onClosed}>
       <h2>{title}</h2>
       {children}
     </dialog>
