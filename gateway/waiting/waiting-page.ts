@@ -5,6 +5,7 @@ import { containerErrorResponse } from "../direct-responses.ts";
 import type { ContainerView, Directory, Caller } from "../contract.ts";
 import { wakeDecisionFor } from "../containers/hold.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { plainLogText } from "../../lib/plain-log-text.ts";
 
 /** The style and script, which are inlined. */
 export type PageFiles = { css: string; js: string };
@@ -115,7 +116,7 @@ function marked(message: string): string {
 }
 
 function logTail(logs: readonly string[]): string {
-  return `<pre id="logs" tabindex="0" aria-label="Its last lines">${escaped(logs.join("\n"))}</pre>`;
+  return `<pre id="logs" tabindex="0" aria-label="Its last lines">${escaped(plainLogText(logs.join("\n")))}</pre>`;
 }
 
 /** For text and for values in quotes. */
@@ -178,7 +179,13 @@ function progressOf(view: ContainerView, now: number): StartProgress {
   // A request may retry the start, but this page shows why the last one failed.
   const decision = wakeDecisionFor(view, now);
   const { message, logs = [] } = availability.fault;
-  return { state: "failed", step: "start", says: message, logs, ...(decision.kind === "refuse" ? { fault: decision.fault } : {}) };
+  return {
+    state: "failed",
+    step: "start",
+    says: message,
+    logs: logs.map(plainLogText),
+    ...(decision.kind === "refuse" ? { fault: decision.fault } : {}),
+  };
 }
 
 /** `4 s`: a start that takes less than a second is not worth a number. */

@@ -10,7 +10,7 @@ import { eventually } from "../../fixtures/eventually.ts";
 
 const FILES = { css: readFileSync("gateway/waiting/page.css", "utf8"), js: readFileSync("gateway/waiting/page.js", "utf8") };
 const NAVIGATES = { authorization: "token", accept: "text/html,*/*;q=0.8", "sec-fetch-mode": "navigate" };
-const LAST_LINES = ["</pre><script>alert(1)</script>"];
+const LAST_LINES = ["</pre><script>alert(1)</script>", "\u001b[31mno licence\u001b[0m"];
 const failedUntil = (retryAt: number): Availability => ({
   kind: "failed",
   fault: { code: "CONTAINER_CRASHED", message: "It <crashed>", logs: [...LAST_LINES] },
@@ -94,7 +94,7 @@ t.test("the progress of the start is reported without waking, waiting or countin
   ] as const) {
     stand.set(ID, availability);
     const { body } = await ask(stand.base, { authorization: "token", "x-berth-progress": "1" });
-    t.match(JSON.parse(body), { state, step, logs: state === "failed" ? LAST_LINES : [] });
+    t.match(JSON.parse(body), { state, step, logs: state === "failed" ? [LAST_LINES[0], "no licence"] : [] });
   }
   t.same(stand.wakes, []);
   t.equal(stand.uses.size, 0);

@@ -1,3 +1,4 @@
+import { plainLogText } from "../../../../lib/plain-log-text.ts";
 import type { Explanation, Wake } from "../entities.ts";
 import { MessageText, Moment } from "../parts/display.tsx";
 
@@ -17,7 +18,7 @@ export function FailureCards({ groups }: { groups: readonly FailureGroup[] }) {
             {count > 1 ? `${count} times, last ` : null}
             <Moment at={last} />
           </p>
-          {logs.length === 0 ? null : <pre>{logs.join("\n")}</pre>}
+          {logs.length === 0 ? null : <pre>{plainLogText(logs.join("\n"))}</pre>}
         </div>
       ))}
     </>

@@ -1,3 +1,5 @@
+import { plainLogText } from "../../../../lib/plain-log-text.ts";
+
 /** One line of a log. `time`: as the orchestrator knows it, ISO 8601. */
 export type LogLine = { time: string | undefined; level: "error" | "warn" | "info" | undefined; text: string };
 
@@ -11,7 +13,7 @@ const HEAD = 80;
 
 export function parseLogLine(line: string): LogLine {
   const time = TIME.exec(line)?.[1];
-  const text = time === undefined ? line : line.slice(time.length + 1);
+  const text = plainLogText(time === undefined ? line : line.slice(time.length + 1));
   const head = text.slice(0, HEAD);
   const level = ERROR.test(head) ? "error" : WARN.test(head) ? "warn" : INFO.test(head) ? "info" : undefined;
   return { time, level, text };
