@@ -1,6 +1,6 @@
 import type { V1Toleration, V1TopologySpreadConstraint } from "@kubernetes/client-node";
 import { DRIVERS } from "../drivers/driver.ts";
-import { LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
+import { ARCHITECTURES, LAUNCH_TYPES, REACHES as ECS_REACHES } from "../drivers/ecs/site.ts";
 import { DEFAULT_NETWORKS, DEFAULT_PIDS_LIMIT, REACHES } from "../drivers/engine/reach.ts";
 import { DEFAULT_SUBNETS } from "../drivers/docker/addresses.ts";
 import { GPU_POLICIES } from "../drivers/gpu.ts";
@@ -996,6 +996,11 @@ export const SETTINGS = {
       list(text("a capacity provider of the cluster, or name=share", /^[A-Za-z0-9_-]{1,255}(=([1-9]\d{0,2}|1000))?$/)),
       [],
       "Capacity providers of the cluster for tasks, instead of a launch type: `FARGATE_SPOT`, or `FARGATE_SPOT=3,FARGATE=1` for three of four tasks. AWS may end a task of FARGATE_SPOT at any time; ECS then starts another one",
+    ),
+    architecture: optional(
+      "BERTH_ECS_ARCHITECTURE",
+      oneOf(...ARCHITECTURES),
+      "Processor of tasks, and so of their images: `arm64` for Graviton. If unset, ECS takes x86_64 on Fargate, and any instance on EC2",
     ),
     reach: setting(
       "BERTH_ECS_REACH",

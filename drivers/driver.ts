@@ -57,8 +57,8 @@ export type ImageMeasures = {
   sizeBytes?: number | undefined;
   /** When it was built, in epoch ms. */
   createdOn?: number | undefined;
-  /** For what it is built, such as `linux/amd64`, and what would run it. */
-  platform?: { image: string; machine: string } | undefined;
+  /** For what it is built, such as `linux/amd64`, and what would run it, if that is known. */
+  platform?: { image: string; machine?: string | undefined } | undefined;
 };
 
 /** As in the image's configuration: `test` is `CMD` and words, or `CMD-SHELL` and a line for the shell. A missing time is the engine's default. */

@@ -30,14 +30,21 @@ type RemoteImage = {
   login: (call: Call) => Promise<RegistryLogin | undefined> | undefined;
   trusted: boolean;
   listed: readonly string[];
+  /** What would run it. If undefined, the image may be for any platform of Linux. */
+  machine?: MachinePlatform | undefined;
   clock: Clock;
   signal: AbortSignal;
 };
 
-/** The platform of a container by default. */
-const PLATFORM = { os: "linux", architecture: "amd64" };
+/** The platform of the machines, such as `linux/arm64`, and the setting that names it. */
+export type MachinePlatform = { platform: string; setting: string };
+
+/** Read from an image for several platforms if the machines are unknown. */
+const USUAL_PLATFORM = "linux/amd64";
 const MAX_BYTES = 4 * 1_048_576;
 const MOST_REDIRECTS = 3;
+/** Of platforms in a message. */
+const MOST_NAMED = 5;
 const SILENCE_MS = 10_000;
 /** For all requests together. After it the port is left to the package. */
 const LIMIT_MS = 20_000;
@@ -93,7 +100,7 @@ async function openAndRead(image: RemoteImage): Promise<ImageConfig> {
 }
 
 async function configOf(image: RemoteImage, client: RegistryClient): Promise<ImageConfig> {
-  const { repository, version, signal } = image;
+  const { repository, version, machine, signal } = image;
   const get = async (path: string, accept: string): Promise<HttpReply> => {
     const reply = await client.send({ repository, actions: ["pull"], path: `${repository}/${path}`, accept, signal });
     requireFound(reply, image);
@@ -102,12 +109,7 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
   const first = await get(`manifests/${version}`, MANIFEST_TYPES);
   let manifest = manifestIn(first, image);
   if (Array.isArray(manifest.manifests)) {
-    const own = (manifest.manifests as IndexEntry[]).find(
-      (entry) => entry?.platform?.os === PLATFORM.os && entry.platform.architecture === PLATFORM.architecture,
-    );
-    const listed = digestIn(own);
-    if (listed === undefined)
-      throw new Fault("IMAGE_NOT_FOUND", `${nameOf(image)} has no form for ${PLATFORM.os}/${PLATFORM.architecture}, which is what would run.`);
+    const listed = chooseManifest(manifest.manifests as IndexEntry[], image);
     manifest = manifestIn(await get(`manifests/${listed}`, IMAGE_TYPES.join(", ")), image);
   }
   const digest = first.header("docker-content-digest");
@@ -122,7 +124,7 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
     digest,
     ...size,
     ...(createdOn === undefined ? {} : { createdOn }),
-    ...(builtFor === undefined ? {} : { platform: { image: builtFor, machine: `${PLATFORM.os}/${PLATFORM.architecture}` } }),
+    ...(builtFor === undefined ? {} : { platform: { image: builtFor, machine: machine?.platform } }),
     ...exposedPorts(
       Object.keys(config?.ExposedPorts ?? {}),
       (Array.isArray(history) ? (history as ({ created_by?: unknown } | null)[]) : []).map((line) => {
@@ -131,6 +133,27 @@ async function configOf(image: RemoteImage, client: RegistryClient): Promise<Ima
     ),
     ...parseRuntime(config),
   };
+}
+
+/** The manifest for the machines, from an image for several platforms. Faults: IMAGE_NOT_FOUND. */
+function chooseManifest(entries: readonly IndexEntry[], image: Pick<RemoteImage, "host" | "repository" | "version" | "machine">): string {
+  const { machine } = image;
+  const digests = new Map<string, string>();
+  for (const entry of entries) {
+    const platform = platformName(entry?.platform?.os, entry?.platform?.architecture);
+    const digest = digestIn(entry);
+    // Attestations have the platform `unknown/unknown`.
+    if (platform?.startsWith("linux/") && digest !== undefined && !digests.has(platform)) digests.set(platform, digest);
+  }
+  const digest = machine === undefined ? (digests.get(USUAL_PLATFORM) ?? [...digests.values()][0]) : digests.get(machine.platform);
+  if (digest !== undefined) return digest;
+  const platforms = [...digests.keys()].slice(0, MOST_NAMED).join(", ") || "no platform of Linux";
+  if (machine === undefined)
+    throw new Fault("IMAGE_NOT_FOUND", `${nameOf(image)} is built for no platform of Linux. Build it with --platform ${USUAL_PLATFORM}.`);
+  throw new Fault(
+    "IMAGE_NOT_FOUND",
+    `${nameOf(image)} is built for ${platforms}, and containers run on ${machine.platform} (${machine.setting}). Build it with --platform ${machine.platform}.`,
+  );
 }
 
 function digestIn(descriptor: { digest?: unknown } | null | undefined): string | undefined {
@@ -239,6 +262,6 @@ function jsonIn<T extends object>(reply: HttpReply, image: RemoteImage): T {
   return value as T;
 }
 
-function nameOf({ host, repository, version }: RemoteImage): string {
+function nameOf({ host, repository, version }: Pick<RemoteImage, "host" | "repository" | "version">): string {
   return `${host}/${repository}${version.includes(":") ? "@" : ":"}${version}`;
 }

@@ -180,6 +180,7 @@ export function ecsOptions({ ecs, awsRegion, shell }: EcsSettings, host: Host = 
     shellRole: shell ? ecs.shellRole : undefined,
     logGroup: ecs.datagrok.logGroup,
     capacityProviders: ecs.capacityProviders,
+    architecture: ecs.architecture,
     reach: ecs.reach,
   };
 }

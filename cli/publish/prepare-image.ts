@@ -17,7 +17,7 @@ export type PreparedImage = {
   imageJson: { image: string; fallback: boolean; hashMatch?: boolean };
 };
 
-/** Servers are amd64. Only this machine's own engine may differ. */
+/** Of most servers. Only this machine's own engine may differ. */
 const PLATFORM = "linux/amd64";
 
 type LatestCompatible = { image: string; hashMatch: boolean };
@@ -37,6 +37,7 @@ export async function prepareImage(
     server: Pick<ServerClient, "call">;
     /** Called only if an image must be built. */
     docker: () => Promise<DockerCommand>;
+    env: NodeJS.ProcessEnv;
     progress: ProgressLine;
   },
 ): Promise<PreparedImage> {
@@ -54,7 +55,9 @@ export async function prepareImage(
   if (same?.hashMatch)
     return { folder, image: same.image, how: "unchanged", imageJson: { image: same.image, fallback: same.image !== ref, hashMatch: true } };
   const docker = await deps.docker();
-  const platform = registry === undefined || isOnThisMachine(registry) ? undefined : PLATFORM;
+  // Docker reads the variable itself.
+  const isLeftToDocker = registry === undefined || isOnThisMachine(registry) || (deps.env["DOCKER_DEFAULT_PLATFORM"] ?? "") !== "";
+  const platform = isLeftToDocker ? undefined : PLATFORM;
   // Not under its final name: an engine beside the server would prefer it to the registry's image.
   const built = ref.slice(ref.indexOf("/") + 1);
   let part = 0;

@@ -129,7 +129,16 @@ async function publishPackage(deps: PublishDeps): Promise<{ report: PublishRepor
   if (toBuild.length < definitions.filter(isBuilt).length) step(`${server.name} runs plain processes, without isolation: no image is built.`);
   const docker = once(() => openDockerFor(deps));
   const images: PreparedImage[] = [];
-  const buildDeps = { packageName: json.name, version: release ? json.version : login, rebuild: deps.rebuild, registry, server, docker, progress };
+  const buildDeps = {
+    packageName: json.name,
+    version: release ? json.version : login,
+    rebuild: deps.rebuild,
+    registry,
+    server,
+    docker,
+    env: deps.env,
+    progress,
+  };
   for (const definition of toBuild) {
     const prepared = await prepareImage(definition, buildDeps);
     images.push(prepared);

@@ -346,7 +346,7 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
   };
 }
 
-/** Registries are read for linux/amd64; an engine of another architecture runs another image of the same name. */
+/** Of an image for several platforms, linux/amd64 is read in registries; a machine of another architecture runs another image of the same name. */
 function isSamePlatform(image: ImageMeasures, ofEngine: ImageMeasures): boolean {
   return !image.platform || !ofEngine.platform || image.platform.image === ofEngine.platform.image;
 }

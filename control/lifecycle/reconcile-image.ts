@@ -220,13 +220,16 @@ function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage,
   return [...lines, ...notes].map((text) => logLine(clock, text)).join("");
 }
 
+/** Of machines that berth does not know. */
+const USUAL_PLATFORM = "linux/amd64";
 const OTHER_PLATFORM = "The image is built for ";
 
 /** Beside the warnings of its publish, in place of the one of an earlier validation. The machine may emulate another processor, so it is not refused. */
 function withPlatformWarning(warnings: readonly string[], { platform }: Pick<ResolvedImage, "platform">): string[] {
   const others = warnings.filter((warning) => !warning.startsWith(OTHER_PLATFORM));
-  if (platform === undefined || platform.image === platform.machine) return others;
+  if (platform === undefined || platform.image === (platform.machine ?? USUAL_PLATFORM)) return others;
   const { image, machine } = platform;
+  if (machine === undefined) return [...others, `${OTHER_PLATFORM}${image}: it starts only on machines of that kind.`];
   return [
     ...others,
     `${OTHER_PLATFORM}${image}, and containers run on ${machine}: it starts only where that is emulated. Build it with --platform ${machine}.`,

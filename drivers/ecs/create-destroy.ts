@@ -29,7 +29,7 @@ export async function createOrAdopt(site: EcsSite, spec: Spec, signal: AbortSign
       site.log.info({ service: spec.service, generation: readTags(holder.tags)?.labels.generation, state: holder.status }, "replacing service");
       await remove(site, spec.service, signal);
     }
-    const launch = await chooseLaunch(site.aws, spec, site.launchType, signal);
+    const launch = await chooseLaunch(site, spec, signal);
     for (const setting of ignoredSettings(spec, launch)) site.log.warn({ service: spec.service, setting }, "setting of container.json ignored");
     signal.throwIfAborted();
     try {

@@ -14,6 +14,8 @@ const STORAGE_GB = { free: 20, most: 200 };
 const USUAL_SHM_MB = 64;
 const USUAL_STORAGE_GB = 21;
 
+const CPU = { x86_64: "X86_64", arm64: "ARM64" } as const;
+
 /** A container's name within its task and its log stream. */
 export function containerName({ service }: Pick<Spec, "service">): string {
   return service;
@@ -27,7 +29,7 @@ export function logStream(service: string, taskId: string): string {
 export function taskDefinition(
   spec: Spec,
   launch: TaskLaunch,
-  site: Pick<EcsSite, "execRole" | "shellRole" | "logGroup">,
+  site: Pick<EcsSite, "execRole" | "shellRole" | "logGroup" | "architecture">,
 ): RegisterTaskDefinitionCommandInput {
   const onEc2 = launch.type === "EC2";
   if (!onEc2 && spec.storageGb > STORAGE_GB.most) {
@@ -61,6 +63,9 @@ export function taskDefinition(
     networkMode: "awsvpc",
     requiresCompatibilities: [launch.type],
     containerDefinitions: [container],
+    ...(site.architecture === undefined
+      ? {}
+      : { runtimePlatform: { cpuArchitecture: CPU[site.architecture], operatingSystemFamily: "LINUX" as const } }),
     ...(site.execRole === undefined ? {} : { executionRoleArn: site.execRole }),
     ...(site.shellRole === undefined ? {} : { taskRoleArn: site.shellRole }),
     ...(launch.type === "EC2" ? {} : { cpu: String(launch.size.cpu), memory: String(launch.size.memoryMb) }),

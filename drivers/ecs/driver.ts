@@ -3,7 +3,7 @@ import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, Driver, ImageSource, Registry, ResolvedImage } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
-import { type ImageConfig, placeOf, readImageConfig } from "../image-config.ts";
+import { type ImageConfig, type MachinePlatform, placeOf, readImageConfig } from "../image-config.ts";
 import { parseReference } from "../image.ts";
 import { refuseBadName } from "../labels.ts";
 import { openAws } from "./aws.ts";
@@ -13,7 +13,7 @@ import { openExec } from "./exec.ts";
 import { logs } from "./logs.ts";
 import { events, inspect, list } from "./observe.ts";
 import { launchTypeOf, parseCapacityShares } from "./launch.ts";
-import type { EcsPolling, EcsSite, LaunchType, LogGroup, TaskReach } from "./site.ts";
+import type { EcsPolling, EcsSite, LaunchType, LogGroup, TaskArchitecture, TaskReach } from "./site.ts";
 
 export type EcsOptions = {
   /** Name or ARN. */
@@ -32,6 +32,8 @@ export type EcsOptions = {
   launchType: LaunchType | undefined;
   /** Capacity providers instead of a launch type, as `FARGATE_SPOT=3`; if unset or empty, none. */
   capacityProviders?: readonly string[] | undefined;
+  /** The processor of tasks; if unset, x86_64 on Fargate, that of the instance on EC2. */
+  architecture?: TaskArchitecture | undefined;
   reach: TaskReach;
   registry?: Registry | undefined;
   /** A registry that a package names may be on these hosts, whatever their addresses. */
@@ -71,6 +73,7 @@ export function ecsDriver(options: EcsOptions & { clock: Clock; log: Log }): Dri
     logGroup,
     launchType: launchTypeOf(capacityProviders) ?? options.launchType,
     capacityProviders,
+    architecture: options.architecture,
     reach: options.reach,
     registry: options.registry,
     registryHosts: options.registryHosts ?? [],
@@ -133,7 +136,6 @@ async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: Call): P
   }
   const { host, repository } = placeOf(named.name);
   const config = await configOf(site, { host, repository, version: named.tag, trusted: false }, signal);
-  if (config === "missing") throw advisedFault("IMAGE_NOT_FOUND", `The registry ${host} has no image ${ref}`);
   const digest = named.digest ?? config?.digest;
   return {
     id: digest === undefined ? `${named.name}:${named.tag}` : `${named.name}@${digest}`,
@@ -142,25 +144,39 @@ async function resolve(site: EcsSite, { ref }: ImageSource, { signal }: Call): P
   };
 }
 
-/** Undefined if berth cannot read the registry; ECS may be able to. */
+/** Undefined if berth cannot read the registry; ECS may be able to. Faults: IMAGE_NOT_FOUND. */
 async function configOf(
   site: EcsSite,
   image: { host: string; repository: string; version: string; trusted: boolean },
   signal: AbortSignal,
-): Promise<ImageConfig | "missing" | undefined> {
+): Promise<ImageConfig | undefined> {
   const { clock, registry, registryHosts: listed } = site;
   try {
-    return await readImageConfig({ ...image, clock, listed, login: (call) => registry?.login(image.host, call), signal });
+    return await readImageConfig({
+      ...image,
+      clock,
+      listed,
+      machine: taskPlatform(site),
+      login: (call) => registry?.login(image.host, call),
+      signal,
+    });
   } catch (error) {
     signal.throwIfAborted();
-    if (!(error instanceof Fault)) throw error;
+    if (!(error instanceof Fault) || error.code === "IMAGE_NOT_FOUND") throw error;
     site.log.debug({ image: `${image.host}/${image.repository}`, code: error.code, reason: error.message }, "image ports unreadable");
-    return error.code === "IMAGE_NOT_FOUND" ? "missing" : undefined;
+    return undefined;
   }
 }
 
-function findingsOf(config: ImageConfig | "missing" | undefined): Omit<ResolvedImage, "id" | "digest"> {
-  if (config === undefined || config === "missing") return { exposed: [], command: [] };
+/** Undefined where tasks take the processor of the instance that they come to. */
+function taskPlatform({ architecture, launchType }: EcsSite): MachinePlatform | undefined {
+  const processor = architecture ?? (launchType === "fargate" ? "x86_64" : undefined);
+  if (processor === undefined) return undefined;
+  return { platform: processor === "arm64" ? "linux/arm64" : "linux/amd64", setting: "BERTH_ECS_ARCHITECTURE" };
+}
+
+function findingsOf(config: ImageConfig | undefined): Omit<ResolvedImage, "id" | "digest"> {
+  if (config === undefined) return { exposed: [], command: [] };
   const { digest: _, ...findings } = config;
   return findings;
 }

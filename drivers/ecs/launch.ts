@@ -4,7 +4,7 @@ import { advisedFault } from "../faults.ts";
 import { gpuFault } from "../gpu.ts";
 import type { Aws } from "./aws.ts";
 import { Fault } from "../../lib/fault.ts";
-import type { CapacityShare, LaunchType } from "./site.ts";
+import type { CapacityShare, EcsSite, LaunchType, TaskArchitecture } from "./site.ts";
 
 /** The kind of machine of a task. */
 export type TaskLaunch = { type: "EC2" } | { type: "FARGATE"; size: FargateSize };
@@ -22,13 +22,18 @@ export function cpuUnits({ cpu }: Pick<Spec, "cpu">): number {
  * The configured launch type. By default EC2 if an instance of the cluster has the capacity now, else Fargate.
  * Faults: SPEC_REFUSED (a size that Fargate does not have), NO_CAPACITY (a GPU on Fargate, or no instance has the GPUs free), and AWS's.
  */
-export async function chooseLaunch(aws: Aws, spec: Spec, configured: LaunchType | undefined, signal: AbortSignal): Promise<TaskLaunch> {
+export async function chooseLaunch(
+  { aws, launchType: configured, architecture }: Pick<EcsSite, "aws" | "launchType" | "architecture">,
+  spec: Spec,
+  signal: AbortSignal,
+): Promise<TaskLaunch> {
   if (configured === "ec2") return { type: "EC2" };
   if (configured === "fargate" && spec.gpu > 0)
     throw gpuFault(`${spec.service} requests ${spec.gpu} GPU, and …_ECS__LAUNCH_TYPE is FARGATE, which has none`);
   if (configured === undefined) {
     // With awsvpc a task has its own ports, and needs none of the instance.
-    const capacity = findEc2Capacity(await instances(aws, signal), { cpu: cpuUnits(spec), memoryMb: spec.memoryMb, gpu: spec.gpu, hostPorts: [] });
+    const need = { cpu: cpuUnits(spec), memoryMb: spec.memoryMb, gpu: spec.gpu, hostPorts: [], architecture };
+    const capacity = findEc2Capacity(await instances(aws, signal), need);
     if (capacity.fits) return { type: "EC2" };
     if (spec.gpu > 0) throw gpuFault(`${spec.service} requests ${spec.gpu} GPU, but ${capacity.why}; Fargate has no GPUs`);
   }
@@ -71,17 +76,23 @@ async function instances(aws: Aws, signal: AbortSignal): Promise<ContainerInstan
 }
 
 /** What a task requests of one instance: CPU in units of 1/1024 vCPU, memory in MiB, whole GPUs, ports of the instance itself. */
-type TaskNeeds = { cpu: number; memoryMb: number; gpu: number; hostPorts: readonly number[] };
+type TaskNeeds = { cpu: number; memoryMb: number; gpu: number; hostPorts: readonly number[]; architecture: TaskArchitecture | undefined };
 
 type CapacityResult = { fits: true } | { fits: false; why: string };
 
 /** The attribute of instances whose tasks may have their own network interfaces (`awsvpc`). */
 const TASK_NETWORK = "ecs.capability.task-eni";
+const CPU_ARCHITECTURE = "ecs.cpu-architecture";
 
 /** What an instance may lack; the first one is reported. */
 const LACKS: readonly { what: string; lacks(instance: ContainerInstance, need: TaskNeeds): boolean }[] = [
   { what: "is active with its agent connected", lacks: ({ status, agentConnected }) => status !== "ACTIVE" || agentConnected !== true },
   { what: `has the attribute ${TASK_NETWORK}`, lacks: ({ attributes }) => attributes?.some(({ name }) => name === TASK_NETWORK) !== true },
+  {
+    what: "has the processor of BERTH_ECS_ARCHITECTURE",
+    lacks: ({ attributes }, { architecture }) =>
+      architecture !== undefined && attributes?.some(({ name, value }) => name === CPU_ARCHITECTURE && value === architecture) !== true,
+  },
   { what: "has the GPUs free", lacks: (instance, { gpu }) => gpu > 0 && free(instance, "GPU").names.length < gpu },
   { what: "has the CPU free", lacks: (instance, { cpu }) => free(instance, "CPU").number < cpu },
   { what: "has the memory free", lacks: (instance, { memoryMb }) => free(instance, "MEMORY").number < memoryMb },

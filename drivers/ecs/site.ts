@@ -6,6 +6,10 @@ import type { Aws } from "./aws.ts";
 export const LAUNCH_TYPES = ["fargate", "ec2"] as const;
 export type LaunchType = (typeof LAUNCH_TYPES)[number];
 
+export const ARCHITECTURES = ["x86_64", "arm64"] as const;
+/** The processor of the tasks' machines, as ECS names it. */
+export type TaskArchitecture = (typeof ARCHITECTURES)[number];
+
 /** A capacity provider, and its share of the tasks. */
 export type CapacityShare = { name: string; weight: number };
 
@@ -36,6 +40,8 @@ export type EcsSite = {
   launchType: LaunchType | undefined;
   /** Services use these instead of a launch type; `launchType` is then the kind of their machines. Empty: none. */
   capacityProviders: readonly CapacityShare[];
+  /** Undefined: x86_64 on Fargate, that of the instance on EC2. */
+  architecture: TaskArchitecture | undefined;
   reach: TaskReach;
   registry: Registry | undefined;
   /** A registry that a package names may be on these hosts, whatever their addresses. */

@@ -40,6 +40,12 @@ const ROWS: readonly StopReasonRow[] = [
     is: () => "the registry does not have the image",
   },
   {
+    text: /CannotPull.*(matching platform|no match for platform)/i,
+    code: "IMAGE_NOT_FOUND",
+    is: (reason) => `the image is not built for the processor of the task (${/linux\/\w+/.exec(reason)?.[0] ?? "see BERTH_ECS_ARCHITECTURE"})`,
+    todo: () => "Build it for that platform, or set BERTH_ECS_ARCHITECTURE to the image's.",
+  },
+  {
     text: /CannotPull/i,
     code: "REGISTRY_UNREACHABLE",
     is: () => "the image's registry could not be reached from the task",

@@ -5,6 +5,7 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Call, type OwnedCall, type Registry, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import type { MachinePlatform } from "../image-config.ts";
 import { refuseForeignOwner } from "../labels.ts";
 import type { KubernetesApi } from "./cluster.ts";
 import { definition, NAMES, ownerOf, readLabels, readPort, selectOwnService, selectService } from "./definition.ts";
@@ -21,6 +22,8 @@ export type KubernetesTools = {
   registryHosts: readonly string[];
   auth: DockerAuth;
   placementOf(spec: Spec): PodPlacement;
+  /** Of all nodes that pods may run on; undefined if unknown. */
+  machine: MachinePlatform | undefined;
   /** For other services a deploy creates first, and looks only if that is refused. */
   existing: ExistingServices;
 };

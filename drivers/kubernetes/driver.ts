@@ -12,7 +12,7 @@ import { events } from "./events.ts";
 import { openExec } from "./exec.ts";
 import { logs } from "./logs.ts";
 import { type ExistingServices, inspect, list, usage } from "./observe.ts";
-import { type HostPlacements, placementOf } from "./placement.ts";
+import { type HostPlacements, nodePlatform, placementOf } from "./placement.ts";
 import { describeAuth, loginAt, parseDockerAuth } from "./pull-secret.ts";
 import { type CAPABILITIES, createNamespaceSecurity } from "./security.ts";
 
@@ -55,6 +55,7 @@ export function kubernetesDriver(options: KubernetesOptions & { clock: Clock; lo
     auth: parseDockerAuth(options.dockerAuth),
     security,
     placementOf: (spec: Spec) => placementOf(options, spec),
+    machine: nodePlatform(options),
     existing,
   };
   const noteExisting = (service: string, observed: Observed | undefined) => {
@@ -129,19 +130,19 @@ type KubernetesImage = { host: string; repository: string; version: string; trus
 async function readConfig(
   cluster: KubernetesApi,
   image: KubernetesImage,
-  { registry, auth, registryHosts }: KubernetesTools,
+  { registry, auth, registryHosts, machine }: KubernetesTools,
   signal: AbortSignal,
 ): Promise<ImageConfig> {
   const login = (call: Call) => loginAt(cluster, image.host, { auth, registry }, call);
   try {
-    return await readImageConfig({ ...image, clock: cluster.clock, listed: registryHosts, login, signal });
+    return await readImageConfig({ ...image, clock: cluster.clock, listed: registryHosts, machine, login, signal });
   } catch (error) {
     if (!(error instanceof Fault) || error.code !== "PULL_DENIED") throw error;
     throw new Fault("PULL_DENIED", `${error.message} ${describeAuth(auth)}`, { cause: error });
   }
 }
 
-/** Unknown if the registry does not let berth read them. */
+/** Unknown if the registry does not let berth read them. Faults: IMAGE_NOT_FOUND. */
 async function findingsOf(
   cluster: KubernetesApi,
   image: KubernetesImage,
@@ -153,7 +154,7 @@ async function findingsOf(
     return findings;
   } catch (error) {
     signal.throwIfAborted();
-    if (!(error instanceof Fault)) throw error;
+    if (!(error instanceof Fault) || error.code === "IMAGE_NOT_FOUND") throw error;
     tools.log.debug({ image: `${image.host}/${image.repository}`, code: error.code, reason: error.message }, "image ports unreadable");
     return { exposed: [], portsUnknown: true, command: [] };
   }

@@ -1,5 +1,6 @@
 import type { V1PodSpec, V1Toleration, V1TopologySpreadConstraint } from "@kubernetes/client-node";
 import type { Host, Spec } from "../driver.ts";
+import type { MachinePlatform } from "../image-config.ts";
 
 /** What the settings add to the pods of one host: which nodes they may run on, and how. Each field is as in a pod's spec. */
 export type PodPlacement = {
@@ -20,6 +21,17 @@ export function placementOf(placements: HostPlacements, { host = "cvm" }: Pick<S
   const { cvm = {}, datagrok = {} } = placements;
   if (host === "cvm") return cvm;
   return { ...cvm, ...Object.fromEntries(Object.entries(datagrok).filter(([, value]) => value !== undefined)) };
+}
+
+/** The label of nodes that names their processor: https://kubernetes.io/docs/reference/labels-annotations-taints/#kubernetes-io-arch */
+const ARCHITECTURE = "kubernetes.io/arch";
+
+/** The platform of all nodes that pods may run on; undefined if the settings do not say it. */
+export function nodePlatform(placements: HostPlacements): MachinePlatform | undefined {
+  const [cvm, datagrok] = (["cvm", "datagrok"] as const).map((host) => placementOf(placements, { host }).nodeSelector?.[ARCHITECTURE]);
+  return cvm === undefined || cvm !== datagrok
+    ? undefined
+    : { platform: `linux/${cvm}`, setting: `${ARCHITECTURE} in BERTH_KUBERNETES_CVM_NODE_SELECTOR` };
 }
 
 export function placedSpec(placement: PodPlacement, ours: Readonly<Record<string, string>>): Partial<V1PodSpec> {

@@ -254,10 +254,11 @@ t.test("where the registry measures another platform's image than the engine has
 
 t.test("an image for another platform has a warning, until it is one for this", async (t) => {
   let image = "linux/arm64";
+  let machine: string | undefined = "linux/amd64";
   const stand = await openLifecycleFixture(t, {
     driver: (driver) => ({
       ...driver,
-      resolve: async (source, call) => ({ ...(await driver.resolve(source, call)), platform: { image, machine: "linux/amd64" } }),
+      resolve: async (source, call) => ({ ...(await driver.resolve(source, call)), platform: { image, machine } }),
     }),
   });
   const { imageId } = await stand.publish();
@@ -268,6 +269,10 @@ t.test("an image for another platform has a warning, until it is one for this", 
   await stand.lifecycle().requestValidation(imageId);
   await validated();
   t.same(stand.image(imageId).warnings, warnings, "once");
+  machine = undefined;
+  await stand.lifecycle().requestValidation(imageId);
+  await validated();
+  t.match(stand.image(imageId).warnings, [/^The image is built for linux\/arm64: it starts only on machines of that kind/]);
   image = "linux/amd64";
   await stand.lifecycle().requestValidation(imageId);
   await validated();

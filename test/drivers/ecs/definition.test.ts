@@ -28,7 +28,12 @@ const SPEC: Spec = {
 };
 const FARGATE = { type: "FARGATE" as const, size: { cpu: 256, memoryMb: 512 } };
 const EC2 = { type: "EC2" as const };
-const site = { execRole: "arn:aws:iam::1:role/tasks", shellRole: undefined, logGroup: { name: "/ecs/x", region: "eu-west-1" } };
+const site = {
+  execRole: "arn:aws:iam::1:role/tasks",
+  shellRole: undefined,
+  logGroup: { name: "/ecs/x", region: "eu-west-1" },
+  architecture: undefined,
+};
 
 t.test("definitions for both launch types are what the API takes", async (t) => {
   const model = openApiModel("ecs");
@@ -62,6 +67,21 @@ t.test("tasks have the role for shells only where shells are on", async (t) => {
   t.equal(roleOf({}), undefined);
   t.equal(roleOf({ BERTH_SHELL: "on" }), "arn:aws:iam::1:role/shells");
   t.throws(() => roleOf({ BERTH_ECS_SHELL_ROLE: "shells" }), { code: "SETTINGS_INVALID" });
+});
+
+t.test("the processor is requested where the settings name it, in the words of the API", async (t) => {
+  const model = openApiModel("ecs");
+  for (const [architecture, cpuArchitecture] of [
+    ["arm64", "ARM64"],
+    ["x86_64", "X86_64"],
+  ] as const) {
+    const { ecs } = readSettings({ env: { BERTH_ECS_ARCHITECTURE: architecture.toUpperCase() } }).settings;
+    const definition = taskDefinition(SPEC, FARGATE, { ...site, architecture: ecs.architecture });
+    t.strictSame(model("RegisterTaskDefinition", "input", JSON.parse(JSON.stringify(definition))), []);
+    t.strictSame(definition.runtimePlatform, { cpuArchitecture, operatingSystemFamily: "LINUX" });
+  }
+  t.equal(taskDefinition(SPEC, FARGATE, site).runtimePlatform, undefined, "as before the setting");
+  t.throws(() => readSettings({ env: { BERTH_ECS_ARCHITECTURE: "sparc" } }), { code: "SETTINGS_INVALID" });
 });
 
 t.test("shared memory and GPUs are requested on EC2 alone, disk on Fargate alone", async (t) => {

@@ -14,6 +14,7 @@ type Kept = Scheduled & { status: "ACTIVE" | "DRAINING" | "INACTIVE"; tags: { ke
 export type EcsTaskDefinition = {
   requiresCompatibilities: string[];
   taskRoleArn?: string;
+  runtimePlatform?: { cpuArchitecture?: string };
   containerDefinitions: {
     name: string;
     image: string;
@@ -104,6 +105,7 @@ export function openEcsLayer(
         container: container?.name ?? "",
         image: container?.image ?? "",
         memoryMb: container?.memory ?? 0,
+        architecture: definitions.runtimePlatform?.cpuArchitecture,
         stopTimeout: container?.stopTimeout ?? 30,
         log: log && { group: log["awslogs-group"] ?? "", prefix: log["awslogs-stream-prefix"] ?? "" },
       },
@@ -255,9 +257,9 @@ export function openEcsLayer(
     },
     "ecs:DescribeContainerInstances": async (_, pass) => {
       const answer = await pass();
-      // The agent of an instance sets it, which moto has none of.
+      // The agent of an instance sets them, which moto has none of.
       for (const one of (answer.body["containerInstances"] ?? []) as { attributes: EcsBody[] }[])
-        one.attributes.push({ name: "ecs.capability.task-eni" });
+        one.attributes.push({ name: "ecs.capability.task-eni" }, { name: "ecs.cpu-architecture", value: "x86_64" });
       return answer;
     },
   };

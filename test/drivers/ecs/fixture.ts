@@ -46,8 +46,12 @@ const MAKING = ["RegisterTaskDefinition", "CreateService"];
 
 type DriverOverrides = Partial<EcsOptions> & { log?: Log; clock?: Clock };
 
-/** `answers` stands before everything: undefined lets a question through. `shells`: berth's role has conf/ecs/policy-shell.json too. */
-export async function openStand(t: Test, names: readonly TestImage[], options: { restartMs?: number; shells?: boolean } = {}) {
+/** `forArm`: images that are built for arm64. `answers` stands before everything: undefined lets a question through. `shells`: berth's role has conf/ecs/policy-shell.json too. */
+export async function openStand(
+  t: Test,
+  names: readonly TestImage[],
+  options: { restartMs?: number; shells?: boolean; forArm?: readonly TestImage[] } = {},
+) {
   const before = { ...process.env };
   t.teardown(() => Object.assign(process.env, before));
   Object.assign(process.env, { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" });
@@ -64,7 +68,10 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const registry = await openDistribution(t, htpasswd);
   const folder = tempFolder(t);
   const images: PublishedTestImage[] = [];
-  for (const name of names) images.push(await publish(name, { folder, registry: registry.host, ecr: admin.ecr }));
+  for (const name of names) {
+    const architecture = options.forArm?.includes(name) ? "arm64" : "amd64";
+    images.push(await publish(name, { folder, registry: registry.host, ecr: admin.ecr, architecture }));
+  }
 
   const role = openRole(options.shells ? [POLICY, SHELL_POLICY] : [POLICY]);
   const sessions = await openExecSessions(t);
@@ -72,8 +79,10 @@ export async function openStand(t: Test, names: readonly TestImage[], options: {
   const fates = new Map<string, TaskFate>();
   const streams = new Set<string>();
   const requests: EcsRequest[] = [];
+  const imageOf = (image: string) => images.find(({ repository, digest }) => image.includes(`/${repository}@${digest}`));
   const scheduler = openScheduler({
-    folderOf: (image) => images.find(({ repository, digest }) => image.includes(`/${repository}@${digest}`))?.folder,
+    folderOf: (image) => imageOf(image)?.folder,
+    architectureOf: (image) => imageOf(image)?.architecture ?? "amd64",
     fateOf: (service) => fates.get(service),
     restartMs: () => stand.restartMs,
     agentMs: () => stand.agentMs,

@@ -10,10 +10,13 @@ import { LOGIN } from "../../gateway/registry/upstream/distribution.ts";
 const MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG = "application/vnd.docker.container.image.v1+json";
 
-export type PublishedTestImage = { name: TestImage; repository: string; tag: string; digest: string; folder: string };
+export type PublishedTestImage = { name: TestImage; repository: string; tag: string; digest: string; folder: string; architecture: string };
 
 /** Publishes the app of a test image as its package would: its manifest and configuration at a real registry, its name in moto's ECR. */
-export async function publish(name: TestImage, to: { folder: string; registry: string; ecr: ECRClient }): Promise<PublishedTestImage> {
+export async function publish(
+  name: TestImage,
+  to: { folder: string; registry: string; ecr: ECRClient; architecture: string },
+): Promise<PublishedTestImage> {
   const folder = layOutFolder(join(to.folder, name), name);
   const exposes = readFileSync(join(folder, "Dockerfile"), "utf8")
     .split("\n")
@@ -21,7 +24,7 @@ export async function publish(name: TestImage, to: { folder: string; registry: s
   const ports = exposes.flatMap((line) => line.split(" ").slice(1)).map((port) => (port.includes("/") ? port : `${port}/tcp`));
   const recipe = parseDockerfile(readFileSync(join(folder, "Dockerfile"), "utf8"));
   const config = {
-    architecture: "amd64",
+    architecture: to.architecture,
     os: "linux",
     rootfs: { type: "layers", diff_ids: [] },
     config: {
@@ -49,7 +52,7 @@ export async function publish(name: TestImage, to: { folder: string; registry: s
   if (!put.ok || !done.ok) throw new Error(`The registry took no ${repository}: ${put.status}, ${done.status}.`);
   await to.ecr.send(new CreateRepositoryCommand({ repositoryName: repository, tags: [{ Key: "builder", Value: "grok_spawner" }] }));
   await to.ecr.send(new PutImageCommand({ repositoryName: repository, imageManifest: manifest, imageTag: tag }));
-  return { name, repository, tag, digest: digestOf(manifest), folder };
+  return { name, repository, tag, digest: digestOf(manifest), folder, architecture: to.architecture };
 }
 
 /** As engines write it: in nanoseconds. */

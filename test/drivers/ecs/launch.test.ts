@@ -4,7 +4,7 @@ import t from "tap";
 import { FARGATE_SIZES, fargateSize, findEc2Capacity } from "../../../drivers/ecs/launch.ts";
 import { isFargateSize } from "./fargate-rules.ts";
 
-const NEED = { cpu: 512, memoryMb: 1_024, gpu: 0, hostPorts: [] };
+const NEED = { cpu: 512, memoryMb: 1_024, gpu: 0, hostPorts: [], architecture: undefined };
 
 type Free = { cpu?: number; memory?: number; gpus?: string[]; ports?: string[] };
 
@@ -31,6 +31,13 @@ t.test("a task fits where one instance has all that is requested, to the last un
   t.strictSame(findEc2Capacity([instance({ ports: ["22", "8080"] })], { ...NEED, hostPorts: [8081] }), { fits: true });
 });
 
+t.test("a processor that the settings name is that of the instance", async (t) => {
+  const graviton = instance({}, { attributes: [{ name: "ecs.capability.task-eni" }, { name: "ecs.cpu-architecture", value: "arm64" }] });
+  t.strictSame(findEc2Capacity([graviton], { ...NEED, architecture: "arm64" }), { fits: true });
+  t.strictSame(findEc2Capacity([graviton], NEED), { fits: true });
+  t.match(findEc2Capacity([graviton], { ...NEED, architecture: "x86_64" }), { fits: false });
+});
+
 t.test("what one lacks, another does not make up for", async (t) => {
   t.equal(findEc2Capacity([instance({ cpu: 0, memory: 9_999 }), instance({ cpu: 9_999, memory: 0 })], NEED).fits, false);
 });
@@ -45,6 +52,7 @@ t.test("where there is none, it says what is missing", async (t) => {
     [/agent/, [instance({}, { agentConnected: false })]],
     [/agent/, [instance({}, { status: "DRAINING" })]],
     [/task-eni/, [instance({}, { attributes: [] })]],
+    [/BERTH_ECS_ARCHITECTURE/, [instance()], { architecture: "arm64" } as never],
     // Of several, the one that came furthest.
     [/memory/, [instance({ cpu: 0 }), instance({ memory: 0 })]],
   ];

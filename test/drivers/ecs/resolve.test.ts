@@ -1,20 +1,24 @@
 import { createHash } from "node:crypto";
 import { createServer, type RequestListener } from "node:http";
 import t, { type Test } from "tap";
-import { call, rejectsWith } from "../conformance.ts";
+import { call, rejectsWith, specOf } from "../conformance.ts";
 import { denied } from "./answer.ts";
 import { openStand } from "./fixture.ts";
 import { freePort, listen } from "../../fixtures/server.ts";
 
 const sha = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
 
-/** A registry that wants a token, keeps blobs on another host and knows one image of two platforms: what the real one of the other tests does not do. */
-async function openOddRegistry(t: Test) {
+/**
+ * A registry that wants a token, keeps blobs on another host and knows one image, of two platforms or of `architectures`: what the real one of the other
+ * tests does not do.
+ */
+async function openOddRegistry(t: Test, architectures: readonly string[] = ["arm", "amd64"]) {
   const startServer = async (answer: RequestListener) => `127.0.0.1:${(await listen(t, createServer(answer))).port}`;
   const config = JSON.stringify({ config: { ExposedPorts: { "8000/tcp": {} } }, history: [] });
   const manifest = JSON.stringify({ schemaVersion: 2, config: { digest: sha(config) } });
   const platform = (architecture: string, digest: string) => ({ digest, platform: { os: "linux", architecture } });
-  const index = JSON.stringify({ schemaVersion: 2, manifests: [platform("arm64", sha("other")), platform("amd64", sha(manifest))] });
+  const manifests = architectures.map((one) => platform(one, one === "arm" ? sha("other") : sha(manifest)));
+  const index = JSON.stringify({ schemaVersion: 2, manifests });
   const documents: Record<string, string> = { "manifests/1": index, [`manifests/${sha(index)}`]: index, [`manifests/${sha(manifest)}`]: manifest };
   const requests: { path: string; authorization: string | undefined }[] = [];
   const store = await startServer((request, response) => {
@@ -36,6 +40,28 @@ async function openOddRegistry(t: Test) {
   });
   return { host, requests, digest: sha(index) };
 }
+
+t.test("what an image is built for must be what tasks run on", async (t) => {
+  const stand = await openStand(t, ["worker"], { forArm: ["worker"] });
+  const [fargate, graviton, either] = [stand.open({ launchType: "fargate" }), stand.open({ architecture: "arm64" }), stand.open()];
+  const ref = `${stand.tags("worker").repository}:1`;
+  const platformOf = async (driver: typeof either) => (await driver.resolve({ ref }, call())).platform;
+  t.strictSame(await platformOf(fargate), { image: "linux/arm64", machine: "linux/amd64" });
+  t.strictSame(await platformOf(graviton), { image: "linux/arm64", machine: "linux/arm64" });
+  t.strictSame(await platformOf(either), { image: "linux/arm64", machine: undefined }, "the cluster's instances may have it");
+
+  const spec = await specOf(graviton, "arm", { ref, port: undefined }, { graceMs: 1 });
+  await graviton.deploy(spec, call());
+  await graviton.destroy("arm", call());
+  const refused = await rejectsWith(t, "IMAGE_NOT_FOUND", fargate.deploy(spec, call()));
+  t.match(refused.message, /not built for the processor of the task \(linux\/amd64\).*BERTH_ECS_ARCHITECTURE/);
+
+  const odd = await openOddRegistry(t, ["arm64"]);
+  t.match(await graviton.resolve({ ref: `${odd.host}/odd/x:1` }, call()), { digest: odd.digest, exposed: [8000] });
+  t.match(await either.resolve({ ref: `${odd.host}/odd/x:1` }, call()), { digest: odd.digest, exposed: [8000] });
+  const other = await rejectsWith(t, "IMAGE_NOT_FOUND", fargate.resolve({ ref: `${odd.host}/odd/x:1` }, call()));
+  t.match(other.message, /is built for linux\/arm64, and containers run on linux\/amd64 \(BERTH_ECS_ARCHITECTURE\)/);
+});
 
 t.test("images", async (t) => {
   const stand = await openStand(t, ["onDemand", "severalPorts", "worker"]);

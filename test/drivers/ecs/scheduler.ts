@@ -19,6 +19,8 @@ export type Scheduled = {
     container: string;
     image: string;
     memoryMb: number;
+    /** Undefined: that of the machine. */
+    architecture: string | undefined;
     /** Seconds. */
     stopTimeout: number;
     log: { group: string; prefix: string } | undefined;
@@ -39,6 +41,8 @@ export type Scheduled = {
 
 type World = {
   folderOf(image: string): string | undefined;
+  /** As in the image's configuration. */
+  architectureOf(image: string): string;
   fateOf(service: string): TaskFate | undefined;
   say(log: { group: string; stream: string }, line: string): Promise<void>;
   /** How long ECS takes to replace a task that ended; some seconds there. */
@@ -132,6 +136,13 @@ export function openScheduler(world: World) {
     const folder = world.folderOf(definition.image);
     if (folder === undefined) {
       stop(task, "TaskFailedToStart", `CannotPullContainerError: failed to resolve ref ${definition.image}: not found`);
+      return failed(of);
+    }
+    // Fargate's default, and that of the instances here.
+    const platform = `linux/${definition.architecture === "ARM64" ? "arm64" : "amd64"}`;
+    if (`linux/${world.architectureOf(definition.image)}` !== platform) {
+      const reason = `image Manifest does not contain descriptor matching platform '${platform}'`;
+      stop(task, "TaskFailedToStart", `CannotPullContainerError: pull image manifest has been retried 7 time(s): ${reason}`);
       return failed(of);
     }
     const stream = definition.log && {

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { createServer } from "node:http";
 import t from "tap";
 import { openRegistry } from "../../fixtures/registry.ts";
@@ -29,12 +30,11 @@ t.test("a registry that is not set up is queried directly, also for the ports, w
   t.teardown(() => other.close());
   const digest = other.put("datagrok/thing", "1", "one");
   const driver = open();
-  const machine = "linux/amd64";
   const pinned = {
     id: `${other.host}/datagrok/thing@${digest}`,
     digest,
     sizeBytes: 10_240,
-    platform: { image: process.arch === "x64" ? machine : `linux/${process.arch}`, machine },
+    platform: { image: `linux/${process.arch === "x64" ? "amd64" : process.arch}`, machine: undefined },
     exposed: [8080],
     command: ["/nothing"],
   };
@@ -70,6 +70,36 @@ t.test("a registry that is not set up is queried directly, also for the ports, w
   t.match(await fromSecret(config({ username: "me", password: "my:password" })), { digest, exposed: [8080] });
   for (const data of [config({ username: "me", password: "wrong" }), {}, { ".dockerconfigjson": "e30=" }])
     t.match((await rejectsWith(t, "PULL_DENIED", fromSecret(data))).message, /Check its entry in the Secret regcred/);
+});
+
+t.test("what an image is built for must be what nodes have, if the settings select nodes by it", async (t) => {
+  const { open } = await openWorld(t);
+  const sha = (text: string) => `sha256:${createHash("sha256").update(text).digest("hex")}`;
+  const config = JSON.stringify({ os: "linux", architecture: "arm64", config: { ExposedPorts: { "8000/tcp": {} } } });
+  const manifest = JSON.stringify({ schemaVersion: 2, config: { digest: sha(config) } });
+  const entries = [
+    { digest: sha("attestation"), platform: { os: "unknown", architecture: "unknown" } },
+    { digest: sha(manifest), platform: { os: "linux", architecture: "arm64" } },
+  ];
+  const index = JSON.stringify({ schemaVersion: 2, manifests: entries });
+  const documents: Record<string, string> = { "manifests/1": index, [`manifests/${sha(manifest)}`]: manifest, [`blobs/${sha(config)}`]: config };
+  const server = createServer((request, response) => {
+    const body = documents[request.url?.replace("/v2/arm/x/", "") ?? ""];
+    response.writeHead(body === undefined ? 404 : 200, body === undefined ? {} : { "docker-content-digest": sha(body) }).end(body);
+  });
+  const ref = `127.0.0.1:${(await listen(t, server)).port}/arm/x:1`;
+  const resolve = (selected: string | undefined, more: Parameters<typeof open>[0] = {}) =>
+    open({ ...(selected === undefined ? {} : { cvm: { nodeSelector: { "kubernetes.io/arch": selected } } }), ...more }).resolve({ ref }, call());
+  t.match(await resolve(undefined), { digest: sha(index), exposed: [8000], platform: { image: "linux/arm64", machine: undefined } });
+  t.match(await resolve("arm64"), { digest: sha(index), exposed: [8000], platform: { image: "linux/arm64", machine: "linux/arm64" } });
+  const { message } = await rejectsWith(t, "IMAGE_NOT_FOUND", resolve("amd64"));
+  t.match(message, /is built for linux\/arm64, and containers run on linux\/amd64 \(kubernetes\.io\/arch in BERTH_KUBERNETES_CVM_NODE_SELECTOR\)/);
+  t.match(await resolve("amd64", { datagrok: { nodeSelector: { "kubernetes.io/arch": "arm64" } } }), { exposed: [8000] }, "either host may run it");
+  // Also where the settings name the registry, which berth may be unable to read for other reasons.
+  const reference = `${ref.slice(0, -2)}@${sha(index)}`;
+  documents[`manifests/${sha(index)}`] = index;
+  const registry = { resolve: async () => ({ reference, digest: sha(index) }), fullNames: () => [], login: async () => undefined };
+  await rejectsWith(t, "IMAGE_NOT_FOUND", resolve("amd64", { registry }));
 });
 
 t.test("images are pulled with what the administrator gave and what the registry wants", async (t) => {
