@@ -155,11 +155,15 @@ t.test("compose", async (t) => {
     const headers = { "x-api-key": "test-x-api-key", "content-type": "application/json" };
     const deployed = await fetch(`${spawner}/deploy/cvm/spawned/1`, { method: "POST", headers, body: JSON.stringify({ image: PLUGIN }) });
     t.match(await deployed.json(), { address: "berth-spawned", port: 5000 });
+    const basic = `Basic ${Buffer.from(`any:${key}`).toString("base64")}`;
+    const signed = (await (await fetch(`${base}/api/docker/token`, { headers: { authorization: basic } })).json()) as { token: string };
+    const refusal = await (await fetch(`${spawner}/services`, { headers: { authorization: `Bearer ${signed.token}` } })).json();
+    t.match(refusal, { code: "TOKEN_INVALID", message: /spawner|audience|aud/ });
+    t.notMatch(refusal, { message: /DATAGROK_URL/ }, "it has a server whose tokens it verifies");
     t.ok((await docker.getContainer("berth-spawned").inspect()).NetworkSettings.Networks["datagrok"]);
     t.match((await docker.getContainer("berth-grok_spawner-1").inspect()).HostConfig, { ReadonlyRootfs: true, CapDrop: ["ALL"] });
     const registry = `http://${there}:5001`;
     await eventually("the registry", async () => (await fetch(`${registry}/readyz`).catch(() => undefined))?.ok);
-    const basic = `Basic ${Buffer.from(`any:${key}`).toString("base64")}`;
     const { token } = (await (await fetch(`${registry}/token?service=docker-registry`, { headers: { authorization: basic } })).json()) as {
       token: string;
     };
