@@ -113,6 +113,11 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
   app.addHook("preClose", () => shells.close());
   // A body that no route reads is ignored, whatever its Content-Type.
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
+  // The publishing tools' client names this type with every request, also with one that has no body.
+  const parseJson = app.getDefaultJsonParser("error", "error");
+  app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, body, done) =>
+    body === "" ? done(null, undefined) : void parseJson(request, body, done),
+  );
 
   await app.register(swagger, { openapi: { info: { title: "berth", version: settings.version } } });
   await app.register(

@@ -63,9 +63,10 @@ export function serviceRoutes(app: FastifyInstance, { driver, deploys, names, st
     "/services/:service/usage",
     { schema: { tags, summary: "What a running service has used", params: NAME_PARAMS, response: answers(USAGE) } },
     async ({ params }, reply) => {
-      const service = readServiceName(params.service);
-      const usage = await driver.usage?.(service, { signal: clientGone(reply) });
-      if (!usage) throw new Fault("CONTAINER_NOT_FOUND", `The use of ${service} is not known.`);
+      const signal = clientGone(reply);
+      const observed = driver.usage && (await names.find(params.service, signal));
+      const usage = observed && (await driver.usage?.(observed.service, { signal }));
+      if (!usage) throw new Fault("CONTAINER_NOT_FOUND", `The use of ${params.service.slice(0, 100)} is not known.`);
       return usage;
     },
   );

@@ -27,6 +27,16 @@ t.test("an unknown route is an ApiError, signed in or not", async (t) => {
   }
 });
 
+t.test("a request without a body may name the type of JSON", async (t) => {
+  const { call, get } = await openApiFixture(t);
+  const headers = { "content-type": "application/json" };
+  const signIn = await call("/users/login/dev", { method: "POST", headers: { ...headers, authorization: `Dev ${ADMIN_KEY}` } });
+  t.match(signIn, { status: 200, json: { isSuccess: true } });
+  t.match(await get("/users", { method: "POST", headers }), { status: 400, json: { code: "REQUEST_INVALID", message: "body must be object." } });
+  t.match(await get("/users", { method: "POST", headers, body: '{"login":' }), { status: 400, json: { code: "REQUEST_INVALID" } });
+  t.match(await get("/users", { method: "POST", headers, body: '{"login":"x","__proto__":{"admin":true}}' }), { status: 400 });
+});
+
 t.test("a HEAD starts nothing", async (t) => {
   const { get, publish, commands } = await openApiFixture(t);
   const { json } = await publish("walk", { "dockerfiles/app/Dockerfile": "FROM a\nEXPOSE 80\n" });

@@ -221,6 +221,10 @@ t.test("a foreign server finds its service by its own short name in every route,
   const log = (await ask("GET", "/services/chem/logs")).text;
   t.match(log, /chem began/);
   t.equal((await ask("GET", "/services/test-chem/logs")).text, log);
+  world.usages.set("test-chem", { cpuMs: 5, networkBytes: 7 });
+  for (const name of ["chem", "test-chem"])
+    t.strictSame(JSON.parse((await ask("GET", `/services/${name}/usage`)).text), { cpuMs: 5, networkBytes: 7 });
+  t.equal((await ask("GET", "/services/bio/usage")).status, 404);
   t.equal((await ask("GET", "/services/bio")).status, 404);
   t.equal((await ask("GET", "/services/bio/logs")).text, "");
   // A service of a berth has its name for itself, even where a foreign one would be called so.
