@@ -210,7 +210,7 @@ function parse(
 ): SettingSource {
   const lines = new LineCounter();
   // The parser's own messages quote the line, which may hold a secret.
-  const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, logLevel: "silent" });
+  const document = parseDocument(file.text, { lineCounter: lines, prettyErrors: false, logLevel: "error" });
   const at = (offset: number | undefined) => `${file.path}:${lines.linePos(offset ?? 0).line}`;
   const source: SettingSource = { values: [], faults: [], warnings: [] };
   if (document.errors.length > 0) {
@@ -227,8 +227,9 @@ function parse(
       const where = at(isScalar(pair.key) ? pair.key.range?.[0] : undefined);
       const key = above + name;
       if (keys.includes(key)) {
-        const raw = pair.value === null ? null : (pair.value as { toJS(from: typeof document): unknown }).toJS(document);
-        if (raw !== null && raw !== "") source.values.push({ key, where: `${where}, ${key}`, raw });
+        const read = readNode(pair.value as Yaml.Node | null, document);
+        if (read === undefined) source.faults.push(`${where}, ${key}: put a text that begins with *, & or ! into quotes`);
+        else if (read.raw !== null && read.raw !== "") source.values.push({ key, where: `${where}, ${key}`, raw: read.raw });
       } else if (keys.some((one) => one.startsWith(`${key}.`))) {
         if (isMap(pair.value)) walk(pair.value, `${key}.`);
         else if (!isScalar(pair.value) || pair.value.value !== null) source.faults.push(`${where}: ${key} is a group of settings, not a setting`);
@@ -239,4 +240,20 @@ function parse(
   };
   walk(document.contents, "");
   return source;
+}
+
+/**
+ * The value of a node. Undefined for an alias of nothing or of itself, and for an anchor or a tag of nothing: most of all a password without quotes, of which
+ * the parser's own message would show a part.
+ */
+function readNode(node: Yaml.Node | null, document: Yaml.Document): { raw: unknown } | undefined {
+  if (node === null) return { raw: null };
+  try {
+    const raw: unknown = node.toJS(document);
+    JSON.stringify(raw);
+    const isNothing = raw === null || raw === "";
+    return isNothing && ("anchor" in node || node.tag !== undefined) ? undefined : { raw };
+  } catch {
+    return undefined;
+  }
 }

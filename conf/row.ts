@@ -60,10 +60,12 @@ export type RawSetting = {
 /** What one source holds, and what is wrong with it in one sentence each. */
 export type SettingSource = { values: RawSetting[]; faults: string[]; warnings: string[] };
 
-/** A value in quotes for a message, without the password of a URL. Not for secrets. */
+/** A value that is not allowed, in quotes for a message, without the password of a URL. Not for secrets. */
 export function displayValue(raw: unknown): string {
   const text = typeof raw === "string" ? raw : (JSON.stringify(raw) ?? String(raw));
-  return `"${maskSecrets(text).slice(0, 200)}"`;
+  // A password with a slash is one reason why a URL is not allowed.
+  const masked = maskSecrets(text).replaceAll(/:\/\/\S*@/g, "://***@");
+  return `"${masked.slice(0, 200).replaceAll(/\p{Cc}/gu, " ")}"`;
 }
 
 /** A URL, or a host and port, without user and password. */

@@ -146,7 +146,7 @@ export const SETTINGS = {
   ),
   consoleName: optional(
     "BERTH_CONSOLE_HOST",
-    text("a host name"),
+    text("a host name without scheme and port", /^[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$/),
     "A separate host name, such as console.example.com: the edge serves the console under it, and opens no console port. Needs BERTH_WEB_ROOT, the public address of the edge",
   ),
   consoleUrl: optional(

@@ -68,7 +68,8 @@ function readConfig(text: string, path: string): { servers: ConfiguredServer[]; 
   const wrong = (what: string) => new Fault("SETTINGS_INVALID", `${path}: ${what}.`);
   let config: unknown;
   try {
-    config = parse(text);
+    // Its warnings would quote lines, too.
+    config = parse(text, { logLevel: "error" });
   } catch {
     throw wrong("it is not YAML");
   }

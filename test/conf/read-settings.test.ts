@@ -42,6 +42,8 @@ t.test("numbers are taken as whole only where they are", async (t) => {
     ["BERTH_EDGE_PORT", "tcp://10.0.0.1:8080"],
     ["BERTH_DRIVER", "podman"],
     ["BERTH_HOST", "http://localhost"],
+    ["BERTH_CONSOLE_HOST", "https://console.example"],
+    ["BERTH_CONSOLE_HOST", "console.example:8443"],
     ["BERTH_ORIGINS", "https://a.example/path"],
     ["BERTH_TRUSTED_PROXIES", "10.0.0.0/33"],
     ["BERTH_TRUSTED_PROXIES", "loopback, balancer.example"],
@@ -102,12 +104,14 @@ t.test("no line repeats a secret, however it is wrong", async (t) => {
   const lines = [
     ...refused({ BERTH_ADMIN_KEY: secret }),
     ...refused({ BERTH_ADMIN_KEY_FILE: secret }),
+    ...refused({ BERTH_WEB_ROOT: "https://user:s3cr3t/value@host" }),
     ...refused({ X_API_KEY: `${secret}1`, GROK_SPAWNER_X_API_KEY: `${secret}2` }),
     ...refused({ GROK_PARAMETERS: `{"db":{"password":"${secret}"` }),
     ...refused({ GROK_PARAMETERS: JSON.stringify({ queueSettings: secret }) }),
     ...refused({ GROK_PARAMETERS: JSON.stringify({ queueSettings: { pipeKey: { is: secret } } }) }),
     ...refused({}, `adminKey: "${secret}`),
     ...refused({}, `adminKey: *${secret}`),
+    ...["*", "&", "!"].flatMap((sign) => refused({}, `adminKey: ${sign}s3cr3t`)),
     ...refused({}, `adminKey: ${secret}\nadminKey: ${secret}\n`),
     ...refused({}, secret),
     ...refused({ BERTH_WEB_ROOT: `ftp://me:${secret.replace(" ", "")}@example.org` }),
@@ -202,6 +206,8 @@ t.test("a file that is not YAML, or holds no names, is refused by its line", asy
   t.match(refused({}, "- workers\n"), [/^berth\.yaml:1: /]);
   t.match(refused({}, "ecs: on\n"), [/^berth\.yaml:1: ecs /]);
   t.match(refused({}, "host: { name: x }\n"), [/^berth\.yaml:1, host: /]);
+  t.match(refused({}, "workers: 2\n---\nworkers: 3\n"), [/^berth\.yaml:2: /], "a second document");
+  t.match(refused({}, "origins: &origins [*origins]\n"), [/^berth\.yaml:1, origins: .*quotes/]);
 });
 
 t.test("the settings of queue and pipe are read from JSON, from single variables and from the file", (t) => {

@@ -42,13 +42,25 @@ t.test("a server is named by address or alias, and its key given in one of sever
       0,
     ],
     ["a file that is no YAML", { ".config/berth/config.yaml": `servers: {\n  key: ${ADMIN_KEY}` }, {}, [], 2, /not YAML/],
+    [
+      "a key without quotes",
+      { ".config/berth/config.yaml": `servers: { x: { url: "${berth.api}", key: !${ADMIN_KEY} } }` },
+      {},
+      ["--server", "x"],
+      2,
+    ],
   ];
+  const warnings: string[] = [];
+  const onWarning = ({ message }: Error) => void warnings.push(message);
+  process.on("warning", onWarning);
+  t.teardown(() => process.off("warning", onWarning));
   for (const [what, files, env, args, code, stderr = /.*/] of rows) {
     for (const path of [".grok/config.yaml", ".config/berth/config.yaml"]) write(path, files[path] ?? "");
     const typed = await typeBerth(["users", "list", ...args], { env: { ...nothing, ...env } });
     t.match(typed, { code, stderr }, what);
     t.notMatch(typed.stdout + typed.stderr, ADMIN_KEY);
   }
+  t.same(warnings, [], "the YAML parser's quote the line");
   write(".config/berth/config.yaml", "");
   write(".grok/config.yaml", config("dev", berth.api));
   const listed = await typeBerth(["config", "servers", "--json"], { env: nothing });
