@@ -106,3 +106,34 @@ export function watchBroken(connection: NetConnection, clock: Clock, act: () => 
   let cancel = clock.after(BROKEN_CHECK_MS, check);
   return () => cancel();
 }
+
+/**
+ * Checks in which the receiver takes nothing, after which the last bytes of a sender that is gone are given up. The kernel reports only megabytes as taken,
+ * so a slow receiver may look like one that does not read.
+ */
+const MAX_UNTAKEN_CHECKS = 60;
+
+/**
+ * For a connection that is paused whenever `receiver` does not take its bytes: calls `act` once its other end is gone and `receiver` takes nothing for a
+ * minute either. No event reports that, so it would stay open for as long as the receiver. Call the returned function after each pause.
+ */
+export function watchPaused(connection: NetConnection, receiver: NetConnection, clock: Clock, act: () => void): () => void {
+  let cancel: (() => void) | undefined;
+  let before = 0;
+  let untaken = 0;
+  const check = () => {
+    cancel = undefined;
+    if (!connection.writable || !connection.paused) return;
+    const { backlog } = receiver;
+    untaken = backlog === before && connection.isBroken() ? untaken + 1 : 0;
+    before = backlog;
+    if (untaken === MAX_UNTAKEN_CHECKS) act();
+    else cancel = clock.after(BROKEN_CHECK_MS, check);
+  };
+  connection.onceClosed(() => cancel?.());
+  return () => {
+    if (cancel !== undefined) return;
+    untaken = 0;
+    cancel = clock.after(BROKEN_CHECK_MS, check);
+  };
+}

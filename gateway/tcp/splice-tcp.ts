@@ -1,5 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
-import { lingeringClose, watchBroken } from "../connections/closing.ts";
+import { lingeringClose, watchBroken, watchPaused } from "../connections/closing.ts";
 import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
 import type { ByteCounter } from "../access-record.ts";
 import type { ExchangeSide, Lease } from "../decision.ts";
@@ -80,13 +80,17 @@ export class TcpSplice {
 
   #userOf(from: NetConnection, to: NetConnection, side: ExchangeSide): ConnectionUser {
     const { lease, record, clock } = this.#pair;
+    // A container's last bytes reach its client, however long that does not read.
+    const noteClientPaused = side === "client" ? watchPaused(from, to, clock, () => this.destroy()) : undefined;
     return {
       onBytes: (memory, at, end) => {
         lease.countBytes(end - at, side);
         record.countBytes(end - at, side);
         this.#lastFrom = side;
         this.#lastByteAt = clock.monotonic();
-        if (!to.send(memory, at, end)) from.pause();
+        if (to.send(memory, at, end)) return;
+        from.pause();
+        noteClientPaused?.();
       },
       onDrain: () => to.resume(),
       onEnd: () => {

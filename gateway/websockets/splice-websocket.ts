@@ -4,7 +4,7 @@ import type { Fault } from "../../lib/fault.ts";
 import { CLOSE, closeFor, closeFrame, closeReason, FrameBoundary } from "./frames.ts";
 import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
-import { type Draining, lingeringClose } from "../connections/closing.ts";
+import { type Draining, lingeringClose, watchPaused } from "../connections/closing.ts";
 import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
 
 /** Removes the rest of a pong from the client's bytes. Returns the offset after it, and the filter is done; or -1 if all bytes belong to it. */
@@ -53,6 +53,8 @@ class WebSocketSplice implements LeaseHolder {
   readonly #clock: Clock;
   readonly #lingeringCloseMs: number;
   readonly #resolve: () => void;
+  /** Created at the first pause: most WebSockets have none. */
+  #noteClientPaused: (() => void) | undefined;
   #open = 2;
 
   constructor(upgraded: UpgradedPair, resolve: () => void) {
@@ -80,7 +82,7 @@ class WebSocketSplice implements LeaseHolder {
     if (rest.length > 0) fromContainer.onBytes(rest, 0, rest.length);
     let ready = true;
     for (const bytes of early) if (bytes.length > 0) ready = container.sendOwn(bytes);
-    if (!ready) client.pause();
+    if (!ready) this.pauseClient();
     draining.add(this.drain);
     if (draining.begun) this.drain();
     if (client.closed) fromClient.onClose();
@@ -109,6 +111,13 @@ class WebSocketSplice implements LeaseHolder {
     if (this.leaving === undefined) return;
     this.endClient(this.leaving.code, this.leaving.reason);
     if (this.revoked) this.clientEnded();
+  }
+
+  /** The container does not take the client's bytes. */
+  pauseClient(): void {
+    this.client.pause();
+    this.#noteClientPaused ??= watchPaused(this.client, this.container, this.#clock, () => this.client.destroy());
+    this.#noteClientPaused();
   }
 
   /** The container sends nothing more. */
@@ -163,7 +172,7 @@ class ClientFrames implements ConnectionUser {
     splice.lease.countBytes(end - at, "client");
     splice.record.countBytes(end - at, "client");
     const from = splice.pongFilter === undefined ? at : this.#filterPong(splice.pongFilter(memory, at, end));
-    if (from !== -1 && from < end && !splice.container.send(memory, from, end)) splice.client.pause();
+    if (from !== -1 && from < end && !splice.container.send(memory, from, end)) splice.pauseClient();
   }
 
   onDrain(): void {

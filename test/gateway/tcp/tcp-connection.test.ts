@@ -3,7 +3,8 @@ import { connect } from "node:net";
 import t from "tap";
 import type { AccessRecord } from "../../../gateway/access-record.ts";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
+import { eventually, eventuallyStill } from "../../fixtures/eventually.ts";
 import { freePort } from "../../fixtures/server.ts";
 import { SOCKET_KINDS } from "../../fixtures/connections.ts";
 import { ID, openRawContainer, PATH } from "../stand.ts";
@@ -250,5 +251,23 @@ for (const sockets of SOCKET_KINDS) {
     client.resetAndDestroy();
     await eventually("both sides to be over", () => stand.openAt(ID).count === 0);
     t.equal(stand.uses.get(ID)?.streams, 0);
+  });
+
+  t.test(`a client that leaves while its container takes nothing gives its place back, on sockets of ${sockets}`, async (t) => {
+    const clock = createStillClock();
+    const stand = await openTcpStand(t, ID, { sockets, clock });
+    const address = await openRawContainer(t, (socket) => void socket.pause());
+    stand.set(ID, { kind: "awake", address });
+    const client = await stand.connect();
+    client.socket.write(Buffer.alloc(20_000_000));
+    await eventuallyStill("the client is stopped", () => stand.openAt(ID).open[0]?.bytesIn ?? 0);
+    await clock.advance(120_000);
+    t.equal(stand.openAt(ID).count, 1, "it is still there");
+    client.socket.resetAndDestroy();
+    await eventually("both sides to be over", async () => {
+      await clock.advance(30_000);
+      return stand.openAt(ID).count === 0;
+    });
+    t.ok(stand.containers.every(({ closed }) => closed));
   });
 }

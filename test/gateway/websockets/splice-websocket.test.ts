@@ -1,13 +1,14 @@
 import { createHash, randomBytes } from "node:crypto";
 import { connect, createServer, type Socket } from "node:net";
 import t, { type Test } from "tap";
-import { systemClock } from "../../../lib/clock.ts";
+import { systemClock, type Clock } from "../../../lib/clock.ts";
 import { closeFrame, shortFrame } from "../../../gateway/websockets/frames.ts";
 import { Draining } from "../../../gateway/connections/closing.ts";
 import type { NetConnection } from "../../../gateway/connections/connection.ts";
 import { spliceWebSocket, type PongFilter } from "../../../gateway/websockets/splice-websocket.ts";
 import { openTestConnections } from "../../fixtures/connections.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
+import { eventually, eventuallyStill } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
 
 type Spliced = {
@@ -22,10 +23,13 @@ type Spliced = {
   over: () => boolean;
 };
 
-type Options = { early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingeringCloseMs?: number };
+type Options = { early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingeringCloseMs?: number; clock?: Clock };
 
 /** Two connections that have become one WebSocket. */
-async function splice(t: Test, { early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000 }: Options = {}): Promise<Spliced> {
+async function splice(
+  t: Test,
+  { early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000, clock = systemClock() }: Options = {},
+): Promise<Spliced> {
   const links = openTestConnections();
   const near: NetConnection[] = [];
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (socket) => void near.push(links.adopt(socket)));
@@ -59,7 +63,7 @@ async function splice(t: Test, { early = [], rest = Buffer.alloc(0), pongFilter,
     lease: { countBytes: (n) => void (count += n) },
     record: { countBytes: () => undefined },
     draining,
-    clock: systemClock(),
+    clock,
     limits: { lingeringCloseMs },
   }).then(() => (over = true));
   return {
@@ -175,6 +179,21 @@ t.test("who does not follow is cut off after a while", async (t) => {
   client.end();
   await eventually("it is over", over);
   t.ok(container.writable, "although the container never ended");
+});
+
+t.test("a client that has gone while its container takes nothing is noticed, and then the container's side ends", async (t) => {
+  const clock = createStillClock();
+  const { client, container, links, over } = await splice(t, { clock });
+  container.pause();
+  client.write(Buffer.alloc(20_000_000));
+  await eventuallyStill("the client is stopped", () => (links.client.paused ? links.container.backlog : 0));
+  await clock.advance(120_000);
+  t.notOk(links.client.closed, "it is still there");
+  client.resetAndDestroy();
+  await eventually("both sides are over", async () => {
+    await clock.advance(30_000);
+    return over();
+  });
 });
 
 t.test("what is left of an answer to our own ping does not reach the container", async (t) => {
