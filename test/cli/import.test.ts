@@ -25,7 +25,7 @@ const own = Object.fromEntries(
   await Promise.all(FOLDERS.map(async (folder) => [folder, await tagOwnImage(engine.docker, images.onDemand, `plugin-${folder}`)] as const)),
 );
 const network = `berth-import-${process.pid}`;
-const env = { BERTH_DRIVER: "docker", BERTH_DOCKER_NETWORK: network, GROK_SPAWNER_ENVIRONMENT: `import-${process.pid}` };
+const env = { BERTH_DRIVER: "docker", BERTH_DOCKER_NETWORK: network, GROK_SPAWNER_ENVIRONMENT: `import-${process.pid}`, BERTH_SHELL: "on" };
 
 /** The demo's files, which that server runs as processes, and the image that the engine has. */
 function files(): Record<string, string> {
@@ -155,6 +155,10 @@ t.test("containers of another server are taken over, those that run without a re
     t.same(await answer.json(), { result: 25 });
     t.equal((await made.square.inspect()).State.StartedAt, startedAt);
     t.match(await (await here.berth().call(`/docker/containers/${there.containers.square.id}/logs`)).text(), "square listens");
+    const shell = await fetch(`${here.berth().api}/docker/containers/${there.containers.square.id}/exec`, {
+      headers: { authorization: `Dev ${ADMIN_KEY}` },
+    });
+    t.match(await shell.json(), { isAvailable: false, reason: /berth did not start plugin-square/ });
     t.equal((await find("theirs")).status, "stopped by system", "what another berth made is not taken over");
     t.equal((await made.theirs.inspect()).State.Running, true);
     t.equal((await find("asleep")).status, "stopped by user");
