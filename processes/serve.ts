@@ -173,6 +173,8 @@ export async function serve(options: {
     try {
       await control?.ready;
     } catch (error) {
+      // It would be started again and again beside the next attempt's.
+      await control?.stop(CONTROL_GRACE_MS);
       isReleased = true;
       throw error;
     }

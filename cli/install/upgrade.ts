@@ -107,17 +107,16 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
   const owner = existsSync(data) ? statSync(data) : undefined;
   const asOwner = owner && process.getuid?.() === 0 ? { uid: owner.uid, gid: owner.gid } : {};
   const parentSocket = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: owner?.uid ?? process.getuid?.() ?? 0 });
-  let isHandedOver = false;
-  /** First a handover to the new program. After a failed one, the berth that still runs resumes. */
-  const replace = async () => {
-    const action = isHandedOver ? "resume" : "hand-over";
-    if (
-      command === undefined &&
-      (await callParent({ path: parentSocket, clock }, action, { program }).finally(() => (isHandedOver = true))) !== undefined
-    )
-      return;
+  let hasTried = false;
+  /** First a handover to the new program. After a failed one, the berth that still runs resumes. Returns the version that is known to take requests. */
+  const replace = async (): Promise<string | undefined> => {
+    const action = hasTried ? "resume" : "hand-over";
+    hasTried = true;
+    const reply = command === undefined ? await callParent({ path: parentSocket, clock }, action, { program }) : undefined;
+    if (reply !== undefined) return reply.version;
     const drainMs = (settings.drainSeconds + settings.drainDelaySeconds) * 1_000;
     await execute("/bin/sh", ["-c", command ?? `systemctl restart ${UNIT_NAME}`], { env, timeout: drainMs + RESTART_MS });
+    return undefined;
   };
   return {
     versionOf: (file) => {
@@ -135,7 +134,8 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
       return file;
     },
     restart: async (version) => {
-      await replace();
+      // The old berth ends then: only this one is left.
+      if ((await replace()) === version) return;
       const giveUpAt = clock.monotonic() + ANSWERS_MS;
       for (;;) {
         // As the owner: sockets are found by user.

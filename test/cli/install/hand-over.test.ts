@@ -138,6 +138,19 @@ for (const [what, serve] of [
   });
 }
 
+t.test("a berth that has taken over stays, also where its control does not answer soon after", async (t) => {
+  const opened = await openInstallation(t);
+  const { folder, program, upgrade } = opened;
+  const before = opened.pid();
+  const busy = program("new", "true");
+  writeFileSync(busy, readFileSync(busy, "utf8").replace("unset NODE_OPTIONS", 'if [ "$1" = running ]; then sleep 120; fi\nunset NODE_OPTIONS'));
+  const { code, output } = await upgrade(busy, []);
+  t.equal(code, 0, output);
+  t.match(readFileSync(join(folder, "installed"), "utf8"), /^# new$/m);
+  await eventually("the old berth to be gone", async () => !isAlive(before));
+  t.match(await opened.users(), /\badmin\b/);
+});
+
 t.test("a second upgrade while the first one hands over is refused, and does not restart berth", async (t) => {
   const opened = await openInstallation(t);
   const { folder, program, upgrade } = opened;
