@@ -56,12 +56,18 @@ export function oneOf<const T extends string>(...choices: readonly T[]): Parser<
   };
 }
 
-const FLAGS: Record<string, boolean> = { on: true, true: true, yes: true, "1": true, off: false, false: false, no: false, "0": false };
+/** One of `choices`, or another program's word for one of them. */
+export function oneOfOrSynonym<const T extends string>(choices: readonly T[], synonyms: ReadonlyMap<string, T>): Parser<T> {
+  const parser = oneOf(...choices);
+  return { ...parser, read: (raw) => parser.read(raw) ?? synonyms.get(scalar(raw)?.toLowerCase() ?? "") };
+}
+
+const FLAGS = new Map(Object.entries({ on: true, true: true, yes: true, "1": true, off: false, false: false, no: false, "0": false }));
 
 export function flag(): Parser<boolean> {
   return {
     allowed: "on or off (true or false)",
-    read: (raw) => FLAGS[scalar(raw)?.toLowerCase() ?? ""],
+    read: (raw) => FLAGS.get(scalar(raw)?.toLowerCase() ?? ""),
     schema: { enum: [true, false, "on", "off"] },
   };
 }

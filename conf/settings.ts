@@ -19,6 +19,7 @@ import {
   list,
   objectList,
   oneOf,
+  oneOfOrSynonym,
   origin,
   port,
   portRange,
@@ -34,6 +35,11 @@ import {
 /** A label's key and value. https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/ */
 const LABEL = /^(?:[a-z0-9.-]{1,253}\/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?=(?:[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)?$/;
 const ANNOTATION = /^(?:[a-z0-9.-]{1,253}\/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?=/;
+/** What Python calls its levels: grok_spawner's manual names functions of a Python program. */
+const PYTHON_LOG_LEVELS = new Map([
+  ["warning", "warn"],
+  ["critical", "error"],
+] as const);
 const CLASS_NAME = text("a name", /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/);
 const TOLERATION = {
   key: "text",
@@ -407,7 +413,12 @@ export const SETTINGS = {
     15,
     "berth kills and restarts a process whose event loop leaves three checks in this time unanswered; 0: never, for debuggers",
   ),
-  logLevel: setting(["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"], oneOf(...LOG_LEVELS), "info", "Lowest level that is logged"),
+  logLevel: setting(
+    ["BERTH_LOG_LEVEL", "GROK_SPAWNER_LOG_LEVEL"],
+    oneOfOrSynonym(LOG_LEVELS, PYTHON_LOG_LEVELS),
+    "info",
+    "Lowest level that is logged",
+  ),
   accessLog: setting(
     "BERTH_ACCESS_LOG",
     text("`off`, `stdout` or a path"),

@@ -85,6 +85,10 @@ t.test("an alias sets it as well; two that differ are refused with both names; t
   t.equal(read({ GROK_SPAWNER_LOG_LEVEL: "debug" }).settings.logLevel, "debug");
   t.equal(read({ CVM_ECS_CLUSTER: "c" }).settings.ecs.cvm.cluster, "c");
   t.equal(read({ BERTH_LOG_LEVEL: "warn", GROK_SPAWNER_LOG_LEVEL: "WARN" }).settings.logLevel, "warn");
+  t.equal(read({ GROK_SPAWNER_LOG_LEVEL: "WARNING" }).settings.logLevel, "warn", "as grok_spawner's own");
+  t.equal(read({ GROK_SPAWNER_LOG_LEVEL: "CRITICAL" }).settings.logLevel, "error");
+  for (const odd of ["verbose", "constructor"]) t.equal(refused({ GROK_SPAWNER_LOG_LEVEL: odd }).length, 1);
+  t.equal(refused({ ECR_MODE: "constructor" }).length, 1, "not a flag");
   const [line] = refused({ BERTH_LOG_LEVEL: "warn", GROK_SPAWNER_LOG_LEVEL: "debug" });
   t.match(line, /BERTH_LOG_LEVEL.*GROK_SPAWNER_LOG_LEVEL/);
 });
