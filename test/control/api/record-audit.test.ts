@@ -1,5 +1,6 @@
 import { fastify } from "fastify";
 import t from "tap";
+import { Fault } from "../../../lib/fault.ts";
 import { recordAudit } from "../../../control/api/record-audit.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { ADMIN_KEY, openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
@@ -117,6 +118,32 @@ t.test("a page that cannot be is refused, not an internal error", async (t) => {
   const { get } = await openApiFixture(t);
   for (const query of ["before=1e308", "before=9223372036854775808", "from=2016-12-31T23:59:60Z", "to=2016-12-31T23:59:60Z"])
     t.match(await get(`/admin/audit?${query}`), { status: 400, json: { code: "REQUEST_INVALID" } }, query);
+});
+
+t.test("a leader whose entry in the audit log cannot be written answers that, and goes on leading", async (t) => {
+  let isAway = true;
+  let stepDowns = 0;
+  const process = (id: string) => ({ id, name: id, url: "", version: "", ageMs: 0, upMs: 1 });
+  const database = { name: "berth", roundTripMs: 1 };
+  const stand = await openApiFixture(t, {}, undefined, ({ audit }) => ({
+    audit: {
+      ...audit,
+      append: async (entry) => {
+        if (isAway) throw new Fault("STORE_UNAVAILABLE", "The database is away.");
+        return audit.append(entry);
+      },
+    },
+    election: {
+      status: async () => ({ epoch: 1, leader: "one", processes: [process("one"), process("two")], database }),
+      stepDown: () => void stepDowns++,
+    },
+  }));
+  const stepDown = () => stand.get("/admin/control/step-down", { method: "POST" });
+  t.match(await stepDown(), { status: 503, json: { code: "STORE_UNAVAILABLE" } });
+  t.equal(stepDowns, 0);
+  isAway = false;
+  t.match(await stepDown(), { status: 200, json: { epoch: 1 } });
+  await eventually("it steps down", async () => stepDowns === 1);
 });
 
 t.test("a route that changes something and has no audit keeps berth from starting", async (t) => {
