@@ -15,7 +15,7 @@ export function sendErrors(log: Log, body: (fault: Fault) => ApiError = errorBod
       log.debug({ err: error, route: request.routeOptions.url }, "client disconnected before the response");
       return void reply.hijack();
     }
-    const fault = error instanceof Fault ? error : (clientFault(error) ?? bug(error, request, log));
+    const fault = error instanceof Fault ? error : (clientFault(error, request) ?? bug(error, request, log));
     // Deposed meanwhile.
     if (fault.code === "CONTROL_STANDBY" && isSentOn(request.raw)) {
       reply.hijack();
@@ -32,10 +32,19 @@ export function errorBody(fault: Fault): ApiError {
 }
 
 /** A request that Fastify refused: its schema, its size, its media type. */
-function clientFault(error: unknown): Fault | undefined {
-  const { statusCode, message, validation } = error as Partial<FastifyError>;
+function clientFault(error: unknown, request: FastifyRequest): Fault | undefined {
+  const { statusCode, message, validation, validationContext } = error as Partial<FastifyError>;
   if (!(error instanceof Error) || statusCode === undefined || statusCode >= 500) return undefined;
-  return new Fault("REQUEST_INVALID", brokenRule(validation) ?? `${message ?? "The request is not valid"}.`, { cause: error });
+  const rule = validationContext === "body" ? (missingBody(request) ?? brokenRule(validation)) : brokenRule(validation);
+  return new Fault("REQUEST_INVALID", rule ?? `${message ?? "The request is not valid"}.`, { cause: error });
+}
+
+/** A body of another type is not read: `curl -d` alone sends a form. */
+function missingBody({ body, routeOptions }: FastifyRequest): string | undefined {
+  const [type = "application/json"] = routeOptions.schema?.consumes ?? [];
+  return body === undefined || body === null
+    ? `The request has no body of type ${type}. Send one, and name this type as its Content-Type.`
+    : undefined;
 }
 
 /** Patterns that users run into, in words. */

@@ -32,7 +32,13 @@ t.test("a request without a body may name the type of JSON", async (t) => {
   const headers = { "content-type": "application/json" };
   const signIn = await call("/users/login/dev", { method: "POST", headers: { ...headers, authorization: `Dev ${ADMIN_KEY}` } });
   t.match(signIn, { status: 200, json: { isSuccess: true } });
-  t.match(await get("/users", { method: "POST", headers }), { status: 400, json: { code: "REQUEST_INVALID", message: "body must be object." } });
+  t.match(await get("/users", { method: "POST", headers }), {
+    status: 400,
+    json: { code: "REQUEST_INVALID", message: /no body of type application\/json/ },
+  });
+  const form = { method: "POST", headers: { "content-type": "application/x-www-form-urlencoded" }, body: '{"login":"x"}' };
+  t.match(await get("/users", form), { status: 400, json: { message: /no body of type application\/json/ } }, "as curl -d sends it");
+  t.match(await get("/users", { method: "POST", headers, body: "[]" }), { status: 400, json: { message: "body must be object." } });
   t.match(await get("/users", { method: "POST", headers, body: '{"login":' }), { status: 400, json: { code: "REQUEST_INVALID" } });
   t.match(await get("/users", { method: "POST", headers, body: '{"login":"x","__proto__":{"admin":true}}' }), { status: 400 });
 });
