@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { chmodSync, chownSync, closeSync, copyFileSync, fsyncSync, linkSync, openSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { chmod, open, rename, rm } from "node:fs/promises";
-import { dirname } from "node:path";
+import { chmod, open, readdir, rename, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
 
 export type FileContent = string | Uint8Array | { copyOf: string };
 
@@ -68,6 +68,26 @@ export function flushToDisk(path: string): void {
     fsyncSync(file);
   } finally {
     closeSync(file);
+  }
+}
+
+/** The folder, and those below it, with their names; with `andFiles` also the content of their files. Does not block the event loop. */
+export async function flushFolder(folder: string, { andFiles }: { andFiles: boolean }): Promise<void> {
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await flushFolder(path, { andFiles });
+    else if (andFiles && entry.isFile()) await flushInBackground(path);
+  }
+  await flushInBackground(folder);
+}
+
+/** As `flushToDisk`, without blocking the event loop. */
+export async function flushInBackground(path: string): Promise<void> {
+  const file = await open(path, "r");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 

@@ -3,6 +3,7 @@ import { access, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises
 import { dirname, join, relative, resolve, sep } from "node:path";
 import { sql } from "kysely";
 import { Fault } from "../../lib/fault.ts";
+import { flushFolder } from "../../lib/replace-file.ts";
 import type { Queries } from "./queries.ts";
 import { storeFault } from "./store-fault.ts";
 
@@ -160,11 +161,14 @@ export function createPublishedFiles(queries: Queries, { dataFolder, isShared }:
           try {
             // `write` may write a part only, as on a disk that becomes full.
             await handle.writeFile(row.bytes);
+            await handle.sync();
           } finally {
             await handle.close();
           }
         }
         await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+        // A folder with this name counts as whole, also after a power failure.
+        await flushFolder(draft, { andFiles: false });
         await rename(draft, target).catch(async (error: unknown) => {
           // Another call was first: the same hash is the same content.
           if (!(await exists(target))) throw error;

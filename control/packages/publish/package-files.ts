@@ -1,8 +1,9 @@
-import { copyFile, cp, lstat, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
+import { cp, lstat, mkdir, readdir, rename, rm, rmdir } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import { dirname, join } from "node:path";
 import type { PublishedFiles } from "../../store/published-files.ts";
 import { storeFault } from "../../store/store-fault.ts";
+import { flushFolder, flushInBackground } from "../../../lib/replace-file.ts";
 
 /**
  * The published files of folders: `packages/<package id>/<folder>/<folder hash>/` below the data folder, written once and never changed but for image.json. Unfinished uploads
@@ -11,9 +12,9 @@ import { storeFault } from "../../store/store-fault.ts";
 export type PackageFiles = {
   /** A new empty folder; `discard` it in the end. */
   incoming(): Promise<string>;
-  /** A copy of a folder that `place` can take; `from` and `to` lie in the same incoming folder. */
+  /** A copy of a folder, on the disk, that `place` can take; `from` and `to` lie in the same incoming folder. */
   copy(from: string, to: string): Promise<void>;
-  /** Moves the package's folders to their places, then does `work`. If either fails, the folders are removed. */
+  /** Moves the package's folders, whose files are on the disk, to their places there, then does `work`. If either fails, the folders are removed. */
   placing<R>(packageId: string, folders: readonly FolderToPlace[], signal: AbortSignal, work: () => Promise<R>): Promise<R>;
   /** Removes the folder's versions that are not in `kept` (relative to the data folder). */
   prune(packageId: string, folder: string, kept: readonly string[]): Promise<void>;
@@ -83,16 +84,19 @@ export async function openPackageFiles(
         // The same hash is the same content: the existing folder may be in use, and stays.
         if (await exists(to)) {
           // But for what the client notes of the image, which is no part of the hash. Without it, only an advice would be wrong.
-          const isNoted = await copyFile(join(one.from, IMAGE_JSON), join(to, IMAGE_JSON)).then(
-            () => true,
-            () => false,
-          );
+          const isNoted = await rename(join(one.from, IMAGE_JSON), join(to, IMAGE_JSON))
+            .then(() => flushInBackground(to))
+            .then(
+              () => true,
+              () => false,
+            );
           await shared.save(version);
           if (isNoted) await shared.saveFile(version, IMAGE_JSON);
           continue;
         }
         await place(one.from, to);
         placed.push(to);
+        await translated(flushPlaced(to, dataFolder));
         // What was stored before is in use, although this data folder did not have it.
         if (await shared.save(version)) stored.push(version);
       }
@@ -118,7 +122,7 @@ export async function openPackageFiles(
       await translated(mkdir(folder, { mode: 0o700 }));
       return folder;
     },
-    copy: (from, to) => translated(cp(from, to, { recursive: true, errorOnExist: true })),
+    copy: (from, to) => translated(cp(from, to, { recursive: true, errorOnExist: true }).then(() => flushFolder(to, { andFiles: true }))),
     placing,
     prune: async (packageId, folder, kept) => {
       const base = join(PACKAGES, packageId, folder);
@@ -129,6 +133,12 @@ export async function openPackageFiles(
     },
     discard,
   };
+}
+
+/** The names in a folder, and in those that it lies in, up to `top`: after a power failure the folder is there, with all its files. */
+async function flushPlaced(folder: string, top: string): Promise<void> {
+  await flushFolder(folder, { andFiles: false });
+  for (let at = folder; at !== top; at = dirname(at)) await flushInBackground(dirname(at));
 }
 
 /** Beside the versions of `dockerfiles/` itself lie the folders of its sub folders, whose names are no hash. */

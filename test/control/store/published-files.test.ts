@@ -6,8 +6,10 @@ import { openStore } from "../../../control/store/open-store.ts";
 import type { PostgresOptions } from "../../../control/store/postgres/address.ts";
 import { PART_BYTES } from "../../../control/store/published-files.ts";
 import { systemClock } from "../../../lib/clock.ts";
+import { flushToDisk } from "../../../lib/replace-file.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { startPostgres } from "../../fixtures/postgres.ts";
+import { openDisk } from "../../fixtures/power-failure.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 
@@ -67,6 +69,19 @@ t.test("a publish that fails at a new leader removes no stored files of the same
   t.ok(await store.publishedFiles.has(CURRENT, "Dockerfile"), "an image is run from them");
   await t.rejects(place("d".repeat(64)), { message: "refused" });
   t.notOk(await store.publishedFiles.has(`packages/${PACKAGE}/web/${"d".repeat(64)}`, "Dockerfile"), "those of the failed publish are removed");
+});
+
+t.test("a folder that was fetched is whole, also after a power failure", async (t) => {
+  const postgres = await server.database();
+  await publishTwice(postgres);
+  const disk = openDisk(t);
+  const store = await openStore({ folder: disk.folder, clock, postgres });
+  t.teardown(() => store.close());
+  await store.publishedFiles.fetch(CURRENT);
+  // What comes next to the disk has the new name with it.
+  flushToDisk(join(disk.folder, CURRENT, "../.."));
+  const after = disk.afterPowerFailure();
+  t.equal(readFileSync(join(after, CURRENT, "Dockerfile"), "utf8"), `FROM scratch # ${CURRENT}`);
 });
 
 const LARGE = Buffer.alloc(30 * PART_BYTES, "berth ");
