@@ -46,7 +46,7 @@ export const RESTORE: Verbs = {
   "": defineVerb({
     words: "<file>",
     summary: "restore the store from a file of `berth backup`; berth must not run, and the current store is kept as a backup",
-    details: "Run it as berth's user.",
+    details: "Run it as berth's user, or as root beside the service of `berth install`: it then runs as the service's user.",
     options: {},
     completes: "files",
     run: async ({ context, words: [file = ""], screen }) => {
@@ -55,7 +55,7 @@ export const RESTORE: Verbs = {
       const to = { folder: settings.data, file, version: VERSION, clock: context.clock };
       const { madeOn, kept } = postgres ? await (await loadMove()).restorePostgres({ ...to, postgres }) : restore(to);
       screen.print(
-        `${postgres ? "The database" : settings.data} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` The previous store is in ${kept}.`}`,
+        `${postgres ? "The database" : resolve(settings.data)} is as it was on ${new Date(madeOn).toISOString()}.${kept === undefined ? "" : ` The previous store is in ${kept}.`}`,
       );
       screen.print("Users must sign in again.");
       const missing = missingFor(settings);

@@ -11,12 +11,13 @@ const SERVICES: readonly { file: string; set: Record<string, string> }[] = [
   { file: "berth.env", set: {} },
 ];
 
-/** Commands for a berth that runs, by name and alias; not those that start one, or change the machine or the caller's own files. */
-const CLIENT_COMMANDS: ReadonlySet<string> = new Set(
+/** Commands for a berth or its data folder, by name and alias; not those that start one, or change the machine or the caller's own files. */
+const SERVICE_COMMANDS: ReadonlySet<string> = new Set(
   [
     "containers ps images run start stop restart wait rm revalidate",
     "exec logs inspect explain suggestions stats top orphans status health doctor",
     "history rollback unpublish users publishers credentials webhooks gateways keys config complete",
+    "backup restore store import",
   ].flatMap((line) => line.split(" ")),
 );
 
@@ -39,10 +40,12 @@ export function serviceEnvironment(of: {
 }): { variables: Record<string, string>; owner: { uid: number; gid: number } | undefined } | undefined {
   const { env, args, uid, folder, settings = SETTINGS_FOLDER } = of;
   const [command = "", verb] = args;
-  const isClient = CLIENT_COMMANDS.has(command) || (command === "control" && verb === "step-down");
+  // Without a verb, these start a process.
+  const isServiceVerb = (command === "control" && verb === "step-down") || (command === "registry" && verb !== undefined);
+  const isForService = SERVICE_COMMANDS.has(command) || isServiceVerb;
   const hasOption = (name: string) => args.some((word) => word === `--${name}` || word.startsWith(`--${name}=`));
   const isUpgrade = command === "upgrade" && hasOption("from");
-  if (uid !== 0 || !(isClient || isUpgrade) || hasOption("server") || CHOSEN.some((name) => env[name] !== undefined)) return undefined;
+  if (uid !== 0 || !(isForService || isUpgrade) || hasOption("server") || CHOSEN.some((name) => env[name] !== undefined)) return undefined;
   // The installed program is that service's, in whatever folder root is.
   const isInstalled = isUpgrade && !hasOption("program") && !hasOption("restart");
   if (!isInstalled && (existsSync(join(folder, ".berth")) || existsSync(join(folder, "berth.yaml")))) return undefined;

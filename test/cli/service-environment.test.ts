@@ -23,7 +23,16 @@ t.test("root finds the settings and the user of the installed service", async (t
     if (["containers", "inspect", "users"].includes(section) && !own.has(name))
       for (const word of [name, ...aliases]) t.strictSame(find([word]), expected, word);
 
-  t.equal(find(["serve"]), undefined, "a command that starts a berth");
+  // A restore into a folder of root's would leave the service's own store as it is.
+  for (const args of [
+    ["backup", "b.db"],
+    ["restore", "b.db"],
+    ["store", "copy"],
+    ["import", "https://stand.example"],
+    ["registry", "gc"],
+  ])
+    t.strictSame(find(args), expected, args.join(" "));
+  for (const name of ["serve", "registry"]) t.equal(find([name]), undefined, "a command that starts a berth");
   t.equal(find(["ps", "--server", "dev"]), undefined, "another server");
   t.equal(find(["ps"], { uid: 1_000 }), undefined, "another user");
   t.equal(find(["ps"], { env: { BERTH_DATA: "/other" } }), undefined, "another data folder");
