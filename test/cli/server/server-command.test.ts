@@ -32,6 +32,13 @@ t.test("a server is named by address or alias, and its key given in one of sever
     ["an alias of datagrok-tools", { ".grok/config.yaml": config("dev", berth.api) }, {}, ["--server", "dev"], 0],
     ["whose default does not count", { ".grok/config.yaml": `${config("dev", berth.api)}default: dev\n` }, {}, [], 5],
     ["a misspelt alias", { ".grok/config.yaml": config("dev", berth.api) }, {}, ["--server", "dve"], 2, /did you mean dev/],
+    [
+      "a key without quotes",
+      { ".config/berth/config.yaml": `servers: { x: { url: "${berth.api}", key: !${ADMIN_KEY} } }` },
+      {},
+      ["--server", "x"],
+      2,
+    ],
     ["berth's own default", { ".config/berth/config.yaml": `${config("mine", berth.base)}default: mine\n` }, {}, [], 0],
     ["a key beside the same address", { ".config/berth/config.yaml": config("mine", berth.base) }, {}, ["--server", berth.api], 0],
     [
@@ -42,13 +49,6 @@ t.test("a server is named by address or alias, and its key given in one of sever
       0,
     ],
     ["a file that is no YAML", { ".config/berth/config.yaml": `servers: {\n  key: ${ADMIN_KEY}` }, {}, [], 2, /not YAML/],
-    [
-      "a key without quotes",
-      { ".config/berth/config.yaml": `servers: { x: { url: "${berth.api}", key: !${ADMIN_KEY} } }` },
-      {},
-      ["--server", "x"],
-      2,
-    ],
   ];
   const warnings: string[] = [];
   const onWarning = ({ message }: Error) => void warnings.push(message);
