@@ -49,11 +49,14 @@ walk("a user is added, changed, put into groups, given a key that works, and rem
   await page.getByText("administrator", { exact: true }).waitFor();
 
   const groups = page.getByRole("region", { name: "Groups" });
-  for (const group of ["lab", "chess"]) {
+  const longest = "w".repeat(63);
+  for (const group of ["lab", "chess", longest]) {
     await groups.getByLabel("Group").fill(group);
     await groups.getByRole("button", { name: "Add to group" }).click();
     await groups.getByRole("link", { name: group }).waitFor();
   }
+  await picture("user-of-groups");
+  await groups.getByRole("button", { name: `Remove from ${longest}` }).click();
   await groups.getByRole("button", { name: "Remove from chess" }).click();
   await groups.getByRole("link", { name: "chess" }).waitFor({ state: "detached" });
   t.same((await server.get("/admin/users/anna")).json["groups"], ["lab"]);
