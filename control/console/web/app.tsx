@@ -1,6 +1,6 @@
 import { render } from "preact";
-import { useEffect, useState } from "preact/hooks";
-import { RequestError, type RequestState, SESSION_ENDED, type SignInProvider, useRequest, useServerSections } from "./api-client.ts";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { request, RequestError, type RequestState, SESSION_ENDED, type SignInProvider, useRequest, useServerSections } from "./api-client.ts";
 import { Administration } from "./administration/administration.tsx";
 import { ConnectionBanner } from "./connection-banner.tsx";
 import { ContainerList } from "./containers/container-list.tsx";
@@ -19,7 +19,7 @@ import { NoticeBoard } from "./parts/notices.tsx";
 import { PackageList, PackagePage } from "./packages.tsx";
 import { PageHeader } from "./page-header.tsx";
 import { RepositoryList, RepositoryPage } from "./registry.tsx";
-import { FinishSignIn, isBackFromProvider, SignIn, SignInForm, signOutAnywhere } from "./sign-in.tsx";
+import { FinishSignIn, isBackFromProvider, SignIn, SignInForm, signOutAnywhere, watchOtherTabs } from "./sign-in.tsx";
 
 /** The sections of the console: their titles in the navigation, and their pages for the rest of the path. The first one is the start page. */
 const SECTIONS: readonly ConsolePage[] = [
@@ -98,6 +98,16 @@ function Console({ names, providers, state: { value: user, error, reload } }: Co
     setTurn((last) => last + 1);
     reload();
   };
+
+  const isCurrent = (other: User) => session === "signedIn" && other.login === user?.login;
+  const onOtherTab = useRef(() => {});
+  // Without a session, the request opens the sign-in form. A page of the same user stays as it is.
+  onOtherTab.current = () =>
+    void request<User>("/users/current").then(
+      (other) => isCurrent(other) || onSignedIn(),
+      () => {},
+    );
+  useEffect(() => watchOtherTabs(() => onOtherTab.current()), []);
 
   if (session === "signedOut" || (!user && error instanceof RequestError && error.status === 401))
     return <SignIn hasOwnUsers={withContainers} providers={providers} onSignedIn={onSignedIn} />;

@@ -6,6 +6,20 @@ import { type RequestError, send, type SignInProvider } from "./api-client.ts";
 /** `hasOwnUsers`: berth has users of its own, and created the first one. */
 type SignInProps = { hasOwnUsers: boolean; providers: readonly SignInProvider[]; onSignedIn(): void };
 
+/** Other tabs of the console share the cookie, so each sign-in and sign-out is reported to them. A tab gets no message of its own. */
+const otherTabs = new BroadcastChannel("berth-session");
+
+function notifyOtherTabs(): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a channel is of one origin
+  otherTabs.postMessage("changed");
+}
+
+/** Calls `onChange` after a sign-in or a sign-out in another tab. Returns how to stop that. */
+export function watchOtherTabs(onChange: () => void): () => void {
+  otherTabs.addEventListener("message", onChange);
+  return () => otherTabs.removeEventListener("message", onChange);
+}
+
 /** Instead of the id of a provider, which is not empty. */
 const BY_KEY = "";
 
@@ -51,6 +65,7 @@ export function SignInForm({ hasOwnUsers, providers, onSignedIn }: SignInProps) 
     event.preventDefault();
     start(BY_KEY, async () => {
       await send("/console/sign-in", { method: "POST", headers: { authorization: `Dev ${key.trim()}` } });
+      notifyOtherTabs();
       onSignedIn();
     });
   };
@@ -133,6 +148,7 @@ type BegunSignOut = { name: string; url: string; state: string };
 /** Ends the session, and then the one at the provider at which it began, if that has a page for it. */
 export async function signOutAnywhere(): Promise<void> {
   const answer = await send("/console/sign-out", { method: "POST" });
+  notifyOtherTabs();
   const { atProvider } = (await answer.json()) as { atProvider?: BegunSignOut };
   if (atProvider === undefined) return;
   const { name, url, state } = atProvider;
@@ -167,6 +183,7 @@ async function finishSignIn(): Promise<string> {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ sealed: begun.sealed, path, search }),
   });
+  notifyOtherTabs();
   return begun.page;
 }
 

@@ -120,3 +120,23 @@ t.test("a sign-out that fails says so, and does not look like one", async (t) =>
   t.notOk((await page.context().cookies()).some(({ name }) => name === "berth-console"));
   t.same(troubles, []);
 });
+
+t.test("a tab follows a sign-out and a sign-in in another tab, as another user too", async (t) => {
+  const { stand, base } = await openStates(t);
+  const { user } = await stand.addUser("bert");
+  const { key } = await stand.identity.users.addKey(user.login, "");
+  const { page, signIn, troubles } = await openConsole(t, base);
+  await signIn(key);
+  const who = page.locator("header .who");
+  await who.getByText("bert").waitFor();
+  const [other] = await Promise.all([page.waitForEvent("popup"), page.evaluate('void window.open(location.href, "_blank", "noopener")')]);
+  await other.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("dialog", { name: "Your session has ended" }).waitFor();
+  await other.getByLabel("Developer key").fill(ADMIN_KEY);
+  await other.keyboard.press("Enter");
+  await who.getByText("admin").waitFor();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await page.getByRole("navigation", { name: "Sections" }).getByRole("link", { name: "Administration" }).waitFor();
+  await other.close();
+  t.same(troubles, []);
+});
