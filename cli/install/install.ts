@@ -36,11 +36,14 @@ export const verbs: Verbs = {
         );
       if (process.getuid?.() !== 0) throw new Fault("PROGRAM_UNUSABLE", "Only root can install a service: run this with sudo.");
       if (root === "/") makeUser();
-      const { hasEngineGroup } = installFiles({ root, program: process.execPath });
-      screen.print(`Written: ${INSTALL_PATHS.program}, ${INSTALL_PATHS.unit}, ${INSTALL_PATHS.settings}.`);
+      const { hasEngineGroup, isFirst } = installFiles({ root, program: process.execPath });
+      const { program, unit, settings } = INSTALL_PATHS;
+      screen.print(isFirst ? `Written: ${program}, ${unit}, ${settings}.` : `Written: ${program}, ${unit}. Kept: ${settings}.`);
       if (!hasEngineGroup)
         screen.print("There is no group docker, so berth cannot use a Docker engine of this machine. Install Docker, then run this again.");
-      screen.print(`Put settings in ${INSTALL_PATHS.settings}, then:\n  systemctl daemon-reload && systemctl enable --now ${UNIT_NAME}`);
+      // A service that runs already would keep its old program.
+      const start = `systemctl ${isFirst ? "enable --now" : "restart"} ${UNIT_NAME}`;
+      screen.print(`Put settings in ${settings}, then:\n  systemctl daemon-reload && ${start}`);
     },
   }),
 };
@@ -64,7 +67,7 @@ function makeUser(): void {
 const ENGINE_GROUP = "docker";
 
 /** Writes the program, its unit and its first settings below `root`. Repeated, it keeps the settings. Faults: PROGRAM_UNUSABLE. */
-export function installFiles(options: { root: string; program: string }): { hasEngineGroup: boolean } {
+export function installFiles(options: { root: string; program: string }): { hasEngineGroup: boolean; isFirst: boolean } {
   const at = (path: string) => join(options.root, path);
   const groups = existsSync(at("/etc/group")) ? readFileSync(at("/etc/group"), "utf8").split("\n") : [];
   const hasEngineGroup = groups.some((line) => line.startsWith(`${ENGINE_GROUP}:`));
@@ -72,9 +75,10 @@ export function installFiles(options: { root: string; program: string }): { hasE
   const header = `Written by \`berth install\`, and again by the next one: settings belong in ${INSTALL_PATHS.settings}, other changes in \`systemctl edit ${UNIT_NAME}\`.`;
   const unit = unitText({ header, program: INSTALL_PATHS.program, groups: hasEngineGroup ? [ENGINE_GROUP] : [] });
   placeFile(at(INSTALL_PATHS.unit), unit, 0o644);
+  const isFirst = !existsSync(at(INSTALL_PATHS.settings));
   // It will contain secrets.
-  if (!existsSync(at(INSTALL_PATHS.settings))) placeFile(at(INSTALL_PATHS.settings), FIRST_SETTINGS, 0o600);
-  return { hasEngineGroup };
+  if (isFirst) placeFile(at(INSTALL_PATHS.settings), FIRST_SETTINGS, 0o600);
+  return { hasEngineGroup, isFirst };
 }
 
 /**

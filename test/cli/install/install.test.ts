@@ -28,7 +28,7 @@ const analyze = (...args: string[]) => {
 
 t.test("systemd finds nothing wrong with the unit, and little that it exposes", async (t) => {
   const { root, program } = system(t, "root:x:0:\ndocker:x:999:\nberth:x:990:\n");
-  t.same(installFiles({ root, program }), { hasEngineGroup: true });
+  t.same(installFiles({ root, program }), { hasEngineGroup: true, isFirst: true });
   const verified = analyze("verify", "--man=no", `--root=${root}`, INSTALL_PATHS.unit);
   t.equal(verified.status, 0, verified.output);
   t.notMatch(verified.output, /berth\.service/, verified.output);
@@ -51,13 +51,13 @@ t.test("a mistake in a unit is one that this would find", async (t) => {
 
 t.test("installed again, it has the new program and keeps the administrator's settings", async (t) => {
   const { root, program } = system(t, "root:x:0:\n");
-  t.same(installFiles({ root, program }), { hasEngineGroup: false });
+  t.same(installFiles({ root, program }), { hasEngineGroup: false, isFirst: true });
   t.notMatch(readFileSync(join(root, INSTALL_PATHS.unit), "utf8"), /SupplementaryGroups/, "a group that is not there would keep it from starting");
   const settings = join(root, INSTALL_PATHS.settings);
   t.equal(statSync(settings).mode & 0o777, 0o600, "secrets stand in it");
   writeFileSync(settings, "BERTH_HOST=0.0.0.0\n");
   writeFileSync(program, "#!/bin/sh\n# newer\n");
-  installFiles({ root, program });
+  t.equal(installFiles({ root, program }).isFirst, false);
   t.equal(readFileSync(settings, "utf8"), "BERTH_HOST=0.0.0.0\n");
   t.match(readFileSync(join(root, INSTALL_PATHS.program), "utf8"), /newer/);
   t.equal(statSync(join(root, INSTALL_PATHS.program)).mode & 0o777, 0o755);
