@@ -1,6 +1,7 @@
 import { styleText } from "node:util";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
+import { sliceColumns, textWidth } from "./text-width.ts";
 
 /** Where a command writes: results go to standard output, messages to standard error. */
 export type Screen = {
@@ -34,12 +35,19 @@ export function wrapText(line: string, indent: number, width: number): string {
   const [lead = ""] = /^ */.exec(line) ?? [];
   const lines: string[] = [];
   let last = lead;
+  let columns = lead.length;
+  let isFirst = true;
   for (const word of line.slice(lead.length).split(" ")) {
-    const isFirst = last.trim() === "";
-    if (!isFirst && last.length + 1 + word.length > width) {
+    const added = textWidth(word);
+    if (!isFirst && columns + 1 + added > width) {
       lines.push(last);
       last = " ".repeat(indent) + word;
-    } else last += isFirst ? word : ` ${word}`;
+      columns = indent + added;
+    } else {
+      last += isFirst ? word : ` ${word}`;
+      columns += added + (isFirst ? 0 : 1);
+    }
+    isFirst = last.trim() === "";
   }
   return [...lines, last].join("\n");
 }
@@ -119,7 +127,7 @@ export function formatTable(
 ): string {
   const all = [head, ...rows.map((row) => row.map(oneLine))];
   const widths = fitWidths(
-    head.map((_, at) => Math.max(...all.map((row) => row[at]?.length ?? 0))),
+    head.map((_, at) => Math.max(...all.map((row) => textWidth(row[at] ?? "")))),
     screen?.width,
   );
   const last = head.length - 1;
@@ -127,10 +135,10 @@ export function formatTable(
     row
       .map((cell, at) => {
         const width = widths[at] ?? 0;
-        const cut = cell.length > width ? `${cell.slice(0, width - 1)}…` : cell;
+        const cut = textWidth(cell) > width ? `${sliceColumns(cell, width - 1)}…` : cell;
         const colour = isHead ? "dim" : paint?.(head[at] ?? "", cell);
         const painted = screen && colour ? screen.paint(colour, cut) : cut;
-        return at === last ? painted : painted + " ".repeat(width - cut.length);
+        return at === last ? painted : painted + " ".repeat(width - textWidth(cut));
       })
       .join(GAP)
       .trimEnd();
@@ -215,7 +223,7 @@ export function openProgressLine(screen: Pick<Screen, "isInteractive" | "redraw"
     const since = formatDuration(clock.monotonic() - begun);
     const lead = now.part === undefined ? (SPINNER_FRAMES[turn++ % SPINNER_FRAMES.length] ?? "") : bar(now.part);
     const available = screen.interactiveWidth - lead.length - since.length - 3;
-    screen.redraw(`${CLEAR_LINE}${lead} ${oneLine(now.text).slice(0, available)} ${since}`);
+    screen.redraw(`${CLEAR_LINE}${lead} ${sliceColumns(oneLine(now.text), available)} ${since}`);
     cancel = clock.after(FRAME_MS, draw);
   };
   return {

@@ -1,6 +1,7 @@
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Screen } from "./terminal.ts";
+import { sliceColumns } from "./text-width.ts";
 
 /** xterm's: to the first line, and the rest of a line or of the screen away. */
 const HOME = "\u001b[H";
@@ -17,7 +18,7 @@ export async function watchText(of: { text(): Promise<string>; everyMs: number; 
   let printed: string | undefined;
   for (let trouble = ""; ;) {
     if (screen.width !== undefined) {
-      const lines = [...(trouble === "" ? [] : [screen.paint("yellow", trouble.slice(0, screen.width))]), ...last.split("\n")].slice(
+      const lines = [...(trouble === "" ? [] : [screen.paint("yellow", sliceColumns(trouble, screen.width))]), ...last.split("\n")].slice(
         0,
         screen.height - 1,
       );

@@ -11,7 +11,7 @@ import { endedHolder, noteHolder } from "../control/leadership/predecessor.ts";
 import { openStandbyStore } from "../control/leadership/standby-store.ts";
 import { openSharedFolderReader } from "../control/identity/shared-folder.ts";
 import { loadKeys, openKeyFile } from "../control/packages/credentials/open-vault.ts";
-import { makeFolder } from "../control/store/data-folder.ts";
+import { makeFolder } from "../lib/make-folder.ts";
 import { parsePostgresAddress, type PostgresOptions } from "../control/store/postgres/address.ts";
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";

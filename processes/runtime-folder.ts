@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { existsSync, lstatSync, mkdirSync } from "node:fs";
+import { existsSync, lstatSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Fault } from "../lib/fault.ts";
+import { makeFolder } from "../lib/make-folder.ts";
 
 export type RuntimeFolder = {
   apiSocket: string;
@@ -37,7 +38,7 @@ function runtimeFolderOf(options: { data: string; base: string; uid: number }): 
  */
 export function openRuntimeFolder(options: { data: string; base: string; uid: number }): RuntimeFolder {
   const folder = runtimeFolderOf(options);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder);
   const stats = lstatSync(folder);
   // In a folder that all users can write to, another user may have made it first.
   if (!stats.isDirectory() || stats.uid !== options.uid || (stats.mode & 0o077) !== 0) {

@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readFileSync, mkdirSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { Fault } from "../../lib/fault.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { join, dirname } from "node:path";
+import { makeFolder } from "../../lib/make-folder.ts";
 import { type FileContent, replaceFile } from "../../lib/replace-file.ts";
 
 /** Where `berth install` puts files. */
@@ -158,7 +159,7 @@ XDG_RUNTIME_DIR=${INSTALL_PATHS.runtime}
 /** Puts a file of an installation in its place, in one step. A program that runs goes on with the old one. Faults: PROGRAM_UNUSABLE. */
 export function placeFile(path: string, content: FileContent, mode: number): void {
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+    makeFolder(dirname(path), 0o755);
     replaceFile(path, content, { mode });
   } catch (cause) {
     throw new Fault("PROGRAM_UNUSABLE", `${path} cannot be written: ${(cause as Error).message}.`, { cause });

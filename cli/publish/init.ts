@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { Fault } from "../../lib/fault.ts";
+import { makeFolder } from "../../lib/make-folder.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { TEMPLATES } from "./templates.ts";
 
@@ -44,7 +45,7 @@ export const verbs: Verbs = {
       };
       try {
         for (const [path, text] of Object.entries(files)) {
-          mkdirSync(dirname(join(folder, path)), { recursive: true });
+          makeFolder(dirname(join(folder, path)), 0o777);
           writeFileSync(join(folder, path), text, { flag: "wx" });
         }
       } catch (cause) {

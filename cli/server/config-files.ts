@@ -1,7 +1,8 @@
-import { mkdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { type Document, parse, parseDocument } from "yaml";
 import { Fault } from "../../lib/fault.ts";
+import { makeFolder } from "../../lib/make-folder.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 
 /** A server of a config file, by its alias. */
@@ -55,7 +56,7 @@ export function changeOwnConfig(env: NodeJS.ProcessEnv, change: (document: Docum
   if (document.contents === null) document.contents = document.createNode({}) as unknown as typeof document.contents;
   change(document);
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeFolder(dirname(path));
     replaceFile(path, document.toString(), { mode: 0o600 });
   } catch (cause) {
     throw new Fault("SETTINGS_INVALID", `${path} cannot be written: ${(cause as Error).message}.`, { cause });

@@ -1,8 +1,9 @@
 import Sqlite from "better-sqlite3";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { chmodSync, closeSync, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { Fault } from "../../lib/fault.ts";
 import { storeFault } from "./store-fault.ts";
+import { makeFolder } from "../../lib/make-folder.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 
 /** Below the data folder. */
@@ -28,14 +29,6 @@ export function openDataFolder(folder: string): DataFolder {
       cause: error,
     });
   }
-}
-
-/** By hand, since Node's own `recursive` never ends where a file system answers ENOENT to every new folder, as /proc does. */
-export function makeFolder(folder: string): void {
-  if (existsSync(folder)) return;
-  const parent = dirname(folder);
-  if (parent !== folder) makeFolder(parent);
-  mkdirSync(folder, { mode: 0o700 });
 }
 
 /** SQLite gives its journals the mode of the database, so making that first covers them. */

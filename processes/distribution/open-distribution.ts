@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
 import { backoffDelay } from "../../lib/backoff.ts";
-import { lock, makeFolder, privateFile } from "../../control/store/data-folder.ts";
+import { lock, privateFile } from "../../control/store/data-folder.ts";
+import { makeFolder } from "../../lib/make-folder.ts";
 import { Fault } from "../../lib/fault.ts";
 import { raceAbort } from "../../lib/deadline.ts";
 import type { Log, LogLevel } from "../../lib/log.ts";
@@ -172,7 +173,7 @@ export function ownFolders(folder: string, storage: RegistryStorage): () => void
   const images = storage.kind === "folder" ? storage.folder : folder;
   try {
     makeFolder(folder);
-    if (storage.kind === "folder" && storage.isShared) mkdirSync(images, { recursive: true });
+    if (storage.kind === "folder" && storage.isShared) makeFolder(images, 0o777);
     else makeFolder(images);
     const locked = storage.isShared ? folder : images;
     return lock(privateFile(join(locked, "berth.lock")), locked);

@@ -4,6 +4,7 @@ import { dirname, join } from "node:path";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
+import { makeFolder } from "../../../lib/make-folder.ts";
 
 /** What a tag pointed to when the upstream was last queried, at `checkedAt` in epoch ms. */
 export type CachedTag = { digest: string; checkedAt: number };
@@ -51,7 +52,7 @@ const LARGEST_PART = 0.5;
 export async function openCacheStore(options: { folder: string; maxBytes: number; unusedMs: number; clock: Clock; log: Log }): Promise<CacheStore> {
   const { folder, maxBytes, unusedMs, clock, log } = options;
   const drafts = join(folder, "drafts");
-  await mkdir(drafts, { recursive: true, mode: 0o700 });
+  makeFolder(drafts);
   let bytes = 0;
   /** Of all that was stored since the start. */
   let storedBytes = 0;

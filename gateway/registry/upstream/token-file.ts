@@ -1,7 +1,8 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Clock } from "../../../lib/clock.ts";
 import type { Log } from "../../../lib/log.ts";
+import { makeFolder } from "../../../lib/make-folder.ts";
 import { replaceFileInBackground } from "../../../lib/replace-file.ts";
 
 /**
@@ -45,7 +46,7 @@ export function openTokenFile(path: string, { clock, log }: { clock: Clock; log:
       const now = clock.now() / 1_000;
       const lasting = [...lines].filter(([, { expires }]) => expires > now);
       const kept = lasting.toSorted(([one], [other]) => Number(ONLY_PULLS.test(other)) - Number(ONLY_PULLS.test(one))).slice(-MOST_LINES);
-      await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(path));
       await replaceFileInBackground(path, kept.map(([scope, { expires, value }]) => `${scope} ${expires} ${value}\n`).join(""), { mode: 0o600 });
     }
   };

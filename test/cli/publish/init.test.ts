@@ -79,4 +79,6 @@ t.test("what is there is never written over", async (t) => {
   t.match(await typeBerth(["init", folder], { env }), { code: 2, stderr: /package\.json exists: nothing was written/ });
   t.match(await typeBerth(["init", folder, "--template", "rust"], { env }), { code: 2, stderr: /Allowed: node, python, go/ });
   t.match(await typeBerth(["init", join(folder, "x"), "--name", "No Name"], { env }), { code: 2, stderr: /--name/ });
+  // Node's own way to make a folder never ends there.
+  t.match(await typeBerth(["init", "/proc/x/y"], { env }), { code: 2, stderr: /\/proc\/x\/y cannot be written/ });
 });
