@@ -1,5 +1,7 @@
-import { readFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import t from "tap";
 import { parseAllDocuments } from "yaml";
 import { readSettings } from "../../conf/read-settings.ts";
@@ -7,10 +9,32 @@ import { OURS } from "../../drivers/kubernetes/definition.ts";
 import { consoleSettingsFault, tcpListenerOptions } from "../../processes/listeners.ts";
 import { configuredDriver, DEFAULT_SPAWNER_KEY } from "../../processes/open-driver.ts";
 import { asInPod, faultsOf, lint, ofKind, podsOf, render } from "./chart.ts";
+import { HELM } from "../run/helm.ts";
 import { DEFAULT_REGISTRY, PLACEMENT, PUBLIC_NAMES, VALUE_SETS } from "./chart-values.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const EMPTY_PLACEMENT = Object.fromEntries(Object.keys(PLACEMENT).map((name) => [name, undefined]));
+t.test("each installation that a page shows is one that the chart takes", async (t) => {
+  const pages = ["docs/quick-start.md", ...readdirSync(join(ROOT, "docs/deploy")).map((page) => `docs/deploy/${page}`)].filter((page) =>
+    page.endsWith(".md"),
+  );
+  const commands = pages.flatMap((page) =>
+    readFileSync(join(ROOT, page), "utf8")
+      .replaceAll(/ \\\n */g, " ")
+      .split("\n")
+      .filter((line) => /^helm -n \S+ install /.test(line))
+      .map((line) => ({ page, line })),
+  );
+  t.ok(commands.length >= 6, `${commands.length} commands`);
+  const renderCommand = async ({ page, line }: { page: string; line: string }) => {
+    // Of values in a file the page says what they are for.
+    const rendering = line.replace(/^helm (-n \S+) install/, '"$HELM" template $1').replace(/ --values \S+/, "");
+    const output = promisify(execFile)("sh", ["-ec", rendering], { cwd: ROOT, env: { ...process.env, HELM }, maxBuffer: 1 << 24 });
+    await t.resolves(output, `${page}: ${line}`);
+  };
+  await Promise.all(commands.map(renderCommand));
+});
+
 t.test("in front of a Datagrok server, which has the pages, there is no console", async (t) => {
   const rendered = await render({
     server: { env: { DATAGROK_URL: "http://datagrok:8080/api" } },
