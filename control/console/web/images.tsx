@@ -1,12 +1,12 @@
-import { useState } from "preact/hooks";
 import { request, useRequest } from "./api-client.ts";
 import { History } from "./containers/history.tsx";
 import type { ContainerRowPage, Image } from "./entities.ts";
 import { useEntity, useImages } from "./live-feed.tsx";
 import { linkTo } from "./location.ts";
-import { Action, Search } from "./parts/controls.tsx";
-import { type Column, FailedPage, Facts, Failure, Loading, Moment, Section, Status, Table } from "./parts/display.tsx";
+import { Action } from "./parts/controls.tsx";
+import { type Column, FailedPage, Facts, Failure, Loading, Moment, Section, Status } from "./parts/display.tsx";
 import { usePageTitle } from "./parts/page-title.ts";
+import { PagedTable, pageOf, useAddressState } from "./parts/paged-table.tsx";
 
 export function ImagePage({ id }: { id: string }) {
   const { value: image, error, reload } = useEntity<Image>("image", id);
@@ -73,26 +73,21 @@ const COLUMNS: readonly Column<Image>[] = [
 ];
 
 export function ImageList() {
-  const { all: images, error, reload } = useImages();
+  const { all, error, reload } = useImages();
+  const state = useAddressState();
   usePageTitle("Images");
-  const [text, setText] = useState("");
-  const shown = images?.filter(({ name, imageRef, status }) => `${name} ${imageRef} ${status}`.toLowerCase().includes(text.toLowerCase()));
+  const word = state.text.trim().toLowerCase();
+  const shown = all?.filter(({ name, imageRef, status }) => `${name} ${imageRef} ${status}`.toLowerCase().includes(word));
   return (
     <>
       <h1>Images</h1>
-      <Failure error={error} onRetry={reload} />
-      <div class="tools">
-        <Search label="Search images" value={text} onChange={setText} />
-      </div>
-      {shown === undefined ? (
-        error ? null : (
-          <Loading />
-        )
-      ) : shown.length === 0 ? (
-        <p class="quiet">{images?.length === 0 ? "No images. Publish a package to add one." : "No image matches. Change the search."}</p>
-      ) : (
-        <Table rows={shown} keyOf={({ id }) => id} columns={COLUMNS} />
-      )}
+      <PagedTable
+        rows={{ ...pageOf(shown, state), error, reload }}
+        columns={COLUMNS}
+        keyOf={({ id }) => id}
+        empty="No images. Publish a package to add one."
+        search="Search images"
+      />
     </>
   );
 }

@@ -203,3 +203,24 @@ t.test("with 1,500 containers, on a line of 1 Mbit/s, the list needs fewer bytes
   );
   t.ok(requests.length <= 12, `few requests: ${requests.join(" ")}`);
 });
+
+t.test("of two thousand images one page is shown, and the search finds one of another page", async (t) => {
+  const stand = await openApiFixture(t);
+  const now = Date.now();
+  await stand.store.packages.insert({ id: PACKAGE, name: "mine", authorId: stand.admin.id, version: "1.0.0", createdOn: now, updatedOn: now });
+  await stand.store.transaction(async () => {
+    for (let index = 0; index < 2_000; index++)
+      await stand.store.images.insert({ ...newImage(rowName(index), now), id: randomUUID(), state: "READY" });
+  });
+  const { page, signIn, troubles } = await openConsole(t, await listenForBrowsers(t, stand), { at: "images" });
+  await signIn(ADMIN_KEY);
+  await page.getByText("1–50 of 2000").waitFor();
+  t.equal(await page.locator("tbody tr").count(), 50);
+  await page.getByRole("button", { name: "Next" }).click();
+  await page.getByRole("link", { name: rowName(50) }).waitFor();
+  t.match(page.url(), /page=2/);
+  await page.getByLabel("Search images").fill(rowName(1_999));
+  await page.getByRole("link", { name: rowName(1_999) }).waitFor();
+  t.equal(await page.locator("tbody tr").count(), 1);
+  t.same(troubles, []);
+});

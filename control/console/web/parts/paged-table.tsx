@@ -53,6 +53,13 @@ export function usePagedRows<T>(path: string, state: PageState, { everyMs }: { e
   return { loaded: last.current, error, state, reload };
 }
 
+/** The page of a list that is in memory as a whole, such as one that events keep up to date. */
+export function pageOf<T>(all: readonly T[] | undefined, state: PageState): Pick<PagedRows<T>, "loaded" | "state"> {
+  if (all === undefined) return { loaded: undefined, state };
+  const page = Math.min(state.page, Math.max(1, Math.ceil(all.length / ROWS)));
+  return { loaded: { total: all.length, rows: all.slice((page - 1) * ROWS, page * ROWS) }, state: { ...state, page } };
+}
+
 type PagedTableProps<T> = {
   rows: PagedRows<T>;
   columns: readonly Column<T>[];
