@@ -11,6 +11,7 @@ import {
   type RegistryClient,
   repeatsKeys,
 } from "../lib/registry-client/registry-client.ts";
+import { isDigest } from "../lib/registry-client/digest.ts";
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
 import type { Call, ImageMeasures, ResolvedImage } from "./driver.ts";
@@ -66,8 +67,6 @@ type Config = {
   config?: (RuntimeConfig & { ExposedPorts?: Record<string, unknown> | null }) | null;
   history?: unknown;
 };
-/** It becomes part of a path. */
-const DIGEST = /^[a-z0-9]{1,32}(?:[.+_-][a-z0-9]{1,32}){0,3}:[\w=-]{1,256}$/;
 
 /**
  * The ports that an image exposes, its command and its health check, from its manifest and its configuration. Faults: IMAGE_NOT_FOUND, PULL_DENIED, REGISTRY_UNREACHABLE.
@@ -158,7 +157,7 @@ function chooseManifest(entries: readonly IndexEntry[], image: Pick<RemoteImage,
 
 function digestIn(descriptor: { digest?: unknown } | null | undefined): string | undefined {
   const digest = descriptor?.digest;
-  return typeof digest === "string" && DIGEST.test(digest) ? digest : undefined;
+  return isDigest(digest) ? digest : undefined;
 }
 
 /** The registry and the repository of a full name, without tag and digest. */

@@ -7,6 +7,7 @@ import { defineVerb, type Verbs } from "../command.ts";
 import { openV2, type V2, REGISTRY_OPTION, registryHostOf } from "./open-v2.ts";
 import { MANIFEST_TYPES } from "../../lib/registry-client/registry-client.ts";
 import { isRepository } from "../../gateway/registry/authorize.ts";
+import { DIGEST_PATTERN, isDigest } from "../../lib/registry-client/digest.ts";
 
 const OPTIONS = { ...SERVER_OPTIONS, ...REGISTRY_OPTION, ...JSON_OPTION } as const;
 
@@ -142,7 +143,7 @@ type InspectedConfig = {
 /** Faults: ENTITY_NOT_FOUND, and those of the registry. */
 async function inspectImage(v2: V2, repository: string, reference: string): Promise<InspectedImage> {
   const { content, digest = reference } = await v2.get<InspectedManifest>(`/${repository}/manifests/${reference}`, MANIFEST_TYPES);
-  if (!digest.startsWith("sha256:")) throw new Fault("REGISTRY_FAILED", `The registry returns no digest for ${repository}:${reference}.`);
+  if (!isDigest(digest)) throw new Fault("REGISTRY_FAILED", `The registry returns no digest for ${repository}:${reference}.`);
   const layers = (content.layers ?? []).map((layer) => ({ digest: layer.digest, bytes: layer.size }));
   const mediaType = content.mediaType ?? "";
   const nothing = { created: null, ports: [], command: [], variables: [] };
@@ -180,9 +181,11 @@ function sizeOf(described: readonly InspectedBlob[]): number {
 /** `reference` is a tag or a digest; undefined if there is none. */
 type ImageArgument = { repository: string; reference: string | undefined };
 
+const IMAGE_ARGUMENT = new RegExp(`^(.+?)(?::([\\w.-]{1,128})|@(${DIGEST_PATTERN}))?$`);
+
 /** `datagrok/x`, `datagrok/x:tag` or `datagrok/x@sha256:…`. Faults: SETTINGS_INVALID. */
 function parseImageArgument(word: string): ImageArgument {
-  const [, repository = "", tag, digest] = /^(.+?)(?::([\w.-]{1,128})|@(sha256:[0-9a-f]{64}))?$/.exec(word) ?? [];
+  const [, repository = "", tag, digest] = IMAGE_ARGUMENT.exec(word) ?? [];
   if (isRepository(repository)) return { repository, reference: tag ?? digest };
   throw new Fault("SETTINGS_INVALID", `${JSON.stringify(word)} is no image name. Write one such as datagrok/demo-square:1.0.0.`);
 }

@@ -9,6 +9,7 @@ import { route, type Route, type RouteDeps } from "./route.ts";
 import { DONE, nullable, REPOSITORY, TAGGED_IMAGE, type TaggedImageJson, text } from "./schemas.ts";
 import type { Store } from "../store/open-store.ts";
 import { parseReference } from "../model/names.ts";
+import { DIGEST_PATTERN } from "../../lib/registry-client/digest.ts";
 
 /** Names by the OCI Distribution Specification: words between slashes, never `..`. */
 const WORD = "[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*";
@@ -16,7 +17,7 @@ const name = Type.String({ pattern: `^${WORD}(/${WORD})*$`, maxLength: 255 });
 const OF_REPOSITORY = Type.Object({ repository: name });
 const DELETED = Type.Object({
   repository: name,
-  digest: Type.String({ pattern: "^[a-z0-9+._-]+:[0-9a-f]{32,128}$" }),
+  digest: Type.String({ pattern: `^${DIGEST_PATTERN}$` }),
   force: Type.Optional(Type.Boolean({ default: false, description: "delete it although containers use it" })),
 });
 

@@ -9,6 +9,7 @@ import type { ForwardTarget, HeaderLine } from "../decision.ts";
 import { upstreamOrigin } from "./locations.ts";
 import { openPrivateRegistry } from "./private-registry.ts";
 import { CONNECT_MS, registryHttpFault, type Upstream } from "./upstream/upstream.ts";
+import { isDigest } from "../../lib/registry-client/digest.ts";
 
 /** Names to the check whose push it is, and of what. The proxy alone sets it. */
 export const PUSH_HEADER = "x-berth-push";
@@ -117,14 +118,13 @@ function partsOf({ layers, config }: CheckedManifest): Record<string, unknown>[]
 
 const MOST_LAYERS = 1_000;
 const LOOKS_AT_ONCE = 8;
-/** What else stands there, the registry refuses. It becomes a part of a path. */
-const DIGEST = /^[a-z0-9]{1,32}:[0-9a-f]{32,128}$/;
 
 /** The sizes of the manifest's blobs, by digest. Faults: PUSH_REFUSED. */
 function describedBlobs(manifest: CheckedManifest): ReadonlyMap<string, unknown> {
   const sizes = new Map<string, unknown>();
   for (const { digest, size } of partsOf(manifest)) {
-    if (typeof digest !== "string" || !DIGEST.test(digest)) continue;
+    // The registry refuses the manifest.
+    if (!isDigest(digest)) continue;
     if (sizes.has(digest) && sizes.get(digest) !== size)
       throw new Fault("PUSH_REFUSED", `The manifest gives ${digest} two sizes: build the image again`);
     sizes.set(digest, size);

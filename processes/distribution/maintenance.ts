@@ -16,6 +16,7 @@ import { processFile, rememberProcess } from "./supervise-distribution.ts";
 import { type RegistryStorage, storageName } from "./registry-storage.ts";
 import { parseTagRule, retainImages } from "./retention.ts";
 import { blobFile, repairLinks, sizeOf } from "./stored-images.ts";
+import { DIGEST_PATTERN } from "../../lib/registry-client/digest.ts";
 
 /** How long a collection may take: it reads every manifest there is. */
 const LONGEST_MS = 6 * 3_600_000;
@@ -264,7 +265,7 @@ export async function collectGarbage(options: {
       "The images have an empty link or manifest, for example after a full disk, so garbage cannot be counted. A collection repairs it.";
     throw new Fault("REGISTRY_FAILED", sentence, { cause: error });
   });
-  const blobs = [...dry.matchAll(/blob eligible for deletion: (sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})/g)].map(([, digest = ""]) => digest);
+  const blobs = [...dry.matchAll(new RegExp(`blob eligible for deletion: (${DIGEST_PATTERN})`, "g"))].map(([, digest = ""]) => digest);
   const sizes = storage.kind === "folder" ? await sizesOf(storage.folder, blobs) : undefined;
   const bytes = sizes ? sizes.reduce((sum, blob) => sum + blob.bytes, 0) : null;
   const largest = sizes?.toSorted((one, other) => other.bytes - one.bytes).slice(0, MOST_LARGEST);

@@ -3,6 +3,7 @@ import { readdir, readFile, rm, stat, utimes } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { Fault } from "../../lib/fault.ts";
 import { replaceFileInBackground } from "../../lib/replace-file.ts";
+import { isDigest } from "../../lib/registry-client/digest.ts";
 
 /** A tag as it lies on the disk: what it points to, and when it was last pushed, epoch ms. */
 export type StoredTag = { tag: string; digest: string; pushedAt: number };
@@ -56,8 +57,8 @@ export async function tagPushedAt(storage: string, repository: string, tag: stri
   );
 }
 
-/** `sha256:` or `sha512:` and the hexadecimal digits. */
-const LINK_BYTES: ReadonlySet<number> = new Set([71, 135]);
+/** `sha256:`, `sha384:` or `sha512:` and the hexadecimal digits. */
+const LINK_BYTES: ReadonlySet<number> = new Set([71, 103, 135]);
 
 /**
  * Repairs links and manifests that a full disk or a crash left empty: Distribution collects no garbage at all while there is one, and deletes nothing in its repository.
@@ -78,10 +79,10 @@ export async function repairLinks(storage: string): Promise<number> {
   const ofTag = (link: string) => /^(.*\/_manifests)\/tags\/[^/]+\/current\/link$/.exec(link)?.[1];
   for (const link of broken.filter((one) => ofTag(one) === undefined)) {
     const digest = digestOfLink(link);
-    if (!DIGEST.test(digest) || (isOfManifest(link) && !(await isWhole(storage, digest)))) {
+    if (!isDigest(digest) || (isOfManifest(link) && !(await isWhole(storage, digest)))) {
       await rm(dirname(link), { recursive: true, force: true });
       // Distribution takes an empty manifest for one that it has, also at its next push.
-      if (DIGEST.test(digest) && (await isEmpty(storage, link))) await rm(join(storage, dirname(blobFile(digest))), { recursive: true, force: true });
+      if (isDigest(digest) && (await isEmpty(storage, link))) await rm(join(storage, dirname(blobFile(digest))), { recursive: true, force: true });
     } else await restore(link, digest);
   }
   for (const link of broken) {
@@ -126,7 +127,6 @@ async function isWhole(storage: string, digest: string): Promise<boolean> {
 const LARGEST_MANIFEST = 4 * 1_048_576;
 /** Of one repository together. An index has one for each platform; more of them would fill the memory. */
 const MOST_REFERENCES = 500_000;
-const DIGEST = /^sha(?:256:[0-9a-f]{64}|512:[0-9a-f]{128})$/;
 const NONE: ReferencedDigests = { lists: [], subject: undefined };
 
 /**
@@ -167,7 +167,7 @@ function parseReferences(text: string): ReferencedDigests {
 
 function digestIn(descriptor: unknown): string | undefined {
   const { digest } = (descriptor ?? {}) as { digest?: unknown };
-  return typeof digest === "string" && DIGEST.test(digest) ? digest : undefined;
+  return isDigest(digest) ? digest : undefined;
 }
 
 async function tagsIn(folder: string): Promise<StoredTag[]> {

@@ -6,6 +6,7 @@ import { MANIFEST_TYPES, type RegistryAction } from "../../../lib/registry-clien
 import type { RegistryBrowser, StoredManifest } from "../../contract.ts";
 import { type Upstream, upstreamClient } from "../upstream/upstream.ts";
 import { createHash } from "node:crypto";
+import { isDigest } from "../../../lib/registry-client/digest.ts";
 
 /** More than a user reads on a page. It ends an endless list. */
 const MOST_NAMES = 10_000;
@@ -99,7 +100,6 @@ type Descriptor = { digest: string; size: number; platform: string | undefined }
 const MAX_DESCRIPTORS = 1_000;
 
 /** Digests go into URLs: they have no character that would change the path. */
-const DIGEST = /^[a-z0-9+._-]+:[0-9a-f]{32,128}$/;
 
 /** `config` loads a configuration by its digest; `{}` if it is not available. */
 export async function readImage(source: {
@@ -111,7 +111,7 @@ export async function readImage(source: {
   const layers = listOf(manifest["layers"]).map(({ digest, size }) => ({ digest, size }));
   const images = listOf(manifest["manifests"]).map(({ digest, size, platform }) => ({ digest, size, platform: platform ?? "unknown" }));
   const config = descriptorOf(manifest["config"]);
-  const built = DIGEST.test(config.digest) ? await source.config(config.digest) : {};
+  const built = isDigest(config.digest) ? await source.config(config.digest) : {};
   return {
     digest: reply.header("docker-content-digest") ?? `sha256:${createHash("sha256").update(reply.body).digest("hex")}`,
     mediaType: textOf(manifest["mediaType"]) ?? reply.header("content-type") ?? "",

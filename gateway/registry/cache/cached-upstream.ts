@@ -16,6 +16,7 @@ import type { RegistryAddress } from "../upstream/registry-address.ts";
 import { openRegistryHttp, upstreamClient } from "../upstream/upstream.ts";
 import { type CachedManifest, type CacheStore, digestOf } from "./cache-store.ts";
 import { createUpstreamPauses, parsePullLimit, type PullLimit, type UpstreamFailure } from "./upstream-limits.ts";
+import { isDigest } from "../../../lib/registry-client/digest.ts";
 
 /** A manifest for a client: from the cache, or loaded for it. `stale`: why the upstream could not be queried for the tag. */
 export type ServedManifest = CachedManifest & { from: "hit" | "miss"; stale?: string | undefined };
@@ -208,7 +209,7 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
     const reply = await send("check", () => client.send(manifestRequest("HEAD", repository, tag)));
     requireSuccess(reply.status, repository, `tag ${tag}`);
     const digest = reply.header("docker-content-digest");
-    const isKnown = digest !== undefined && /^sha(?:256|512):[0-9a-f]{64,128}$/.test(digest);
+    const isKnown = isDigest(digest);
     const manifest = await manifestOf(repository, isKnown ? digest : tag);
     await store.putTag(tagName(repository, tag), { digest: manifest.digest, checkedAt: clock.now() });
     return manifest;

@@ -11,6 +11,7 @@ import { socketUpstream } from "../upstream/upstream.ts";
 import { CACHE_CLIENT_HEADER, type CacheNames, createCacheNames, type RegistryCache } from "./cached-names.ts";
 import { type CachedUpstream, type CachedUpstreamOptions, openCachedUpstream, type ServedBlob } from "./cached-upstream.ts";
 import { openCacheStore } from "./cache-store.ts";
+import { isDigest } from "../../../lib/registry-client/digest.ts";
 
 export type CacheOptions = {
   folder: string;
@@ -117,7 +118,7 @@ async function answerBlob(
   { request, response, signal, count }: BlobExchange,
 ): Promise<void> {
   const digest = decodePart(reference);
-  if (!DIGEST.test(digest)) throw new Fault("STORED_IMAGE_NOT_FOUND", `${digest} is no digest of a layer`);
+  if (!isDigest(digest)) throw new Fault("STORED_IMAGE_NOT_FOUND", `${digest} is no digest of a layer`);
   const head = { ...VERSION, "Content-Type": "application/octet-stream", "Docker-Content-Digest": digest, "Accept-Ranges": "bytes" };
   if (request.method === "HEAD") {
     const size = await upstream.blobSize(repository, digest, signal);
@@ -156,7 +157,7 @@ async function sendBlob(blob: ServedBlob, head: Record<string, string>, { reques
 /** A tag or a digest: both become names of files. Faults: STORED_IMAGE_NOT_FOUND. */
 function manifestReference(part: string): string {
   const reference = decodePart(part);
-  if ((reference.includes(":") ? DIGEST : TAG).test(reference)) return reference;
+  if (reference.includes(":") ? isDigest(reference) : TAG.test(reference)) return reference;
   throw new Fault("STORED_IMAGE_NOT_FOUND", `${reference} is neither a tag nor a digest`);
 }
 
@@ -170,7 +171,6 @@ function decodePart(part: string): string {
 }
 
 const TAG = /^\w[\w.-]{0,127}$/;
-const DIGEST = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/;
 
 /** One range from `start` to before `end`, as clients send it to continue a layer. Undefined: the whole layer. */
 function rangeIn(header: string | undefined, size: number): { start: number; end: number } | "beyond" | undefined {

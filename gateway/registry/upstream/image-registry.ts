@@ -10,6 +10,7 @@ import { openEcrToken } from "./ecr.ts";
 import { HUB_NAME, isHub, parseRegistryAddress } from "./registry-address.ts";
 import { createHash } from "node:crypto";
 import { MANIFEST_TYPES } from "../../../lib/registry-client/registry-client.ts";
+import { isDigest } from "../../../lib/registry-client/digest.ts";
 
 /** One registry in which images are looked up. */
 export type UpstreamSource = {
@@ -142,7 +143,7 @@ async function manifestDigest(
   if (status === 401 || status === 403) throw new Fault("PULL_DENIED", `The registry ${upstream.host} denies reading ${repository} (${status}).`);
   if (status !== 200) throw new Fault("REGISTRY_UNREACHABLE", `The registry ${upstream.host} answered ${status} for ${repository}.`);
   const digest = header("docker-content-digest");
-  if (digest !== undefined && /^[a-z0-9+._-]+:[0-9a-f]{32,}$/.test(digest)) return digest;
+  if (isDigest(digest)) return digest;
   const manifest = await client.send(request);
   return manifest.status === 200 ? `sha256:${createHash("sha256").update(manifest.body).digest("hex")}` : undefined;
 }
