@@ -63,8 +63,9 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
     this.connection = new InMemoryConnection(this, { remoteAddress, tls: true });
     stream.on("error", ignore);
     stream.once("close", () => this.#streamClosed());
-    // After a reset without an error, Node closes a stream only when all of it was read, which a container may never do.
-    stream.once("aborted", () => stream.destroy());
+    // After a reset without an error, Node closes a stream only when all of it was read, which a container may never do. When the connection has closed, Node
+    // resets the stream after this event. If it is destroyed before, it is not reset, and nghttp2 may create empty frames for it without end.
+    stream.once("aborted", () => setImmediate(() => stream.destroy()));
     if (request.body === "none") stream.resume();
     else {
       stream.on("data", (bytes: Buffer) => this.#passBody(bytes));

@@ -1,4 +1,7 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
+import { once } from "node:events";
 import type { ServerResponse } from "node:http";
+import type { ServerHttp2Stream } from "node:http2";
 import t, { type Test } from "tap";
 import { openMetrics } from "../../../lib/metrics/open-metrics.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -85,6 +88,24 @@ for (const [what, frame] of [
     for (let time = 0; time < 5; time++) t.ok(await isServed());
     await sent;
   });
+
+t.test("a stream that Node resets because its connection has closed is destroyed only after the reset", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const { address } = await openContainer(t, (_request, response) => void response.writeHead(200).write("the first bytes"));
+  stand.set(ID, { kind: "awake", address });
+  const opened: ServerHttp2Stream[] = [];
+  const onOpened = (message: unknown) => void opened.push((message as { stream: ServerHttp2Stream }).stream);
+  subscribe("http2.server.stream.start", onOpened);
+  t.teardown(() => unsubscribe("http2.server.stream.start", onOpened));
+  const stream = stand.session().request({ ":path": PATH, authorization: "token" });
+  stream.on("error", () => undefined).resume();
+  await once(stream, "data");
+  t.equal(opened.length, 1);
+  // As Node does with each stream of a connection that has closed.
+  for (const one of opened) one.close(8);
+  await eventually("the reset", () => stream.rstCode === 8 && stream.closed);
+  await eventually("no exchange is left", () => stand.openAt(ID).count === 0);
+});
 
 t.test("a request with a length of 0 reaches the container when its stream ends, and not with a body", async (t) => {
   const { received, ...stand } = await openAttacked(t);
