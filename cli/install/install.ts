@@ -107,6 +107,9 @@ StateDirectory=berth
 StateDirectoryMode=0700
 CacheDirectory=berth
 CacheDirectoryMode=0700
+# For BERTH_ACCESS_LOG.
+LogsDirectory=berth
+LogsDirectoryMode=0700
 RuntimeDirectory=berth
 RuntimeDirectoryMode=0700
 UMask=0077

@@ -166,7 +166,11 @@ t.test("stopped, each unit ends well; then all run as one service, as the page o
   for (const { systemd, machine } of machines) {
     const own = machine === stand.one ? command : command.replaceAll(/\b(?:one|two)\b/g, (name) => (name === "one" ? "two" : "one"));
     const variables = own.split(/\s+/).filter((word) => word.includes("="));
-    const more = [`BERTH_HOST=${machine.there}`, "BERTH_DATABASE_CA=/etc/berth/secrets/database-ca.pem"];
+    const more = [
+      `BERTH_HOST=${machine.there}`,
+      "BERTH_DATABASE_CA=/etc/berth/secrets/database-ca.pem",
+      "BERTH_ACCESS_LOG=/var/log/berth/access.log",
+    ];
     writeFileSync(
       join(root, `${machine.name}.env`),
       `${[...variables, ...more].map((line) => stand.written(line, machine).replaceAll("'", "")).join("\n")}\n`,
@@ -178,5 +182,9 @@ t.test("stopped, each unit ends well; then all run as one service, as the page o
   }
   await Promise.all(machines.map(async ({ systemd }) => systemd.shell("systemctl start berth.service")));
   await leader();
-  for (const each of machines) t.same(await square(clients.get(each) as BerthClient, id), SQUARED);
+  for (const each of machines) {
+    t.same(await square(clients.get(each) as BerthClient, id), SQUARED);
+    const logged = () => each.systemd.run("grep", "-c", "square", "/var/log/berth/access.log");
+    await eventually("a line in the access log", async () => ((await logged()).code === 0 ? true : undefined));
+  }
 });
