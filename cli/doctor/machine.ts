@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { decodeJwt } from "jose";
-import { newestBackup } from "../../control/store/backup.ts";
+import { newestBackup, newestBackupOn } from "../../control/store/backup.ts";
 import { readRollback, ROLLBACK_FILE } from "../../control/store/data-folder.ts";
 import { testFfi } from "../../gateway/connections/choose-sockets.ts";
 import { parseRegistryAddress } from "../../gateway/registry/upstream/registry-address.ts";
@@ -178,10 +178,10 @@ export async function checkDisk({ settings }: CheckContext): Promise<CheckResult
 export async function checkBackup({ settings, clock }: CheckContext): Promise<CheckResult> {
   const folder = resolve(settings.data);
   if (!existsSync(folder)) return { unlooked: `there is no ${folder} here` };
-  const newest = newestBackup(folder);
+  const madeOn = newestBackupOn(folder);
   const todo = "Run `berth backup <file>` by a timer, and keep the file elsewhere.";
-  if (newest === undefined) return { says: "no backup", problems: [warning("berth knows no backup of the store.", todo)] };
-  const days = Math.floor((clock.now() - statSync(newest).mtimeMs) / DAY_MS);
-  const problems = days > OLD_DAYS ? [warning(`The newest backup, ${newest}, is ${days} days old.`, todo)] : [];
+  if (madeOn === undefined) return { says: "no backup", problems: [warning("berth knows no backup of the store.", todo)] };
+  const days = Math.max(0, Math.floor((clock.now() - madeOn) / DAY_MS));
+  const problems = days > OLD_DAYS ? [warning(`The newest backup of the store is ${days} days old.`, todo)] : [];
   return { says: `the newest is of ${days} days ago`, problems };
 }

@@ -143,7 +143,12 @@ export function rememberBackup(folder: string, file: string): void {
   }
 }
 
-/** The newest backup of this folder's store that is still where it was put. */
+/** When the newest backup of this folder's store was made, wherever it is now; epoch ms. */
+export function newestBackupOn(folder: string): number | undefined {
+  return statSync(join(folder, NEWEST_FILE), { throwIfNoEntry: false })?.mtimeMs;
+}
+
+/** The newest backup of this folder's store, if it is still where it was put. */
 export function newestBackup(folder: string): string | undefined {
   try {
     const file = readFileSync(join(folder, NEWEST_FILE), "utf8").trim();

@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { backUp } from "../../../control/store/backup.ts";
@@ -37,4 +37,19 @@ t.test("a store that lost changes is wrong until an administrator confirms it", 
   const { store: row } = await look(t, ["settings", "store"], { BERTH_DATA: folder });
   t.match(row, { state: "wrong" });
   t.match(JSON.stringify(row), /had revision 12, but the store had 11.*store-rollback\.json/);
+});
+
+t.test("a backup counts from when it was made, also when its file has been moved elsewhere", async (t) => {
+  const folder = join(tempFolder(t), "data");
+  await (await openStore({ folder, clock })).close();
+  const backupRow = async () => JSON.stringify((await look(t, ["settings", "backup"], { BERTH_DATA: folder }))["backup"]);
+  t.match(await backupRow(), /knows no backup/);
+  const file = join(folder, "../backup.db");
+  backUp({ folder, file, version: "0.0.0-test", clock });
+  renameSync(file, `${file}.elsewhere`);
+  t.match(await backupRow(), /of 0 days ago/);
+  t.notMatch(await backupRow(), /warning/);
+  const old = new Date(Date.now() - 30 * 86_400_000);
+  utimesSync(join(folder, "newest-backup"), old, old);
+  t.match(await backupRow(), /is 30 days old/);
 });
