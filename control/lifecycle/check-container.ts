@@ -242,9 +242,12 @@ async function lossFault(
     const sentence = `The container ${name} ran out of memory and was killed. Raise \`memory\` in container.json.`;
     return new Fault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
-  const withEngine = outages.mayHaveEnded(await startedOn(store, row)) ? " while the container engine was away or restarted" : "";
+  // Also after a restart of berth, which the engine outlived.
+  const withEngine = outages.mayHaveEnded(await startedOn(store, row))
+    ? " It may have ended with the container engine, whose events were interrupted after its start."
+    : "";
   const how = observed.paused ? "was frozen by something other than berth" : `ended with code ${observed.exit?.code ?? "unknown"}`;
-  return new Fault("CONTAINER_CRASHED", `The container ${name} ${how}${withEngine}.`, { logs });
+  return new Fault("CONTAINER_CRASHED", `The container ${name} ${how}.${withEngine}`, { logs });
 }
 
 /** It has run for so long that its earlier failures no longer count. */
