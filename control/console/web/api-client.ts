@@ -28,6 +28,20 @@ export async function request<T>(path: string, init: RequestInit = {}): Promise<
   return (await answer.json()) as T;
 }
 
+/** How far the server's clock is ahead of the browser's, in ms. 0: by less than a response may take. */
+let clockSkewMs = 0;
+const LEAST_SKEW_MS = 10_000;
+
+/** The time by the server's clock, which all times of the API are by; epoch ms. */
+export function serverNow(): number {
+  return Date.now() + clockSkewMs;
+}
+
+function readServerTime(answer: Response): void {
+  const ahead = Date.parse(answer.headers.get("date") ?? "") - Date.now();
+  if (!Number.isNaN(ahead)) clockSkewMs = Math.abs(ahead) < LEAST_SKEW_MS ? 0 : ahead;
+}
+
 /** The timeout is for the head of the response: a body, such as a followed log, has no limit. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
   let isSlow = false;
@@ -48,6 +62,7 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
       clearTimeout(slow);
       if (isSlow) dispatchEvent(new Event(SLOW_REQUEST_ENDED));
     });
+  readServerTime(answer);
   if (answer.status === 401 && !path.startsWith("/console/sign-in")) dispatchEvent(new Event(SESSION_ENDED));
   if (!answer.ok) throw new RequestError(await reasonOf(answer), answer.status, path);
   return answer;

@@ -103,3 +103,14 @@ t.test("a console whose stream was refused, as while berth restarts, is live aga
   if (moved) stand.changes.publish(moved);
   await page.getByRole("link", { name: "moved", exact: true }).waitFor();
 });
+
+t.test("times are relative to the server's clock, also in a browser whose clock is an hour behind", async (t) => {
+  const { base } = await openStates(t);
+  const { page, signIn, troubles } = await openConsole(t, base, { at: "images" });
+  await page.clock.install({ time: Date.now() - 3_600_000 });
+  await page.reload();
+  await signIn(ADMIN_KEY);
+  await page.locator("td time").first().waitFor();
+  t.match(await page.locator("td time").first().innerText(), /^(now|\d+ seconds? ago)$/);
+  t.same(troubles, []);
+});

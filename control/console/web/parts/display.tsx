@@ -1,5 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { serverNow } from "../api-client.ts";
 
 /** A list of names and values. */
 export function Facts({ facts }: { facts: readonly (readonly [name: ComponentChildren, value: ComponentChildren])[] }) {
@@ -164,9 +165,9 @@ function relative(ms: number): string {
 }
 
 function useNow(): number {
-  const [now, setNow] = useState(() => Date.now());
+  const [now, setNow] = useState(serverNow);
   useEffect(() => {
-    const timer = setInterval(() => setNow(Date.now()), 1_000);
+    const timer = setInterval(() => setNow(serverNow()), 1_000);
     return () => clearInterval(timer);
   }, []);
   return now;
