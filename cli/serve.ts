@@ -151,7 +151,10 @@ async function untilHandedOver(
             handing = undefined;
           }
         },
-        resume: served.resume,
+        resume: async () => {
+          await served.resume();
+          return VERSION;
+        },
         limits: () => ({ pid: process.pid, openFiles: descriptorLimit() }),
       },
       log,

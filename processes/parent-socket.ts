@@ -8,8 +8,8 @@ import type { Log } from "../lib/log.ts";
 type ParentActions = {
   /** Hands over to `program`, or to what lies where this one was started from; resolves with its version once that takes requests. */
   handOver(program: string | undefined): Promise<string>;
-  /** Goes on as before after that failed: starts what was ended for it. May be repeated. */
-  resume(): Promise<void>;
+  /** Goes on as before after that failed: starts what was ended for it. Resolves with this berth's version once all runs. May be repeated. */
+  resume(): Promise<string>;
   /** The limits of the process itself, which its children inherit. */
   limits(): ParentLimits;
 };
@@ -24,10 +24,7 @@ export type ParentLimits = { pid: number; openFiles?: number | undefined };
 export async function openParentSocket(path: string, { handOver, resume, limits }: ParentActions, log: Log): Promise<{ close(): void }> {
   const actions: Record<string, (body: { program?: string }) => Promise<object>> = {
     "POST /hand-over": async ({ program }) => ({ version: await handOver(program) }),
-    "POST /resume": async () => {
-      await resume();
-      return {};
-    },
+    "POST /resume": async () => ({ version: await resume() }),
     "GET /limits": async () => limits(),
   };
   const server = createServer((request, response) => {

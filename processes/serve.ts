@@ -161,7 +161,10 @@ export async function serve(options: {
     };
     await (releasing = Promise.all([endControl(), ...listeners.filter(({ role }) => isSingle(role)).map(endSingle)]));
   };
-  const resume = async () => {
+  let resuming: Promise<void> | undefined;
+  // Also the second caller learns whether it runs.
+  const resume = () => (resuming ??= startAgain().finally(() => (resuming = undefined)));
+  const startAgain = async () => {
     if (!isReleased || stopping) return;
     isReleased = false;
     await releasing;

@@ -134,7 +134,7 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
       return file;
     },
     restart: async (version) => {
-      // The old berth ends then: only this one is left.
+      // It reports what `running` may be too slow for: a restore would take its store back while it runs.
       if ((await replace()) === version) return;
       const giveUpAt = clock.monotonic() + ANSWERS_MS;
       for (;;) {

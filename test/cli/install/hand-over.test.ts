@@ -138,13 +138,29 @@ for (const [what, serve] of [
   });
 }
 
+/** Has a program's control answer nothing to `berth running`, as on a machine that is too slow. */
+function makeBusy(program: string): string {
+  writeFileSync(
+    program,
+    readFileSync(program, "utf8").replace("unset NODE_OPTIONS", 'if [ "$1" = running ]; then sleep 120; fi\nunset NODE_OPTIONS'),
+  );
+  return program;
+}
+
+t.test("a berth that goes on after a failed handover is not taken for one that does not run, where its control is slow", async (t) => {
+  const { folder, program, upgrade, pid } = await openInstallation(t);
+  makeBusy(join(folder, "installed"));
+  const { code, output } = await upgrade(program("new", "echo 'berth: no.' >&2; exit 1"), []);
+  t.equal(code, 1);
+  t.match(output, /did not start: The new program ended with .* berth \S+ runs again/s);
+  t.ok(isAlive(pid()));
+});
+
 t.test("a berth that has taken over stays, also where its control does not answer soon after", async (t) => {
   const opened = await openInstallation(t);
   const { folder, program, upgrade } = opened;
   const before = opened.pid();
-  const busy = program("new", "true");
-  writeFileSync(busy, readFileSync(busy, "utf8").replace("unset NODE_OPTIONS", 'if [ "$1" = running ]; then sleep 120; fi\nunset NODE_OPTIONS'));
-  const { code, output } = await upgrade(busy, []);
+  const { code, output } = await upgrade(makeBusy(program("new", "true")), []);
   t.equal(code, 0, output);
   t.match(readFileSync(join(folder, "installed"), "utf8"), /^# new$/m);
   await eventually("the old berth to be gone", async () => !isAlive(before));
