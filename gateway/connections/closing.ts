@@ -32,14 +32,19 @@ const MAX_STALLED_CHECKS = 12;
 
 /** Ends a connection after everything was sent. The other end has `ms` to close; while it still takes queued bytes, it has more time. */
 export function lingeringClose(connection: NetConnection, clock: Clock, ms: number): void {
-  if (connection.closed) return;
   connection.end();
+  destroyStalled(connection, clock, ms, 1);
+}
+
+/** Destroys a connection whose other end takes no queued bytes for `MAX_STALLED_CHECKS` times `ms`, or for which none are queued for `emptyChecks` times. */
+export function destroyStalled(connection: NetConnection, clock: Clock, ms: number, emptyChecks = Infinity): void {
+  if (connection.closed) return;
   let before = connection.backlog;
   let stalled = 0;
   const check = () => {
     const { backlog } = connection;
     stalled = backlog === before ? stalled + 1 : 0;
-    if (backlog === before && (backlog === 0 || stalled === MAX_STALLED_CHECKS)) return connection.destroy();
+    if (stalled >= (backlog === 0 ? emptyChecks : MAX_STALLED_CHECKS)) return connection.destroy();
     before = backlog;
     cancel = clock.after(ms, check);
   };

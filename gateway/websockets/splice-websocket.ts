@@ -4,7 +4,7 @@ import type { Fault } from "../../lib/fault.ts";
 import { CLOSE, closeFor, closeFrame, closeReason, FrameBoundary } from "./frames.ts";
 import type { Lease, LeaseHolder } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
-import { type Draining, lingeringClose, watchPaused } from "../connections/closing.ts";
+import { destroyStalled, type Draining, lingeringClose, watchPaused } from "../connections/closing.ts";
 import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
 
 /** Removes the rest of a pong from the client's bytes. Returns the offset after it, and the filter is done; or -1 if all bytes belong to it. */
@@ -148,8 +148,11 @@ class WebSocketSplice implements LeaseHolder {
   }
 
   #leaveSoon(code: number, reason: string): void {
+    const isFirst = this.leaving === undefined;
     this.leaving ??= { code, reason };
     if (this.boundary.open) this.leave();
+    // The rest of the frame waits for a client that may never read it.
+    else if (isFirst) destroyStalled(this.client, this.#clock, this.#lingeringCloseMs);
   }
 
   #closeSoon(connection: NetConnection): void {

@@ -196,6 +196,25 @@ t.test("a client that has gone while its container takes nothing is noticed, and
   });
 });
 
+t.test("a client that takes nothing holds a WebSocket that is to end for a while only, also within a frame", async (t) => {
+  const clock = createStillClock();
+  const { client, container, links, drain, over } = await splice(t, { clock });
+  client.pause();
+  const size = 20_000_000;
+  const head = Buffer.from([0x82, 127, 0, 0, 0, 0, 0, 0, 0, 0]);
+  head.writeUInt32BE(size, 6);
+  container.write(head);
+  container.write(Buffer.alloc(size));
+  await eventuallyStill("the container is stopped", () => (links.container.paused ? links.client.backlog : 0));
+  await clock.advance(120_000);
+  t.notOk(over(), "a slow client has all the time");
+  drain();
+  await eventually("both sides are over", async () => {
+    await clock.advance(1_000);
+    return over();
+  });
+});
+
 t.test("what is left of an answer to our own ping does not reach the container", async (t) => {
   let left = 5;
   const pongFilter: PongFilter = (_, at, end) => {
