@@ -42,8 +42,12 @@ function readServerTime(answer: Response): void {
   if (!Number.isNaN(ahead)) clockSkewMs = Math.abs(ahead) < LEAST_SKEW_MS ? 0 : ahead;
 }
 
+/** A browser resolves these, also encoded. A part of the page's address, which a link from elsewhere may set, must not lead to another route. */
+const DOT_SEGMENT = /\/(?:\.|%2e){1,2}(?:[/?]|$)/i;
+
 /** The timeout is for the head of the response: a body, such as a followed log, has no limit. */
 export async function send(path: string, init: RequestInit = {}): Promise<Response> {
+  if (DOT_SEGMENT.test(path.split("?", 1)[0] ?? "")) throw new RequestError("There is nothing at this address.", 404, path);
   let isSlow = false;
   const slow = setTimeout(() => {
     isSlow = true;

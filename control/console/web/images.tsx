@@ -10,7 +10,7 @@ import { PagedTable, pageOf, useAddressState } from "./parts/paged-table.tsx";
 
 export function ImagePage({ id }: { id: string }) {
   const { value: image, error, reload } = useEntity<Image>("image", id);
-  const { value: users } = useRequest<ContainerRowPage>(`/docker/containers/rows?image=${id}&limit=${MOST_USERS}`);
+  const { value: users } = useRequest<ContainerRowPage>(`/docker/containers/rows?image=${encodeURIComponent(id)}&limit=${MOST_USERS}`);
   usePageTitle(image?.name ?? "Image", image?.status);
   if (!image)
     return error ? <FailedPage title="Image" list={{ title: "Images", href: linkTo("images") }} error={error} onRetry={reload} /> : <Loading />;

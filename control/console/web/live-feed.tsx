@@ -136,7 +136,7 @@ export function useEntity<T extends Container | Image>(kind: "container" | "imag
   const [turn, setTurn] = useState(0);
   useEffect(() => {
     const gone = new AbortController();
-    request<T>(`/docker/${kind}s/${id}`, { signal: gone.signal }).then(
+    request<T>(`/docker/${kind}s/${encodeURIComponent(id)}`, { signal: gone.signal }).then(
       (found) => (setValue(() => found), setError(undefined)),
       (reason: unknown) => {
         if (!gone.signal.aborted) setError(reason as RequestError);

@@ -140,3 +140,31 @@ t.test("a tab follows a sign-out and a sign-in in another tab, as another user t
   await other.close();
   t.same(troubles, []);
 });
+
+t.test("a link to the console does nothing but show a page, whatever its address contains", async (t) => {
+  const { stand, base } = await openStates(t);
+  const started = (await stand.store.containers.all()).find(({ state }) => state === "STARTED");
+  const image = (await stand.store.images.all()).find(({ state }) => state === "READY");
+  const { page, signIn, troubles } = await openConsole(t, base);
+  await signIn(ADMIN_KEY);
+  await page.getByRole("link", { name: "started", exact: true }).waitFor();
+  const requests: string[] = [];
+  page.on("request", (request) => requests.push(new URL(request.url()).pathname));
+  for (const [path, shows] of [
+    [`containers/${started?.id}%2Fstop`, "is not a UUID"],
+    [`containers/${started?.id}%2Fstop%3F`, "is not a UUID"],
+    [`images/${image?.id}%2Frevalidate`, "is not a UUID"],
+    ["containers/..%2Fimages", "is not a UUID"],
+    ["containers/..", "There is nothing at this address."],
+    [`packages/..%2F..%2Fdocker%2Fcontainers`, "There is nothing at this address."],
+  ] as const) {
+    await page.evaluate(`location.hash = ${JSON.stringify(`#/${path}`)}`);
+    await page.getByRole("alert").getByText(shows).waitFor();
+  }
+  t.same(
+    requests.filter((path) => /\/(?:stop|run|restart|revalidate)$/.test(path)),
+    [],
+  );
+  t.same(stand.commands, []);
+  t.same(troubles, []);
+});
