@@ -66,7 +66,12 @@ function parseTail(text: string = String(DEFAULT_LINES)): number {
 /** Epoch ms. Faults: SETTINGS_INVALID. */
 function parseSince(text: string, now: number): number {
   const date = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN;
-  return Number.isNaN(date) ? now - parseDuration("--since", text) : date;
+  if (!Number.isNaN(date)) return date;
+  if (/^\d{1,6}[smhd]?$/.test(text)) return now - parseDuration("--since", text);
+  throw new Fault(
+    "SETTINGS_INVALID",
+    `--since does not take ${JSON.stringify(text)}. Write how long ago, such as 10m or 2h, or a date such as 2026-11-30T08:00:00Z.`,
+  );
 }
 
 function filtered(since: number, keepsTimes: boolean, output: LogOutput): LogOutput {
