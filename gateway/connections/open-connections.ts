@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { plainAddress } from "../../lib/connection-limits.ts";
 import { NetConnection } from "./connection.ts";
+import { type MemoryPeer, type MemorySocket, MemorySockets } from "./memory-sockets.ts";
 import { NodeSockets } from "./node-sockets.ts";
 import { type AdoptOptions, NO_SOCKET, type OpenSocketLayer, type SocketEvents, type SocketId, type SocketLayer, slotOf } from "./socket-layer.ts";
 
@@ -13,11 +14,14 @@ export type ConnectionFactory = {
   adopt(socket: Duplex, options?: { readToEnd?: boolean; under?: Socket | undefined }): NetConnection;
   /** The same for a socket that others have read. */
   adoptStream(socket: Duplex): NetConnection;
+  /** Opens a connection to a peer in this process, which uses the socket. */
+  openInMemory(peer: MemoryPeer, client: Pick<NetConnection, "remoteAddress" | "tls">): { connection: NetConnection; socket: MemorySocket };
 };
 
 /** `plain`: the layer for sockets without TLS that it can take. All others get Node's. `poison`: see `POISON`. */
 export function createConnectionFactory({ plain, poison = false }: { plain?: OpenSocketLayer; poison?: boolean } = {}): ConnectionFactory {
   const ofNode = new OpenConnections((events) => new NodeSockets(events, { poison }));
+  const inMemory = new OpenConnections((events) => new MemorySockets(events, { poison }));
   const fast = plain === undefined ? undefined : new OpenConnections((events) => plain(events, { poison }));
   const adopt = (socket: Duplex, options: AdoptOptions): NetConnection => {
     const connection = fast?.adopt(socket, options) ?? ofNode.adopt(socket, options);
@@ -27,25 +31,33 @@ export function createConnectionFactory({ plain, poison = false }: { plain?: Ope
   return {
     adopt: (socket, { readToEnd = false, under } = {}) => adopt(socket, { readToEnd, under }),
     adoptStream: (socket) => adopt(socket, { readToEnd: false, asStream: true }),
+    openInMemory: (peer, client) => {
+      const socket = inMemory.layer.open(peer);
+      return { connection: inMemory.add(socket.id, client), socket };
+    },
   };
 }
 
 /** The connections over one layer, by slot. */
-class OpenConnections implements SocketEvents {
-  readonly #layer: SocketLayer;
+class OpenConnections<Layer extends SocketLayer = SocketLayer> implements SocketEvents {
+  readonly layer: Layer;
   readonly #bySlot: (NetConnection | undefined)[] = [];
 
-  constructor(open: (events: SocketEvents) => SocketLayer) {
-    this.#layer = open(this);
+  constructor(open: (events: SocketEvents) => Layer) {
+    this.layer = open(this);
   }
 
   adopt(socket: Duplex, options: AdoptOptions): NetConnection | undefined {
     // A socket without its connection has no address. That of a container is known, and to read it is a system call.
     const remoteAddress = options.readToEnd ? "" : addressOf(socket);
     const tls = "encrypted" in socket && socket.encrypted === true;
-    const id = this.#layer.adopt(socket, options);
-    if (id === NO_SOCKET) return undefined;
-    const connection = new NetConnection(this.#layer, { id, remoteAddress, tls });
+    const id = this.layer.adopt(socket, options);
+    return id === NO_SOCKET ? undefined : this.add(id, { remoteAddress, tls });
+  }
+
+  /** The connection of a new socket of the layer. */
+  add(id: SocketId, { remoteAddress, tls }: Pick<NetConnection, "remoteAddress" | "tls">): NetConnection {
+    const connection = new NetConnection(this.layer, { id, remoteAddress, tls });
     this.#bySlot[slotOf(id)] = connection;
     return connection;
   }

@@ -44,7 +44,7 @@ export type AdoptOptions = {
  * once. Then the layer uses its memory again. Bytes that the kernel does not take are kept by the layer in memory of its own, and count as `backlog`.
  */
 export type SocketLayer = {
-  readonly name: "node" | "ffi";
+  readonly name: "node" | "ffi" | "memory";
   /** Where `place` reserves. Its length and address never change. */
   readonly memory: Buffer;
 

@@ -76,11 +76,14 @@ export function openSpliceEngine({
     ticker.delete(client);
     left();
   };
-  // In a microtask: an upgraded connection leaves `clients` before it enters `upgraded`.
-  const left = () =>
+  const left = () => {
+    // Each that is still there calls this when it leaves.
+    if (clients.size > 0) return;
+    // In a microtask: an upgraded connection leaves `clients` before it enters `upgraded`.
     queueMicrotask(() => {
       if (clients.size + upgraded.size + handshakes.count() + sessions.count() === 0) whenEmpty();
     });
+  };
 
   const allGone = () =>
     new Promise<void>((resolve) => {
@@ -110,7 +113,8 @@ export function openSpliceEngine({
     return client;
   };
   const sessions = openEdgeSessions({
-    onConnection: (stream, admission) => void serve(connections.adoptStream(stream), admission, "h2"),
+    onConnection: (connection, admission) => void serve(connection, admission, "h2"),
+    connections,
     http1,
     onLess: left,
     draining,

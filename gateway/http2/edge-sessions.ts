@@ -1,11 +1,12 @@
 import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import { constants, performServerHandshake, type ServerHttp2Session, type ServerHttp2Stream, type ServerSessionOptions } from "node:http2";
 import type { Ticker, Ticking } from "../../lib/clock.ts";
 import { type AdmittedConnection, type ConnectionLimits, plainAddress } from "../../lib/connection-limits.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { Draining } from "../connections/closing.ts";
+import type { NetConnection } from "../connections/connection.ts";
+import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { Http1 } from "../http1/message-reader.ts";
 import { MAX_HEAD_BYTES, SHORT_IDLE_MS, type GatewayLimits } from "../limits.ts";
 import { EdgeStream, NO_DATE } from "./edge-stream.ts";
@@ -15,7 +16,8 @@ const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_REFUSED_STREAM } = co
 
 type EdgeSessionsDeps = {
   /** A client's connection with one request: the engine reads and writes it as one of HTTP/1.1. */
-  onConnection(connection: Duplex, admission: AdmittedConnection): void;
+  onConnection(connection: NetConnection, admission: AdmittedConnection): void;
+  connections: Pick<ConnectionFactory, "openInMemory">;
   /** Streams count as connections: each has an exchange, and perhaps a connection to a container. */
   bounds: ConnectionLimits;
   http1: Pick<Http1, "responses">;
@@ -163,7 +165,7 @@ class EdgeSession implements Ticking {
   }
 
   #onStream(stream: ServerHttp2Stream, flags: number, fields: readonly string[]): void {
-    const { bounds, counts, http1, onConnection, log } = this.#deps;
+    const { bounds, counts, connections, http1, onConnection, log } = this.#deps;
     this.#used = true;
     const admission = bounds.admit(this.#address);
     if (admission === undefined) {
@@ -183,11 +185,10 @@ class EdgeSession implements Ticking {
     };
     try {
       const request = translateRequest(fields, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0);
-      onConnection(
-        new EdgeStream(stream, request, { remoteAddress: this.#address, responses: http1.responses(), onSend: this.#onSend, onClose, log })
-          .connection,
-        admission,
-      );
+      const options = { remoteAddress: this.#address, connections, responses: http1.responses(), onSend: this.#onSend, onClose, log };
+      const edge = new EdgeStream(stream, request, options);
+      onConnection(edge.connection, admission);
+      edge.begin();
     } catch (error) {
       if (!(error instanceof RequestMalformed)) throw error;
       this.#refuse(stream, error, onClose);

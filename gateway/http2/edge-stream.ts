@@ -1,10 +1,11 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
 import { isFieldValue } from "../../lib/character-classes.ts";
 import type { Log } from "../../lib/log.ts";
+import type { NetConnection } from "../connections/connection.ts";
+import type { MemoryPeer, MemorySocket } from "../connections/memory-sockets.ts";
+import type { ConnectionFactory } from "../connections/open-connections.ts";
 import type { ResponseHead, ResponseReader } from "../http1/message-reader.ts";
 import { ChunkedBody, type ChunkedBodyUser, chunkedEnd, chunkOf, fieldObject, sendTrailers } from "./chunked-body.ts";
-import { InMemoryConnection, type InMemoryPeer } from "./in-memory-connection.ts";
-import { StreamWriter } from "./stream-writer.ts";
 import type { TranslatedRequest } from "./request-head.ts";
 
 const BROKEN_OFF = new Error("The exchange broke off");
@@ -18,6 +19,7 @@ const HANDSHAKE_EDITS = { remove: ["sec-websocket-accept"], add: [] };
 
 type StreamOptions = {
   remoteAddress: string;
+  connections: Pick<ConnectionFactory, "openInMemory">;
   responses: ResponseReader;
   /** Bytes of the response are about to be sent. */
   onSend: () => void;
@@ -28,18 +30,18 @@ type StreamOptions = {
 
 /**
  * One stream of a client as a connection with one HTTP/1.1 exchange. The engine reads and writes `connection`; this translates the request's body and the
- * response. A write of the engine completes when its bytes were sent, so a client that does not read is back-pressure for the container, and a paused
+ * response. What the stream has not sent yet is the connection's backlog, so a client that does not read is back-pressure for the container, and a paused
  * connection keeps the stream's window closed.
  */
-export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
-  readonly connection: InMemoryConnection;
+export class EdgeStream implements MemoryPeer, ChunkedBodyUser {
+  readonly connection: NetConnection;
+  readonly #socket: MemorySocket;
   readonly #stream: ServerHttp2Stream;
   readonly #request: TranslatedRequest;
   readonly #responses: ResponseReader;
   readonly #onSend: () => void;
   readonly #onClose: (cancelled: boolean) => void;
   readonly #log: Log;
-  readonly #writer = new StreamWriter();
   #state: "head" | "length" | "chunked" | "close" | "tunnel" | "over" = "head";
   #left = 0;
   #chunked: ChunkedBody | undefined;
@@ -51,47 +53,57 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   /** The engine has sent everything, and the stream has taken it. */
   #ended = false;
 
-  constructor(stream: ServerHttp2Stream, request: TranslatedRequest, { remoteAddress, responses, onSend, onClose, log }: StreamOptions) {
+  constructor(stream: ServerHttp2Stream, request: TranslatedRequest, { remoteAddress, connections, responses, onSend, onClose, log }: StreamOptions) {
     this.#stream = stream;
     this.#request = request;
-    this.#writer.use(stream);
     this.#responses = responses;
     this.#onSend = onSend;
     this.#onClose = onClose;
     this.#log = log;
     this.#requestOver = request.body === "none";
-    this.connection = new InMemoryConnection(this, { remoteAddress, tls: true });
+    const { connection, socket } = connections.openInMemory(this, { remoteAddress, tls: true });
+    this.connection = connection;
+    this.#socket = socket;
     stream.on("error", ignore);
-    stream.once("close", () => this.#streamClosed());
+    stream.on("close", () => this.#streamClosed());
     // After a reset without an error, Node closes a stream only when all of it was read, which a container may never do. When the connection has closed, Node
     // resets the stream after this event. If it is destroyed before, it is not reset, and nghttp2 may create empty frames for it without end.
-    stream.once("aborted", () => setImmediate(() => stream.destroy()));
-    if (request.body === "none") stream.resume();
-    else {
+    stream.on("aborted", () => setImmediate(() => stream.destroy()));
+    // Without a body, Node reads its end when the stream closes. Read sooner, it would close before its last write is done, and Node creates an error for that.
+    if (request.body !== "none") {
       stream.on("data", (bytes: Buffer) => this.#passBody(bytes));
       stream.once("end", () => this.#bodyOver());
       stream.on("trailers", (_headers, _flags, fields: unknown) => (this.#requestTrailers = fields as string[]));
     }
-    // With DATA it is malformed, and must not be forwarded (RFC 9113 §8.1.1).
-    if (request.awaitsEnd) stream.once("end", () => this.connection.deliver(request.head));
-    else this.connection.deliver(request.head);
   }
 
-  onBytes(bytes: Buffer, done: () => void): void {
+  /** Passes the request's head to the engine, which reads the connection. */
+  begin(): void {
+    const { head, awaitsEnd } = this.#request;
+    const deliver = () => void this.#socket.deliverText(head);
+    // With DATA it is malformed, and must not be forwarded (RFC 9113 §8.1.1).
+    if (awaitsEnd) this.#stream.once("end", deliver);
+    else deliver();
+  }
+
+  onBytes(memory: Buffer, at: number, end: number): void {
     this.#onSend();
-    this.#writer.begin(done);
     try {
-      this.#read(bytes, 0);
+      this.#read(memory, at, end);
     } catch (error) {
       // Such as a status above 599. A stream that the client has just ended takes nothing.
       if (!this.#stream.destroyed) this.#log.warn({ err: error }, "response not sent: HTTP/2 cannot express it");
       this.#abort();
     }
-    this.#writer.settle();
   }
 
+  /** Of the engine's memory, which is used again after this call. */
   onData(bytes: Buffer): void {
-    this.#writer.send(bytes);
+    const stream = this.#stream;
+    const { length } = bytes;
+    if (stream.destroyed || stream.writableEnded) return;
+    this.#socket.kept(length);
+    stream.write(Buffer.from(bytes), () => this.#socket.taken(length));
   }
 
   onBodyEnd(trailers: string[] | undefined): void {
@@ -100,35 +112,38 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
   }
 
   onEnd(): void {
-    const { connection } = this;
     this.#ended = true;
     if (this.#state === "close" || this.#state === "tunnel") this.#end();
     if (this.#state !== "over") this.#abort();
     // The response is complete. If the request is not, the client need not send the rest (RFC 9113 §8.1).
     else if (!this.#requestOver && !this.#owesTrailers) this.#stream.close(constants.NGHTTP2_NO_ERROR);
-    connection.destroy();
+    this.#close();
   }
 
-  onResume(): void {
+  onRead(): void {
     this.#stream.resume();
   }
 
+  /** The engine gives up a client that takes nothing: without the reset, the stream would stay. */
   onClose(): void {
-    this.#responses.close();
-    // The engine gives up a client that takes nothing: without the reset, the stream would stay.
     if (this.#state !== "over" || !this.#ended) this.#abort();
-    this.#writer.settle();
+    this.#responses.close();
   }
 
-  #read(bytes: Buffer, from: number): void {
+  #close(): void {
+    this.#responses.close();
+    this.#socket.close();
+  }
+
+  #read(memory: Buffer, from: number, end: number): void {
     let at = from;
-    while (this.#state === "head" && at < bytes.length) {
-      at = this.#responses.readHead(bytes, at, bytes.length);
+    while (this.#state === "head" && at < end) {
+      at = this.#responses.readHead(memory, at, end);
       if (at === -1) return;
       this.#begin(this.#responses.head);
       this.#responses.dropHead();
     }
-    if (at < bytes.length) this.#passResponse(bytes, at);
+    if (at < end) this.#passResponse(memory.subarray(at, end));
   }
 
   #begin(head: ResponseHead): void {
@@ -177,33 +192,31 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
     });
   }
 
-  #passResponse(bytes: Buffer, at: number): void {
-    if (this.#state === "chunked") return void this.#chunked?.read(bytes, at);
+  #passResponse(bytes: Buffer): void {
+    if (this.#state === "chunked") return void this.#chunked?.read(bytes, 0);
     if (this.#state === "over") return;
-    const length = bytes.length - at;
+    const { length } = bytes;
     const last = this.#state === "length" && length >= this.#left;
-    const stop = last ? at + this.#left : bytes.length;
+    this.onData(last ? bytes.subarray(0, this.#left) : bytes);
     this.#left -= length;
-    this.#writer.send(at === 0 && stop === bytes.length ? bytes : bytes.subarray(at, stop));
     if (last) this.#end();
   }
 
   #end(): void {
     if (this.#state === "over") return;
     this.#state = "over";
-    this.#writer.end();
+    if (!this.#stream.destroyed) this.#stream.end();
   }
 
   /** RST_STREAM with INTERNAL_ERROR. `close` would end the stream first, and the client would take what it has for the whole response. */
   #abort(): void {
     this.#state = "over";
+    this.#close();
     this.#stream.destroy(BROKEN_OFF);
-    this.connection.destroy();
   }
 
   #passBody(bytes: Buffer): void {
-    const { connection } = this;
-    if (!connection.deliver(this.#request.body === "chunked" ? chunkOf(bytes) : bytes)) this.#stream.pause();
+    if (!this.#socket.deliver(this.#request.body === "chunked" ? chunkOf(bytes) : bytes)) this.#stream.pause();
   }
 
   #bodyOver(): void {
@@ -211,17 +224,17 @@ export class EdgeStream implements InMemoryPeer, ChunkedBodyUser {
     if (this.#stream.aborted) return;
     this.#requestOver = true;
     const { body } = this.#request;
-    if (body === "tunnel") this.connection.deliverEnd();
+    if (body === "tunnel") this.#socket.deliverEnd();
     if (body !== "chunked") return;
     const trailers = this.#requestTrailers;
     if (trailers?.every(isFieldValue) === false) return this.#abort();
-    this.connection.deliver(chunkedEnd(trailers));
+    this.#socket.deliverText(chunkedEnd(trailers));
   }
 
   #streamClosed(): void {
     const cancelled = this.#state !== "over";
     this.#state = "over";
-    this.connection.destroy();
+    this.#close();
     this.#onClose(cancelled);
   }
 }

@@ -15,20 +15,17 @@ export type InMemoryPeer = {
 /** Like the buffers of a socket in the kernel: beyond it, the sender must wait. */
 const BUFFERED_BYTES = 65_536;
 
-/** A connection within the process, as an engine sees it: what it writes goes to a peer, and what the peer delivers can be read. */
+/**
+ * A connection to a container within the process, with the events of a socket that connects: what the engine writes goes to a peer, and what the peer delivers
+ * can be read. Streams of clients have `memory-sockets.ts`, at a lower cost.
+ */
 export class InMemoryConnection extends Duplex {
-  /** Of the client. */
-  readonly remoteAddress: string;
-  /** Its bytes come from, or go to, a TLS connection. */
-  readonly encrypted: boolean;
   readonly #peer: InMemoryPeer;
   #resumes = false;
 
-  constructor(peer: InMemoryPeer, { remoteAddress = "", tls = false }: { remoteAddress?: string; tls?: boolean } = {}) {
+  constructor(peer: InMemoryPeer) {
     super({ allowHalfOpen: true, readableHighWaterMark: BUFFERED_BYTES, writableHighWaterMark: BUFFERED_BYTES });
     this.#peer = peer;
-    this.remoteAddress = remoteAddress;
-    this.encrypted = tls;
   }
 
   /** Passes bytes to the engine. False: wait for `onResume`. */
@@ -37,11 +34,6 @@ export class InMemoryConnection extends Duplex {
     const taken = this.push(bytes, "latin1");
     this.#resumes = !taken;
     return taken;
-  }
-
-  /** The peer sends nothing more. */
-  deliverEnd(): void {
-    if (!this.destroyed) this.push(null);
   }
 
   override _read(): void {

@@ -7,6 +7,7 @@ import { NetConnection } from "../../gateway/connections/connection.ts";
 import { ClientConnection } from "../../gateway/exchange/client-connection.ts";
 import { ContainerConnection } from "../../gateway/exchange/container-connection.ts";
 import { Exchange } from "../../gateway/exchange/exchange.ts";
+import { MemorySocket } from "../../gateway/connections/memory-sockets.ts";
 import { InMemoryConnection } from "../../gateway/http2/in-memory-connection.ts";
 import { openGateway } from "../../gateway/open-gateway.ts";
 import { openLog } from "../../lib/log.ts";
@@ -110,7 +111,7 @@ const gateway = await openGateway({
   log: Object.assign(openLog({ level: "warn", name: "soak" }), { debug: recent.note }),
 });
 
-const COUNTED = { Socket, Connection: NetConnection, ClientConnection, ContainerConnection, Exchange, InMemoryConnection, AbortSignal };
+const COUNTED = { Socket, Connection: NetConnection, ClientConnection, ContainerConnection, Exchange, MemorySocket, InMemoryConnection, AbortSignal };
 
 function nap({ id, awakeMs, asleepMs }: NonNullable<SoakGatewayOptions["napping"]>): void {
   const awake = views[id] as Availability;

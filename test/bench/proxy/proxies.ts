@@ -59,7 +59,7 @@ export function proxies(options: RowOptions): readonly Proxy[] {
     { name: "haproxy, log", command: haproxy({ log: true }), missing: program("haproxy"), only: LOGGED },
     { name: "caddy, log", command: caddy({ log: true }), missing: program("caddy"), only: LOGGED },
     ...[
-      berth(options, "berth, h2", { settings: { tls: true, http2: true }, needs: /"BERTH_HTTP2"/, only: ["get-h2"] }),
+      berth(options, "berth, h2", { settings: { tls: true, http2: true, sockets: "ffi" }, needs: /"BERTH_HTTP2"/, only: ["get-h2"] }),
       { name: "nginx, h2", command: nginxMaps({ http2: true }), only: ["get-h2"] },
     ].map((proxy): Proxy => ({ ...proxy, missing: () => program("h2load")() ?? proxy.missing?.() })),
   ];
