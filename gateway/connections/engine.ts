@@ -149,8 +149,14 @@ const MAX_TURNS = 10_000;
  * `accepted`: how many have come so far.
  */
 export async function acceptWaiting(accepted: () => number): Promise<void> {
+  // Within an event of the kernel, the first immediate comes before the next look for events.
+  await nextImmediate();
   for (let turns = 0, before = -1; before !== accepted() && turns < MAX_TURNS; turns++) {
     before = accepted();
-    await new Promise((resolve) => void setImmediate(resolve));
+    await nextImmediate();
   }
+}
+
+function nextImmediate(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
 }
