@@ -45,7 +45,10 @@ export type ControlIdentity = {
 };
 
 const SESSION_MS = 30 * 24 * 3_600_000;
-/** That one key, or one user without a key, has open: a script that signs in before each of its calls ends its own oldest ones, rather than filling the store for a month. */
+/**
+ * That one key, or one user without a key, has open, in the console and elsewhere: a script that signs in before each of its calls ends its own oldest ones,
+ * rather than filling the store for a month.
+ */
 export const MOST_SESSIONS_OF_KEY = 1_000;
 /** How exactly the last use of a key is kept: each is a write. */
 const KEY_USE_MS = 3_600_000;
@@ -83,15 +86,13 @@ export function createIdentity(deps: { store: Store; clock: Clock; sessionMs?: n
 
   const open = async ({ lifetimeMs, ...session }: Omit<Session, "digest" | "createdOn" | "expiresOn"> & { lifetimeMs: number }): Promise<string> => {
     const token = randomBytes(32).toString("base64url");
-    const { keyDigest } = session;
     // Nothing of a session of the console goes to containers.
     const derived = session.kind === "console" ? undefined : derivedDigest(token);
     await store.transaction(async () => {
       await store.sessions.removeExpired(clock.now());
       const times = { createdOn: clock.now(), expiresOn: clock.now() + lifetimeMs };
       await store.sessions.insert({ ...session, ...times, digest: tokenDigest(token), derivedDigest: derived });
-      if (keyDigest === undefined) await store.sessions.removeOldestKeyless(session.userId, MOST_SESSIONS_OF_KEY);
-      else await store.sessions.removeOldest(keyDigest, MOST_SESSIONS_OF_KEY);
+      await store.sessions.removeOldest(session, MOST_SESSIONS_OF_KEY);
     });
     return token;
   };

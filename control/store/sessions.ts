@@ -62,7 +62,9 @@ export function createSessions(queries: Queries) {
     builder.deleteFrom("sessions").where("user_id", "=", values.userId).where("container_id", "is not", null).where("key_digest", "is", null),
   );
   const removeByUser = run((values: { userId: string }) => builder.deleteFrom("sessions").where("user_id", "=", values.userId));
-  const removeOldest = run((values: { keyDigest: string; most: number }) =>
+  /** 1: a session of the console. */
+  const isConsole = sql<number>`case when kind = 'console' then 1 else 0 end`;
+  const removeOldest = run((values: { keyDigest: string; isConsole: number; most: number }) =>
     builder.deleteFrom("sessions").where(
       "digest",
       "in",
@@ -70,6 +72,7 @@ export function createSessions(queries: Queries) {
         .selectFrom("sessions")
         .select("digest")
         .where("key_digest", "=", values.keyDigest)
+        .where(isConsole, "=", values.isConsole)
         .where("container_id", "is", null)
         .orderBy("expires_on", "desc")
         .orderBy(dialect.insertion, "desc")
@@ -78,7 +81,7 @@ export function createSessions(queries: Queries) {
         .offset(values.most),
     ),
   );
-  const removeOldestKeyless = run((values: { userId: string; most: number }) =>
+  const removeOldestKeyless = run((values: { userId: string; isConsole: number; most: number }) =>
     builder
       .deleteFrom("sessions")
       .where(
@@ -89,6 +92,7 @@ export function createSessions(queries: Queries) {
           .select("digest")
           .where("user_id", "=", values.userId)
           .where("key_digest", "is", null)
+          .where(isConsole, "=", values.isConsole)
           .where("container_id", "is", null)
           .orderBy("expires_on", "desc")
           .orderBy(dialect.insertion, "desc")
@@ -158,10 +162,14 @@ export function createSessions(queries: Queries) {
     /** Removes those of containers that were started before berth kept the key of each start. */
     removeWithoutKey: (userId: string) => removeWithoutKey({ userId }),
     removeByUser: (userId: string) => removeByUser({ userId }),
-    /** Removes all but the newest `most` that a developer key opened; those of containers do not count. */
-    removeOldest: (keyDigest: string, most: number) => removeOldest({ keyDigest, most }),
-    /** The same for those that no key opened. */
-    removeOldestKeyless: (userId: string, most: number) => removeOldestKeyless({ userId, most }),
+    /**
+     * Removes all but the newest `most` that a developer key opened: of those of the console, or of all others. Without a key, of those of the user that no key
+     * opened. Those of containers do not count.
+     */
+    removeOldest: ({ userId, keyDigest, kind }: Pick<Session, "userId" | "keyDigest" | "kind">, most: number) => {
+      const values = { isConsole: kind === "console" ? 1 : 0, most };
+      return keyDigest === undefined ? removeOldestKeyless({ userId, ...values }) : removeOldest({ keyDigest, ...values });
+    },
     /** Removes those that ended at `now` (epoch ms) or before; returns how many. */
     removeExpired: (now: number) => removeExpired({ now: Math.trunc(now) }),
   };
