@@ -118,7 +118,7 @@ async function answerBlob(
   { request, response, signal, count }: BlobExchange,
 ): Promise<void> {
   const digest = decodePart(reference);
-  if (!isDigest(digest)) throw new Fault("STORED_IMAGE_NOT_FOUND", `${digest} is no digest of a layer`);
+  if (!isDigest(digest)) throw new Fault("STORED_IMAGE_NOT_FOUND", `${reference} is no digest of a layer`);
   const head = { ...VERSION, "Content-Type": "application/octet-stream", "Docker-Content-Digest": digest, "Accept-Ranges": "bytes" };
   if (request.method === "HEAD") {
     const size = await upstream.blobSize(repository, digest, signal);
