@@ -155,16 +155,21 @@ export async function createDockerCommand(deps: {
       let out = "";
       for (const stream of [child.stdout, child.stderr]) {
         let rest = "";
-        stream.setEncoding("utf8").on("data", (piece: string) => {
-          if (stream === child.stdout && onLine === undefined) out += piece;
-          const lines = (rest + piece).split(/[\r\n]+/);
-          rest = lines.pop() ?? "";
+        const take = (lines: readonly string[]) => {
           for (const line of lines.filter((one) => one.trim() !== "")) {
             last.push(line);
             if (last.length > LAST_LINES) last.shift();
             onLine?.(line);
           }
+        };
+        stream.setEncoding("utf8").on("data", (piece: string) => {
+          if (stream === child.stdout && onLine === undefined) out += piece;
+          const lines = (rest + piece).split(/[\r\n]+/);
+          rest = lines.pop() ?? "";
+          take(lines);
         });
+        // The last line may have no end, such as the error of BuildKit.
+        stream.once("end", () => take([rest]));
       }
       const end = (act: () => void) => {
         act();
