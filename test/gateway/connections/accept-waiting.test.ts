@@ -13,7 +13,9 @@ t.test("what waits at a listener is accepted, also in the turn in which it came"
   });
   const { port } = await listen(t, server);
   // Within an event of the kernel: the events of listeners come in the next turn.
-  await new Promise((resolve) => void readFile(import.meta.filename, resolve));
+  await new Promise((resolve) => {
+    readFile(import.meta.filename, resolve);
+  });
   spawnSync("bash", ["-c", `for client in 1 2 3; do exec {fd}<>/dev/tcp/127.0.0.1/${port}; done`]);
   await acceptWaiting(() => accepted);
   t.equal(accepted, 3);
