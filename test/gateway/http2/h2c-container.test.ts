@@ -188,10 +188,17 @@ t.test("a refused request does not reach another container that has got the addr
   execFileSync("mkfifo", [fifo]);
   let hasLeft = false;
   let ofOther = 0;
+  let held = 0;
   const { address, server } = await openH2cContainer(t, (stream) => {
     if (hasLeft) ofOther++;
     // The look-up of the next connection's host waits for a thread.
-    for (let thread = 0; thread < THREADS; thread++) open(fifo, "r", (_, fd) => closeSync(fd));
+    for (let thread = 0; thread < THREADS; thread++) {
+      held++;
+      open(fifo, "r", (_, fd) => {
+        held--;
+        closeSync(fd);
+      });
+    }
     stream.close(constants.NGHTTP2_REFUSED_STREAM);
   });
   let closed = 0;
@@ -201,8 +208,10 @@ t.test("a refused request does not reach another container that has got the addr
   await eventually("the request to leave its session", () => closed === 1);
   stand.set(ID, { kind: "coming" });
   hasLeft = true;
-  // This gives the threads back.
-  closeSync(openSync(fifo, "w"));
+  // This gives the threads back, also one that has not begun to wait.
+  const writer = openSync(fifo, "r+");
+  await eventually("the threads", () => held === 0);
+  closeSync(writer);
   t.match(await answer, /^HTTP\/1\.1 502 /);
   t.equal(ofOther, 0);
 });
