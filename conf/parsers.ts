@@ -288,7 +288,11 @@ function scalar(raw: unknown): string | undefined {
 
 function split(value: string | undefined): unknown[] | undefined {
   if (value === undefined) return undefined;
-  if (!value.startsWith("[")) return value.split(",").filter((one) => one.trim() !== "");
+  if (!value.startsWith("[")) {
+    const items = value.split(",").filter((one) => one.trim() !== "");
+    // Commas alone are a mistake: an empty list may mean that everything is allowed.
+    return items.length === 0 && value !== "" ? undefined : items;
+  }
   const parsed = parseJson(value);
   return Array.isArray(parsed) ? parsed : undefined;
 }

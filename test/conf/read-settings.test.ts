@@ -42,6 +42,7 @@ t.test("numbers are taken as whole only where they are", async (t) => {
     ["BERTH_EDGE_PORT", "tcp://10.0.0.1:8080"],
     ["BERTH_DRIVER", "podman"],
     ["BERTH_HOST", "http://localhost"],
+    ["BERTH_IMAGE_ALLOW", " , "],
     ["BERTH_CONSOLE_HOST", "https://console.example"],
     ["BERTH_CONSOLE_HOST", "console.example:8443"],
     ["BERTH_ORIGINS", "https://a.example/path"],
