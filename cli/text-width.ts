@@ -8,9 +8,11 @@ const ONLY_MARKS = /^[\p{Mn}\p{Me}\p{Cf}]+$/u;
 // eslint-disable-next-line no-control-regex -- the common case: each is one column
 const PLAIN = /^[\u0000-\u00ff]*$/;
 
-const segmenter = new Intl.Segmenter("en");
+/** Created for the first such text: that takes 20 ms, and most commands print none. */
+let segmenter: Intl.Segmenter | undefined;
 
 function charactersOf(text: string): string[] {
+  segmenter ??= new Intl.Segmenter("en");
   return Array.from(segmenter.segment(text), ({ segment }) => segment);
 }
 

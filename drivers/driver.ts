@@ -14,6 +14,9 @@ export type DriverName = (typeof DRIVERS)[number];
 export const HOSTS = ["cvm", "datagrok"] as const;
 export type Host = (typeof HOSTS)[number];
 
+/** What most machines run, and images are built for. */
+export const USUAL_PLATFORM = "linux/amd64";
+
 /** Where the gateway reaches a container. IPv6 hosts have no brackets. */
 export type Address = { host: string; port: number };
 

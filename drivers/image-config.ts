@@ -14,7 +14,7 @@ import {
 import { isDigest } from "../lib/registry-client/digest.ts";
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
-import type { Call, ImageMeasures, ResolvedImage } from "./driver.ts";
+import { type Call, type ImageMeasures, type ResolvedImage, USUAL_PLATFORM } from "./driver.ts";
 import { exposedPorts, parseMoment, parseRuntime, platformName, type RuntimeConfig } from "./image.ts";
 
 /** What a registry reports of an image without a pull: https://github.com/opencontainers/distribution-spec, and image-spec's config. */
@@ -40,8 +40,6 @@ type RemoteImage = {
 /** The platform of the machines, such as `linux/arm64`, and the setting that names it. */
 export type MachinePlatform = { platform: string; setting: string };
 
-/** Read from an image for several platforms if the machines are unknown. */
-const USUAL_PLATFORM = "linux/amd64";
 const MAX_BYTES = 4 * 1_048_576;
 const MOST_REDIRECTS = 3;
 /** Of platforms in a message. */

@@ -38,7 +38,7 @@ export function electionRoutes({ election, gateways }: ElectionRouteDeps): Route
         const { epoch, processes, leader } = await election.status();
         if (!processes.some(({ id, ageMs }) => id !== leader && ageMs < STANDBY_MS))
           throw new Fault("REQUEST_INVALID", "There is no standby that could lead: start another control process with the same BERTH_DATABASE_URL.");
-        // The response first: the leader ends open requests. An error instead of it says that the entry in the audit log could not be written.
+        // The response first: the leader ends open requests. An error instead of it means that the entry in the audit log could not be written.
         reply.raw.once("close", () => {
           if (reply.statusCode < 400) election.stepDown();
         });

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { Driver, ImageSource, ResolvedImage } from "../../drivers/driver.ts";
+import { type Driver, type ImageSource, type ResolvedImage, USUAL_PLATFORM } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
@@ -220,8 +220,6 @@ function findings({ id, digest, exposed, guessed, portsUnknown }: ResolvedImage,
   return [...lines, ...notes].map((text) => logLine(clock, text)).join("");
 }
 
-/** Of machines that berth does not know. */
-const USUAL_PLATFORM = "linux/amd64";
 const OTHER_PLATFORM = "The image is built for ";
 
 /** Beside the warnings of its publish, in place of the one of an earlier validation. The machine may emulate another processor, so it is not refused. */

@@ -62,43 +62,25 @@ export function createSessions(queries: Queries) {
     builder.deleteFrom("sessions").where("user_id", "=", values.userId).where("container_id", "is not", null).where("key_digest", "is", null),
   );
   const removeByUser = run((values: { userId: string }) => builder.deleteFrom("sessions").where("user_id", "=", values.userId));
-  /** 1: a session of the console. */
-  const isConsole = sql<number>`case when kind = 'console' then 1 else 0 end`;
+  /** Those older than the newest `most`: of sessions of the console (1), or of all others (0). */
+  const olderThanNewest = (values: { isConsole: number; most: number }) =>
+    builder
+      .selectFrom("sessions")
+      .select("digest")
+      .where(sql<number>`case when kind = 'console' then 1 else 0 end`, "=", values.isConsole)
+      .where("container_id", "is", null)
+      .orderBy("expires_on", "desc")
+      .orderBy(dialect.insertion, "desc")
+      // Each database has another word for "all".
+      .limit(Number.MAX_SAFE_INTEGER)
+      .offset(values.most);
   const removeOldest = run((values: { keyDigest: string; isConsole: number; most: number }) =>
-    builder.deleteFrom("sessions").where(
-      "digest",
-      "in",
-      builder
-        .selectFrom("sessions")
-        .select("digest")
-        .where("key_digest", "=", values.keyDigest)
-        .where(isConsole, "=", values.isConsole)
-        .where("container_id", "is", null)
-        .orderBy("expires_on", "desc")
-        .orderBy(dialect.insertion, "desc")
-        // Each database has another word for "all".
-        .limit(Number.MAX_SAFE_INTEGER)
-        .offset(values.most),
-    ),
+    builder.deleteFrom("sessions").where("digest", "in", olderThanNewest(values).where("key_digest", "=", values.keyDigest)),
   );
   const removeOldestKeyless = run((values: { userId: string; isConsole: number; most: number }) =>
     builder
       .deleteFrom("sessions")
-      .where(
-        "digest",
-        "in",
-        builder
-          .selectFrom("sessions")
-          .select("digest")
-          .where("user_id", "=", values.userId)
-          .where("key_digest", "is", null)
-          .where(isConsole, "=", values.isConsole)
-          .where("container_id", "is", null)
-          .orderBy("expires_on", "desc")
-          .orderBy(dialect.insertion, "desc")
-          .limit(Number.MAX_SAFE_INTEGER)
-          .offset(values.most),
-      ),
+      .where("digest", "in", olderThanNewest(values).where("user_id", "=", values.userId).where("key_digest", "is", null)),
   );
   /** Those of containers end with their containers. */
   const matching = ({ now, text, userId }: SessionFilter) => sql`from sessions join users on users.id = sessions.user_id

@@ -1,7 +1,7 @@
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { Call, Driver, ImageSource, Registry, ResolvedImage } from "../driver.ts";
+import { type Call, type Driver, type ImageSource, type Registry, type ResolvedImage, USUAL_PLATFORM } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { type ImageConfig, type MachinePlatform, placeOf, readImageConfig } from "../image-config.ts";
 import { parseReference } from "../image.ts";
@@ -172,7 +172,7 @@ async function configOf(
 function taskPlatform({ architecture, launchType }: EcsSite): MachinePlatform | undefined {
   const processor = architecture ?? (launchType === "fargate" ? "x86_64" : undefined);
   if (processor === undefined) return undefined;
-  return { platform: processor === "arm64" ? "linux/arm64" : "linux/amd64", setting: "BERTH_ECS_ARCHITECTURE" };
+  return { platform: processor === "arm64" ? "linux/arm64" : USUAL_PLATFORM, setting: "BERTH_ECS_ARCHITECTURE" };
 }
 
 function findingsOf(config: ImageConfig | undefined): Omit<ResolvedImage, "id" | "digest"> {

@@ -41,7 +41,7 @@ export class MemorySocket {
   readonly #unread: Buffer[] = [];
   #unreadBytes = 0;
   #owesRead = false;
-  #ended = false;
+  #owesEnd = false;
 
   constructor(id: SocketId, peer: MemoryPeer, layer: MemorySockets) {
     this.id = id;
@@ -70,7 +70,7 @@ export class MemorySocket {
 
   /** The peer sends nothing more. */
   deliverEnd(): void {
-    this.#ended = true;
+    this.#owesEnd = true;
     this.readOn();
   }
 
@@ -95,11 +95,11 @@ export class MemorySocket {
   }
 
   get hasUnread(): boolean {
-    return this.#unread.length > 0 || this.#ended;
+    return this.#unread.length > 0 || this.#owesEnd;
   }
 
   /** What was delivered while the socket was paused. */
-  readonly readOn = (): void => {
+  readOn(): void {
     while (!this.paused && !this.closing) {
       const bytes = this.#unread.shift();
       if (bytes === undefined) break;
@@ -111,15 +111,15 @@ export class MemorySocket {
       this.#owesRead = false;
       this.peer.onRead();
     }
-    if (!this.#ended || this.#unread.length > 0 || this.closing) return;
-    this.#ended = false;
+    if (!this.#owesEnd || this.#unread.length > 0 || this.closing) return;
+    this.#owesEnd = false;
     this.#layer.events.onEnd(this.id);
-  };
+  }
 
   forgetUnread(): void {
     this.#unread.length = 0;
     this.#unreadBytes = 0;
-    this.#ended = false;
+    this.#owesEnd = false;
   }
 }
 
@@ -157,7 +157,7 @@ export class MemorySockets implements SocketLayer {
     const socket = this.#find(id);
     if (socket === undefined) return;
     socket.paused = false;
-    if (socket.hasUnread) process.nextTick(socket.readOn);
+    if (socket.hasUnread) process.nextTick(() => socket.readOn());
   }
 
   pause(id: SocketId): void {

@@ -33,8 +33,7 @@ export class PlainChunks {
       }
       const lineEnd = sizeEnd(memory, at, limit);
       if (lineEnd === -1) return at;
-      let size = 0;
-      for (let digit = at; digit < lineEnd; digit++) size = size * 16 + (HEX[memory[digit] as number] as number);
+      const size = sizeIn(memory, at, lineEnd);
       if (size === 0) {
         if (!isLineEnd(memory, lineEnd + LINE_END, limit)) return at;
         this.over = true;
@@ -75,12 +74,19 @@ export class PlainChunks {
 }
 
 /** The offset after the digits of a plain size whose line is complete, or -1. */
-function sizeEnd(memory: Buffer, from: number, limit: number): number {
+export function sizeEnd(memory: Buffer, from: number, limit: number): number {
   let at = from;
   while (at < limit && HEX[memory[at] as number] !== 255) at++;
   const digits = at - from;
   if (digits === 0 || digits > MAX_DIGITS || (digits > 1 && memory[from] === ZERO)) return -1;
   return isLineEnd(memory, at, limit) ? at : -1;
+}
+
+/** The size that these digits are. */
+export function sizeIn(memory: Buffer, from: number, end: number): number {
+  let size = 0;
+  for (let digit = from; digit < end; digit++) size = size * 16 + (HEX[memory[digit] as number] as number);
+  return size;
 }
 
 function isLineEnd(memory: Buffer, at: number, limit: number): boolean {

@@ -1,4 +1,5 @@
 import type { Http2Stream } from "node:http2";
+import { sizeEnd, sizeIn } from "../http1/plain-chunks.ts";
 
 /** Receives the parts of a chunked body. */
 export type ChunkedBodyUser = {
@@ -48,6 +49,12 @@ export class ChunkedBody {
   }
 
   #readLine(bytes: Buffer, at: number): number {
+    // A read may have a hundred thousand chunks, so their lines become no text.
+    const sizeLine = this.#state === "size" && this.#line === "" ? sizeEnd(bytes, at, bytes.length) : ENDED;
+    if (sizeLine !== ENDED) {
+      this.#begin(sizeIn(bytes, at, sizeLine));
+      return sizeLine + 2;
+    }
     const end = bytes.indexOf(LF, at);
     this.#line += bytes.toString("latin1", at, end === ENDED ? bytes.length : end);
     if (this.#line.length > MAX_LINE_BYTES) throw new Error("A line of a chunked body is too long");

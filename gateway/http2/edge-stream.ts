@@ -46,6 +46,8 @@ export class EdgeStream implements MemoryPeer, ChunkedBodyUser {
   #left = 0;
   #chunked: ChunkedBody | undefined;
   #trailers: string[] | undefined;
+  /** Of the body, not written yet. */
+  #pieces: Buffer[] = [];
   /** The stream has not sent the end of its response yet. */
   #owesTrailers = false;
   #requestTrailers: string[] | undefined;
@@ -90,6 +92,7 @@ export class EdgeStream implements MemoryPeer, ChunkedBodyUser {
     this.#onSend();
     try {
       this.#read(memory, at, end);
+      this.#flush();
     } catch (error) {
       // Such as a status above 599. A stream that the client has just ended takes nothing.
       if (!this.#stream.destroyed) this.#log.warn({ err: error }, "response not sent: HTTP/2 cannot express it");
@@ -97,13 +100,22 @@ export class EdgeStream implements MemoryPeer, ChunkedBodyUser {
     }
   }
 
-  /** Of the engine's memory, which is used again after this call. */
+  /** A piece of what the engine sends now. */
   onData(bytes: Buffer): void {
+    this.#pieces.push(bytes);
+  }
+
+  /** Writes the pieces at once, however small the container's chunks are, as a copy: the engine's memory is used again. */
+  #flush(): void {
+    const pieces = this.#pieces;
+    if (pieces.length === 0) return;
+    this.#pieces = [];
     const stream = this.#stream;
-    const { length } = bytes;
     if (stream.destroyed || stream.writableEnded) return;
+    const bytes = Buffer.concat(pieces);
+    const { length } = bytes;
     this.#socket.kept(length);
-    stream.write(Buffer.from(bytes), () => this.#socket.taken(length));
+    stream.write(bytes, () => this.#socket.taken(length));
   }
 
   onBodyEnd(trailers: string[] | undefined): void {
@@ -127,7 +139,7 @@ export class EdgeStream implements MemoryPeer, ChunkedBodyUser {
   /** The engine gives up a client that takes nothing: without the reset, the stream would stay. */
   onClose(): void {
     if (this.#state !== "over" || !this.#ended) this.#abort();
-    this.#responses.close();
+    else this.#close();
   }
 
   #close(): void {
@@ -205,6 +217,7 @@ export class EdgeStream implements MemoryPeer, ChunkedBodyUser {
   #end(): void {
     if (this.#state === "over") return;
     this.#state = "over";
+    this.#flush();
     if (!this.#stream.destroyed) this.#stream.end();
   }
 

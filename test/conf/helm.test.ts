@@ -27,7 +27,7 @@ t.test("each installation that a page shows is one that the chart takes", async 
   );
   t.ok(commands.length >= 6, `${commands.length} commands`);
   const renderCommand = async ({ page, line }: { page: string; line: string }) => {
-    // Of values in a file the page says what they are for.
+    // The page explains values in a file.
     const rendering = line.replace(/^helm (-n \S+) install/, '"$HELM" template $1').replace(/ --values \S+/, "");
     const output = promisify(execFile)("sh", ["-ec", rendering], { cwd: ROOT, env: { ...process.env, HELM }, maxBuffer: 1 << 24 });
     await t.resolves(output, `${page}: ${line}`);

@@ -106,7 +106,7 @@ t.test("a user without administration starts at the overview too", async (t) => 
   ]);
 });
 
-t.test("a sign-out that fails says so, and does not look like one", async (t) => {
+t.test("a sign-out that fails is reported, and does not look like one", async (t) => {
   const { base } = await openStates(t);
   const { page, signIn, troubles } = await openConsole(t, base);
   await signIn(ADMIN_KEY);

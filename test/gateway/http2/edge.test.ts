@@ -69,6 +69,18 @@ t.test("bodies of any length pass in both directions, with their trailers", asyn
   t.equal(received.at(-1)?.headers["transfer-encoding"], "chunked");
 });
 
+t.test("a response in very many tiny chunks arrives whole", async (t) => {
+  const stand = await openHttp2Stand(t);
+  const address = await openRawContainer(t, (socket) => {
+    socket.once("data", () =>
+      socket.end(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${"1\r\nx\r\n2;name=value\r\nyz\r\n".repeat(50_000)}0\r\n\r\n`),
+    );
+  });
+  stand.set(ID, { kind: "awake", address });
+  const { body } = await request(stand.session(), { ":path": PATH });
+  t.ok(body === "xyz".repeat(50_000), `${body.length} bytes`);
+});
+
 t.test("an early response has its trailers, although its request goes on", async (t) => {
   const stand = await openHttp2Stand(t);
   const { address } = await openContainer(t, (_, response) => {
