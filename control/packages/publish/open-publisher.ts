@@ -5,6 +5,7 @@ import type { Driver } from "../../../drivers/driver.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { openDeadline } from "../../../lib/deadline.ts";
 import { createFairSlots } from "../../../lib/fair-queues.ts";
+import { createKeyedMutex } from "../../../lib/keyed-mutex.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { mayStillManage } from "../../identity/rights.ts";
 import type { ImagePolicy } from "../../lifecycle/image-policy.ts";
@@ -23,7 +24,6 @@ import { DOCKERFILES, findFolders } from "./folders.ts";
 import { openPackageFiles } from "./package-files.ts";
 import { receiveUpload, unpackZip, type ZipLimits } from "./receive-upload.ts";
 import { createRecorder, inSlices } from "./create-recorder.ts";
-import { createPackageLocks } from "./package-locks.ts";
 import { earlierVersion } from "./earlier-version.ts";
 import { containerJsonOf, requireReplicas } from "./require-replicas.ts";
 import { type Recorded, type RecordedPackage, refuseForeignAuthor } from "./record-package.ts";
@@ -120,7 +120,8 @@ export async function openPublisher(parts: {
 }): Promise<Publisher> {
   const { store, clock } = parts;
   const files = await openPackageFiles(parts.dataFolder, async (id) => (await store.packages.find(id)) !== undefined, store.publishedFiles);
-  const locked = createPackageLocks();
+  /** Publishes of one package share its folder of files. Their number is bounded by the publish slots. */
+  const inTurn = createKeyedMutex();
   const recorder = createRecorder({ ...parts, files });
 
   const readPackage = async (folder: string, publishing: Publishing) => {
@@ -185,7 +186,7 @@ export async function openPublisher(parts: {
   const finish = async (prepared: PreparedPackage, publishing: Publishing): Promise<Published> => {
     const { folder, json, definitions, connections, warnings, unresolved } = prepared;
     const staged = await stage(definitions, folder, files.copy);
-    const { recorded, kept } = await locked(json.name, publishing.signal, () => place(publishing, json, definitions, connections, staged));
+    const { recorded, kept } = await inTurn(json.name, () => place(publishing, json, definitions, connections, staged), publishing.signal);
     const unheard = parts.hasTcpListeners ? [] : tcpWarnings(definitions);
     const optional = parts.gpuIsOptional ? gpuWarnings(definitions) : [];
     const all = [...warnings, ...kept, ...unresolved, ...unheard, ...optional];
@@ -216,20 +217,24 @@ export async function openPublisher(parts: {
     const existing = await findOwn(request);
     const { id } = existing;
     const done = await publishes.run(user.id, signal, () =>
-      locked(existing.name, signal, async () => {
-        const chosen = await choose((await store.packages.find(id)) ?? existing);
-        const record = (write: (by: Publishing["user"]) => Promise<Recorded>) =>
-          store.transaction(
-            async () => {
-              // It may have waited for others.
-              if (!(await mayStillManage(store, { userId: user.id, admin: user.admin }, id)))
-                throw new Fault("NOT_PERMITTED", `You may no longer manage the package ${existing.name}.`);
-              return { ...chosen, recorded: await write(user) };
-            },
-            { isLarge: true },
-          );
-        return recorder.recordAll(id, { ...chosen.json, name: existing.name }, chosen.definitions, record);
-      }),
+      inTurn(
+        existing.name,
+        async () => {
+          const chosen = await choose((await store.packages.find(id)) ?? existing);
+          const record = (write: (by: Publishing["user"]) => Promise<Recorded>) =>
+            store.transaction(
+              async () => {
+                // It may have waited for others.
+                if (!(await mayStillManage(store, { userId: user.id, admin: user.admin }, id)))
+                  throw new Fault("NOT_PERMITTED", `You may no longer manage the package ${existing.name}.`);
+                return { ...chosen, recorded: await write(user) };
+              },
+              { isLarge: true },
+            );
+          return recorder.recordAll(id, { ...chosen.json, name: existing.name }, chosen.definitions, record);
+        },
+        signal,
+      ),
     );
     await recorder.apply(done.recorded, user.id);
     return done;

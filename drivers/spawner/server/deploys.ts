@@ -1,6 +1,7 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
 import { Fault } from "../../../lib/fault.ts";
+import { createKeyedMutex } from "../../../lib/keyed-mutex.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { DeployCall, Deployment, OwnedCall, Driver, Labels } from "../../driver.ts";
 import { linesOf, LOG_TAIL_LINES } from "../../faults.ts";
@@ -59,7 +60,7 @@ export type Deploys = {
 export function openDeploys({ driver, limits, clock, log }: { driver: Driver; limits: DeployLimits; clock: Clock; log: Log }): Deploys {
   const bulkhead = createBulkhead(limits.most, "deploys");
   const deploys = new Map<string, RunningDeploy>();
-  const { inTurn } = createKeyedMutex();
+  const inTurn = createKeyedMutex();
   const cancelled = createCancelledCalls(clock);
 
   const begin = (key: DeployKey, call: string | undefined, task: (call: DeployCall) => Promise<Deployment>): RunningDeploy => {
@@ -150,25 +151,6 @@ function createCancelledCalls(clock: Clock): CancelledCalls {
         since.delete(one);
       }
       since.set(call, now);
-    },
-  };
-}
-
-/** Tasks with the same key run one after the other, in their order. */
-type KeyedMutex = { inTurn<T>(key: string, task: () => Promise<T>): Promise<T> };
-
-function createKeyedMutex(): KeyedMutex {
-  const last = new Map<string, Promise<void>>();
-  return {
-    inTurn: (key, task) => {
-      const result = (last.get(key) ?? Promise.resolve()).then(task);
-      const settled = result.then(
-        () => undefined,
-        () => undefined,
-      );
-      last.set(key, settled);
-      void settled.then(() => void (last.get(key) === settled && last.delete(key)));
-      return result;
     },
   };
 }
