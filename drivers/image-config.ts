@@ -12,6 +12,7 @@ import {
   repeatsKeys,
 } from "../lib/registry-client/registry-client.ts";
 import { isDigest } from "../lib/registry-client/digest.ts";
+import { HUB_HOST, HUB_NAME } from "../lib/registry-client/docker-hub.ts";
 import { basicAuthorization, type RegistryLogin, buyToken } from "../lib/registry-client/registry-login.ts";
 import { type RedirectRules, redirectRules, isLocal } from "../lib/registry-client/trusted-hosts.ts";
 import { type Call, type ImageMeasures, type ResolvedImage, USUAL_PLATFORM } from "./driver.ts";
@@ -48,8 +49,6 @@ const SILENCE_MS = 10_000;
 /** For all requests together. After it the port is left to the package. */
 const LIMIT_MS = 20_000;
 const CONNECT_MS = 5_000;
-const HUB = "docker.io";
-const HUB_API = "registry-1.docker.io";
 
 /** Any user who may push writes these: every member may have any type. */
 type Manifest = {
@@ -167,7 +166,7 @@ export function placeOf(reference: string): Pick<RemoteImage, "host" | "reposito
 /** Signs in as the registry requires: by name and password, or with a token. The login goes to the registry's own host only. */
 function clientFor(image: RemoteImage, login: RegistryLogin | undefined, http: ReturnType<typeof openHttpClient>): RegistryClient {
   const { repository, signal } = image;
-  const root = rootOf(image.host === HUB ? HUB_API : image.host);
+  const root = rootOf(image.host === HUB_NAME ? HUB_HOST : image.host);
   const rules = redirectRules({ hostname: root.hostname, port: portOf(root) }, image.listed, image.trusted ? "by settings" : "by author");
   // The connection goes to the checked address: the name may resolve to another one by then.
   const connection = async (url: URL) => {

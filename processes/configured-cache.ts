@@ -2,12 +2,13 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Settings } from "../conf/settings.ts";
 import type { RegistryCache } from "../gateway/registry/cache/cached-names.ts";
-import { isHub, parseRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
+import { parseRegistryAddress } from "../gateway/registry/upstream/registry-address.ts";
 import type { Clock } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics } from "../lib/metrics/open-metrics.ts";
-import { parseBasic, type RegistryLogin } from "../lib/registry-client/registry-login.ts";
+import { findLogin, loginOf, parseDockerAuths } from "../lib/registry-client/docker-config.ts";
+import type { RegistryLogin } from "../lib/registry-client/registry-login.ts";
 
 const GIGABYTE = 1_000_000_000;
 const DAY_MS = 24 * 3_600_000;
@@ -42,8 +43,6 @@ export async function openConfiguredCache(
   });
 }
 
-type AuthEntry = { auth?: unknown; username?: unknown; password?: unknown };
-
 /** The logins of a Docker `config.json`, by any of a registry's hosts. Faults: SETTINGS_INVALID, without a value of the file. */
 function readLogins(path: string): (hosts: readonly string[]) => RegistryLogin | undefined {
   const invalid = (why: string, cause?: unknown) =>
@@ -54,28 +53,9 @@ function readLogins(path: string): (hosts: readonly string[]) => RegistryLogin |
   } catch (error) {
     throw invalid(`cannot be read (${(error as NodeJS.ErrnoException).code ?? "unknown"})`, error);
   }
-  const auths = authsIn(text);
+  const auths = parseDockerAuths(text);
   if (auths === undefined) throw invalid('is no Docker config.json with {"auths": {…}}');
-  const logins = Object.entries(auths).map(([host, entry]) => {
-    const login = loginOf(entry);
-    if (login === undefined) throw invalid(`has no user and password for ${host}: a credential helper has them, which berth does not call`);
-    // Docker writes `https://index.docker.io/v1/` for Docker Hub.
-    const [name = ""] = host.replace(/^https?:\/\//, "").split("/", 1);
-    return { host: name.toLowerCase(), login };
-  });
-  return (hosts) => logins.find(({ host }) => hosts.some((one) => one.toLowerCase() === host || (isHub(one) && isHub(host))))?.login;
-}
-
-function authsIn(text: string): Record<string, AuthEntry> | undefined {
-  try {
-    const { auths } = JSON.parse(text) as { auths?: unknown };
-    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as Record<string, AuthEntry>) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function loginOf({ auth, username, password }: AuthEntry): RegistryLogin | undefined {
-  if (typeof username === "string" && typeof password === "string") return { username, password };
-  return typeof auth === "string" ? parseBasic(`Basic ${auth}`) : undefined;
+  const unread = Object.keys(auths).find((host) => loginOf(auths[host] ?? null) === undefined);
+  if (unread !== undefined) throw invalid(`has no user and password for ${unread}: a credential helper has them, which berth does not call`);
+  return (hosts) => findLogin(auths, hosts);
 }

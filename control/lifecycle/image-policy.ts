@@ -5,6 +5,7 @@ import { openDeadline, withTimeout } from "../../lib/deadline.ts";
 import { createFairSlots, type FairSlots } from "../../lib/fair-queues.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
+import { HUB_NAME } from "../../lib/registry-client/docker-hub.ts";
 import type { Image } from "../model/entities.ts";
 import { parseReference } from "../model/names.ts";
 
@@ -100,7 +101,6 @@ const CHECK_MS = 60_000;
 /** All images of a package that is being published. */
 const PACKAGE_MS = 60_000;
 const MEGABYTE = 1_000_000;
-const HUB = "docker.io";
 const DAY_MS = 24 * 3_600_000;
 /** Of patterns and keys that one message names. */
 const MOST_NAMED = 5;
@@ -184,7 +184,7 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
         `No registry gave berth the digest of the image ${ref}; ${needed}: push it to a registry that berth reads, and sign it there.`,
       );
     // cosign connects to whatever address a name has, so an author must not choose it.
-    if (!image.isConfigured && image.host !== HUB && !matches(ref, { withRegistry: true }))
+    if (!image.isConfigured && image.host !== HUB_NAME && !matches(ref, { withRegistry: true }))
       throw refuse(
         "signature",
         `Signatures of the image ${ref} are not read, because no pattern of BERTH_IMAGE_ALLOW names its registry ${image.host}; ${needed}.`,

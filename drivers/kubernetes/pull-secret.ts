@@ -1,4 +1,6 @@
 import { Fault } from "../../lib/fault.ts";
+import { type DockerAuths, findLogin, parseDockerAuths } from "../../lib/registry-client/docker-config.ts";
+import { basicCredentials, type RegistryLogin } from "../../lib/registry-client/registry-login.ts";
 import type { Call, Registry } from "../driver.ts";
 import { parseReference } from "../image.ts";
 import type { KubernetesApi } from "./cluster.ts";
@@ -6,11 +8,7 @@ import type { PullWith } from "./definition.ts";
 import { find } from "./objects.ts";
 
 /** The parsed `kubernetes.dockerAuth`: the name of a Secret, or the content of one. */
-export type DockerAuth = { secret: string } | { auths: Auths } | undefined;
-
-/** By host. An entry has a user name and password, or both in `auth`. */
-type Auths = Record<string, { username?: string; password?: string; auth?: string } | undefined>;
-type PullLogin = { username: string; password: string };
+export type DockerAuth = { secret: string } | { auths: DockerAuths } | undefined;
 
 const SECRET_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
@@ -22,21 +20,12 @@ export function parseDockerAuth(setting: string | undefined): DockerAuth {
   const text = setting?.trim() ?? "";
   if (text === "") return undefined;
   if (SECRET_NAME.test(text)) return { secret: text };
-  const auths = authsOf(text) ?? authsOf(Buffer.from(text, "base64").toString("utf8"));
+  const auths = parseDockerAuths(text) ?? parseDockerAuths(Buffer.from(text, "base64").toString("utf8"));
   if (auths) return { auths };
   throw new Fault(
     "SETTINGS_INVALID",
     'GROK_SPAWNER_KUBERNETES__DOCKER_AUTH is neither the name of a Secret nor a Docker config.json ({"auths": {…}}), plain or in base64.',
   );
-}
-
-function authsOf(text: string): Auths | undefined {
-  try {
-    const { auths } = JSON.parse(text) as { auths?: unknown };
-    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as Auths) : undefined;
-  } catch {
-    return undefined;
-  }
 }
 
 /**
@@ -48,7 +37,7 @@ export async function pullWith(image: string, auth: DockerAuth, registry: Regist
   const host = reference.kind === "name" ? reference.registry : undefined;
   const login = host === undefined ? undefined : await registry?.login(host, call);
   const configured = auth && "auths" in auth ? auth.auths : {};
-  const auths = login && host !== undefined ? { ...configured, [host]: loginEntry(login) } : configured;
+  const auths = login && host !== undefined ? { ...configured, [host]: { ...login, auth: basicCredentials(login) } } : configured;
   return {
     existing: auth && "secret" in auth ? [auth.secret] : [],
     own: Object.keys(auths).length === 0 ? undefined : JSON.stringify({ auths }),
@@ -56,11 +45,11 @@ export async function pullWith(image: string, auth: DockerAuth, registry: Regist
 }
 
 /** Of a Secret that does not exist or holds no credentials: none. The registry's refusal then says so. */
-async function readAuths(cluster: KubernetesApi, auth: DockerAuth, { signal }: Call): Promise<Auths | undefined> {
+async function readAuths(cluster: KubernetesApi, auth: DockerAuth, { signal }: Call): Promise<DockerAuths | undefined> {
   if (!auth) return undefined;
   if ("auths" in auth) return auth.auths;
   const secret = await find(cluster, "secrets", auth.secret, signal);
-  return authsOf(Buffer.from(secret?.data?.[".dockerconfigjson"] ?? "", "base64").toString("utf8"));
+  return parseDockerAuths(Buffer.from(secret?.data?.[".dockerconfigjson"] ?? "", "base64").toString("utf8"));
 }
 
 /** Where berth looks for credentials, for the fault of a refused look-up. */
@@ -70,23 +59,12 @@ export function describeAuth(auth: DockerAuth): string {
   return `Check its entry in the Secret ${auth.secret} (GROK_SPAWNER_KUBERNETES__DOCKER_AUTH): the type is kubernetes.io/dockerconfigjson.`;
 }
 
-function loginEntry({ username, password }: PullLogin) {
-  return { username, password, auth: Buffer.from(`${username}:${password}`).toString("base64") };
-}
-
 /** The login with which berth reads an image's configuration: as for a pull. Faults: those of the registry and of reading the Secret. */
 export async function loginAt(
   cluster: KubernetesApi,
   host: string,
   { auth, registry }: { auth: DockerAuth; registry: Registry | undefined },
   call: Call,
-): Promise<PullLogin | undefined> {
-  const login = await registry?.login(host, call);
-  if (login) return login;
-  const entry = (await readAuths(cluster, auth, call))?.[host];
-  const [username, ...password] = Buffer.from(entry?.auth ?? "", "base64")
-    .toString("utf8")
-    .split(":");
-  if (entry?.username !== undefined && entry.password !== undefined) return { username: entry.username, password: entry.password };
-  return username ? { username, password: password.join(":") } : undefined;
+): Promise<RegistryLogin | undefined> {
+  return (await registry?.login(host, call)) ?? findLogin((await readAuths(cluster, auth, call)) ?? {}, [host]);
 }

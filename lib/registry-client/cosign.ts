@@ -4,7 +4,8 @@ import { join } from "node:path";
 import type { Clock } from "../clock.ts";
 import { withTimeout } from "../deadline.ts";
 import { Fault } from "../fault.ts";
-import type { RegistryLogin } from "./registry-login.ts";
+import { HUB_NAME } from "./docker-hub.ts";
+import { basicCredentials, type RegistryLogin } from "./registry-login.ts";
 
 /** A public key in PEM, and its name for users. */
 export type SignatureKey = { name: string; pem: string };
@@ -124,8 +125,7 @@ function escaped(text: string): string {
 function authsOf(name: string, login: RegistryLogin | undefined): Record<string, { auth: string }> {
   if (!login) return {};
   const host = name.slice(0, name.indexOf("/"));
-  const auth = Buffer.from(`${login.username}:${login.password}`).toString("base64");
-  return { [host === "docker.io" ? "https://index.docker.io/v1/" : host]: { auth } };
+  return { [host === HUB_NAME ? "https://index.docker.io/v1/" : host]: { auth: basicCredentials(login) } };
 }
 
 /** `reason`: its last line, without "Error: ". */

@@ -5,8 +5,13 @@ import { realmTrust } from "./trusted-hosts.ts";
 /** A name and password for a registry. */
 export type RegistryLogin = { username: string; password: string };
 
-export function basicAuthorization({ username, password }: RegistryLogin): string {
-  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
+export function basicAuthorization(login: RegistryLogin): string {
+  return `Basic ${basicCredentials(login)}`;
+}
+
+/** Name and password as HTTP and Docker write them. */
+export function basicCredentials({ username, password }: RegistryLogin): string {
+  return Buffer.from(`${username}:${password}`).toString("base64");
 }
 
 /** Undefined for another scheme. */

@@ -7,10 +7,11 @@ import type { RegistryLogin } from "../../../lib/registry-client/registry-login.
 import { challengeUpstream } from "./challenge-upstream.ts";
 import type { EcrApi } from "./ecr-api.ts";
 import { openEcrToken } from "./ecr.ts";
-import { HUB_NAME, isHub, parseRegistryAddress } from "./registry-address.ts";
+import { parseRegistryAddress } from "./registry-address.ts";
 import { createHash } from "node:crypto";
 import { MANIFEST_TYPES } from "../../../lib/registry-client/registry-client.ts";
 import { isDigest } from "../../../lib/registry-client/digest.ts";
+import { HUB_NAME, isHub } from "../../../lib/registry-client/docker-hub.ts";
 
 /** One registry in which images are looked up. */
 export type UpstreamSource = {

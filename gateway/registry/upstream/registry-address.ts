@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { Fault } from "../../../lib/fault.ts";
+import { HUB_HOST, isHub } from "../../../lib/registry-client/docker-hub.ts";
 import { isLocal } from "../../../lib/registry-client/trusted-hosts.ts";
 import type { ForwardTarget } from "../../decision.ts";
 import type { Upstream } from "./upstream.ts";
@@ -19,12 +20,6 @@ export type RegistryAddress = {
   hub: boolean;
 };
 
-/** Docker Hub in image names, and the host that serves it. */
-export const HUB_NAME = "docker.io";
-const HUB = "registry-1.docker.io";
-/** Names of Docker Hub. Only the last one serves the registry API. */
-const HUB_NAMES = [HUB_NAME, "index.docker.io", "registry.hub.docker.com", "hub.docker.com", HUB];
-
 /**
  * Parses `host`, `host:port` or a URL, whose path is the prefix of `/v2/`. Without a scheme it is https; http for this machine and for port 5000, the
  * port of registries without a certificate. `named`: what it is, for messages. Faults: SETTINGS_INVALID.
@@ -41,7 +36,7 @@ export function parseRegistryAddress(given: string, named = "REGISTRY_URL"): Reg
   const hub = isHub(hostname);
   const secure = schemed ? url.protocol === "https:" : !isLocal(hostname) && url.port !== "5000";
   const basePath = hub ? "" : trimTrailing(url.pathname, "/").replace(/\/v[12]$/, "");
-  const name = hub ? HUB : hostname;
+  const name = hub ? HUB_HOST : hostname;
   const implied = secure ? 443 : 80;
   // URL drops the default port of https.
   const port = url.port === "" ? (/:443(\/|$)/.test(text) && !schemed ? 443 : implied) : Number(url.port);
@@ -55,11 +50,6 @@ export function parseRegistryAddress(given: string, named = "REGISTRY_URL"): Reg
     root: `${secure ? "https" : "http"}://${host}${basePath}`,
     hub,
   };
-}
-
-/** Whether it is one of Docker Hub's names. */
-export function isHub(hostname: string): boolean {
-  return HUB_NAMES.includes(hostname);
 }
 
 /** The members of an upstream that follow from its address. */

@@ -53,10 +53,15 @@ t.test("a registry that is not set up is queried directly, also for the ports, w
   });
   const { port } = await listen(t, server);
   const host = `127.0.0.1:${port}`;
-  const resolve = (entry: object) =>
-    open({ dockerAuth: JSON.stringify({ auths: { [host]: entry } }) }).resolve({ ref: `${host}/datagrok/thing:1` }, call());
+  const resolve = (entry: object, key = host) =>
+    open({ dockerAuth: JSON.stringify({ auths: { [key]: entry } }) }).resolve({ ref: `${host}/datagrok/thing:1` }, call());
   t.match(await resolve({ auth: Buffer.from("me:my:password").toString("base64") }), { digest, exposed: [8080] });
   t.match(await resolve({ username: "me", password: "my:password" }), { digest });
+  t.match(
+    await resolve({ username: "me", password: "my:password" }, `http://${host}/v2/`),
+    { digest },
+    "as kubectl writes a server that is given as a URL",
+  );
   await rejectsWith(t, "PULL_DENIED", resolve({ auth: Buffer.from("me:wrong").toString("base64") }));
 
   const fromSecret = (data: Record<string, string>) => {
