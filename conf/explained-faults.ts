@@ -285,8 +285,9 @@ const OTHER_FAULTS = {
   STORE_FULL: { means: "The data folder's disk is full. Running containers are served.", todo: "Free space; berth continues by itself." },
   STORE_READ_ONLY: { means: "The data folder cannot be written.", todo: "Check its mount and owner." },
   STORE_UNAVAILABLE: {
-    means: "PostgreSQL, which has the store, cannot be reached or refuses. Running containers are served; starts and changes wait, then fail.",
-    todo: "Check PostgreSQL and BERTH_DATABASE_URL with `berth doctor`. berth connects again by itself.",
+    means:
+      "PostgreSQL, which has the store, cannot be reached or refuses; or another program has locked the file of SQLite. Running containers are served; starts and changes wait, then fail.",
+    todo: "Check PostgreSQL and BERTH_DATABASE_URL with `berth doctor`; end a program that has `berth.db` open. berth continues by itself.",
   },
   INTERNAL: { means: "A bug of berth.", todo: "Search the log by the request's id, and report it." },
 } as const satisfies Record<Exclude<FaultCode, DriverFaultCode>, FaultExplanation>;

@@ -7,7 +7,7 @@ import { createCommitGate } from "./commit-gate.ts";
 /** A statement as the query builder compiles it. */
 export type DatabaseStatement = { readonly sql: string; readonly parameters: readonly unknown[] };
 
-/** One connection to the database. Faults: STORE_FULL, STORE_READ_ONLY, STORE_UNAVAILABLE, DATA_FOLDER_UNUSABLE, DATA_FOLDER_IN_USE. */
+/** One connection to the database. Faults: STORE_FULL, STORE_READ_ONLY, STORE_UNAVAILABLE, DATA_FOLDER_UNUSABLE. */
 export type DatabaseConnection = {
   /** On another machine, maybe: it writes in transactions only, and time passes between a call and its effect. */
   readonly isRemote: boolean;

@@ -171,7 +171,8 @@ function openFile(
       ] as const)
         family.at(part).set(statSync(path, { throwIfNoEntry: false })?.size ?? 0);
     });
-    const database = createDatabase(sqliteConnection(writer, folder), sqliteConnection(reader, folder), commits, fence, logTaskFailed(log));
+    const connection = (to: SqliteDatabase) => sqliteConnection(to, folder, commits.clock);
+    const database = createDatabase(connection(writer), connection(reader), commits, fence, logTaskFailed(log));
     return { database, dialect: SQLITE_DIALECT, close };
   } catch (error) {
     for (const connection of connections) connection.close();

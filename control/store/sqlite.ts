@@ -1,8 +1,11 @@
 import Sqlite, { type Database as SqliteDatabase, type Statement as SqliteStatement } from "better-sqlite3";
+import { createBackoff } from "../../lib/backoff.ts";
+import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import type { DatabaseConnection, DatabaseStatement } from "./database.ts";
 import { storeFault } from "./store-fault.ts";
 
-/** How long a statement waits for another program (a backup, `sqlite3`) that holds the database, in milliseconds. */
+/** How long a write waits for another program (`sqlite3`, a tool of backups) that has the store's write lock. */
 const BUSY_TIMEOUT_MS = 5_000;
 
 /** Far more than there are texts in everyday use; filters can be combined in more ways than are worth keeping. */
@@ -11,7 +14,7 @@ const MOST_PREPARED = 500;
 /** From so many pages in the log on, a commit also copies them into the database. SQLite's own default. */
 const CHECKPOINT_PAGES = 1_000;
 
-/** Opens the file for writing. `folder` is named in faults. */
+/** Opens the file for writing. Until it is a `sqliteConnection`, a statement that waits for another program holds the event loop. */
 export function openSqlite(file: string): SqliteDatabase {
   return new Sqlite(file, { timeout: BUSY_TIMEOUT_MS });
 }
@@ -36,14 +39,25 @@ function prepareOnce(database: SqliteDatabase): (text: string) => SqliteStatemen
   };
 }
 
-/** Every call runs at once, before it returns its promise. */
-export function sqliteConnection(database: SqliteDatabase, folder: string): DatabaseConnection {
+/** Every call runs at once, before it returns its promise, unless another program has a lock. `folder` is named in faults. */
+export function sqliteConnection(database: SqliteDatabase, folder: string, clock: Pick<Clock, "monotonic" | "sleep">): DatabaseConnection {
+  // SQLite would sleep in the event loop until the lock is free.
+  database.pragma("busy_timeout = 0");
   const statement = prepareOnce(database);
   const guarded = async <R>(work: () => R): Promise<R> => {
-    try {
-      return work();
-    } catch (error) {
-      throw storeFault(error, folder);
+    const since = clock.monotonic();
+    const backoff = createBackoff(5, 100);
+    for (;;) {
+      try {
+        return work();
+      } catch (error) {
+        if (!isBusy(error)) throw storeFault(error, folder);
+        if (clock.monotonic() - since >= BUSY_TIMEOUT_MS) {
+          const sentence = `Another program has locked the store for ${BUSY_TIMEOUT_MS / 1_000} s (${folder}): end that program.`;
+          throw new Fault("STORE_UNAVAILABLE", sentence, { cause: error });
+        }
+      }
+      await clock.sleep(backoff.next());
     }
   };
   let isUncopied = false;
@@ -68,7 +82,8 @@ export function sqliteConnection(database: SqliteDatabase, folder: string): Data
         // Writing the log and copying it would otherwise be one turn of the event loop.
         if (isLarge) database.pragma("wal_autocheckpoint = 0");
         isUncopied = isLarge;
-        statement("BEGIN").run();
+        // It has the write lock from here on, so no later statement finds it taken.
+        statement("BEGIN IMMEDIATE").run();
         fence?.check(statement(fence.statement).all() as object[]);
       }),
     // Durable in any case: a commit costs less than the round trips that another database needs.
@@ -81,3 +96,5 @@ export function sqliteConnection(database: SqliteDatabase, folder: string): Data
     rollback: () => guarded(() => end("ROLLBACK")),
   };
 }
+
+const isBusy = (error: unknown): boolean => error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_BUSY");

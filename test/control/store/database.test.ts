@@ -1,3 +1,4 @@
+import Sqlite from "better-sqlite3";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { createCommitGate } from "../../../control/store/commit-gate.ts";
@@ -211,5 +212,42 @@ t.test("a commit waits a second for a read at most, and the read is repeated aft
   await waiting;
   t.equal(await read, "second");
   t.equal(commits, 2);
+  t.equal(still.pending(), 0);
+});
+
+t.test("writes wait for another program's lock of the file, and hold neither reads nor the event loop", async (t) => {
+  const still = createStillClock();
+  const folder = join(t.testdir(), "data");
+  const store = await openStore({ folder, clock: still });
+  t.teardown(() => store.close());
+  const other = new Sqlite(join(folder, "berth.db"));
+  t.teardown(() => other.close());
+
+  other.exec("BEGIN IMMEDIATE");
+  const single = store.users.insert(user("single"));
+  const transaction = store.transaction(async () => {
+    await store.users.insert(user("first"));
+    await store.users.insert(user("second"));
+  });
+  await still.advance(1_000);
+  t.equal(await store.users.find("single"), undefined, "reads wait for nothing");
+  other.exec("ROLLBACK");
+  await still.advance(100);
+  await Promise.all([single, transaction]);
+  for (const login of ["single", "first", "second"]) t.ok(await store.users.find(login));
+
+  other.exec("BEGIN IMMEDIATE");
+  const refused = [
+    t.rejects(
+      store.transaction(() => store.users.insert(user("third"))),
+      { code: "STORE_UNAVAILABLE" },
+    ),
+  ];
+  refused.push(t.rejects(store.users.insert(user("fourth")), { code: "STORE_UNAVAILABLE" }));
+  await still.advance(11_000);
+  await Promise.all(refused);
+  other.exec("ROLLBACK");
+  await store.users.insert(user("third"));
+  t.equal(await store.users.find("fourth"), undefined);
   t.equal(still.pending(), 0);
 });
