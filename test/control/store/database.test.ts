@@ -86,14 +86,19 @@ for (const kind of storeKinds(t)) {
       await store.users.insert(user("one"));
       ran.push("in it");
     });
+    const gate = Promise.withResolvers<void>();
+    let late: Promise<void> | undefined;
     await t.rejects(
       store.transaction(async () => {
         store.afterCommit(() => ran.push("never"));
+        late = gate.promise.then(() => store.afterCommit(() => ran.push("outlives it")));
         await store.users.insert(user("two"));
         throw new Error("no");
       }),
     );
-    t.strictSame(ran, ["in it", "after"]);
+    gate.resolve();
+    await late;
+    t.strictSame(ran, ["in it", "after", "outlives it"]);
   });
 
   t.test(`${kind.name}: a write beside an open transaction waits for it, and both are kept`, async (t) => {
@@ -138,6 +143,17 @@ for (const kind of storeKinds(t)) {
     await Promise.all([slow, late]);
     t.equal(await store.users.find("early"), undefined);
     t.ok(await store.users.find("late"));
+    const [begunAgain, gateAgain] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const again = store.transaction(async () => {
+      begunAgain.resolve();
+      await gateAgain.promise;
+    });
+    await begunAgain.promise;
+    const next = store.users.insert(user("next"));
+    await clock.advance(9_000);
+    gateAgain.resolve();
+    await Promise.all([again, next]);
+    t.ok(await store.users.find("next"), "a write that did not wait for so long keeps its place, whatever waited before");
   });
 
   t.test(`${kind.name}: of the writes that wait only so many are taken`, async (t) => {

@@ -3,8 +3,11 @@ import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
 import { WebSocket, WebSocketServer } from "ws";
+import { startRevocationChecks } from "../../../gateway/containers/end-revoked-exchanges.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "../stand.ts";
+import { createStillClock, turns } from "../../fixtures/clock.ts";
+import { ADA, openTestDirectory } from "../../fixtures/directory.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 
 const AUTH = { headers: { authorization: "token" } };
@@ -154,3 +157,23 @@ function acceptUpgrade(head: string): string {
   const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
   return ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", `Sec-WebSocket-Accept: ${accept}`, "", ""].join("\r\n");
 }
+
+t.test("a connection without a session is not looked up, and no look-up follows the end of the checks", async (t) => {
+  const { directory, identity, set } = openTestDirectory();
+  set(ID, { kind: "coming" });
+  const clock = createStillClock();
+  const answer = Promise.withResolvers<string[]>();
+  const lookups: (readonly string[])[] = [];
+  const revoked: string[] = [];
+  const leases = ["", "token"].map((token) => ({ caller: { token, ...ADA }, containerId: ID, revoke: () => void revoked.push(token) }));
+  const findEnded = (tokens: readonly string[]) => {
+    lookups.push(tokens);
+    return answer.promise;
+  };
+  const checks = startRevocationChecks({ exchanges: { leases: () => leases }, identity: { ...identity, findEnded }, directory, clock });
+  await clock.advance(2_000);
+  checks.close();
+  answer.resolve(["", "token"]);
+  await turns();
+  t.same([lookups, revoked, clock.pending()], [[["token"]], ["token"], 0]);
+});

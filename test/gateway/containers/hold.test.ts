@@ -2,10 +2,12 @@ import { request as httpRequest } from "node:http";
 import { connect } from "node:net";
 import t from "tap";
 import { Fault } from "../../../lib/fault.ts";
-import type { Availability } from "../../../gateway/contract.ts";
+import type { Availability, ContainerView } from "../../../gateway/contract.ts";
+import { createHold } from "../../../gateway/containers/hold.ts";
 import { bodyOf, ID, openContainer, openStand, PATH } from "../stand.ts";
+import { ADA, openTestDirectory } from "../../fixtures/directory.ts";
 import { eventually } from "../../fixtures/eventually.ts";
-import { pause } from "../../fixtures/clock.ts";
+import { createStillClock, pause } from "../../fixtures/clock.ts";
 
 const SIGNED_IN = { headers: { authorization: "token" } };
 
@@ -28,6 +30,44 @@ t.test("a hundred requests wake a container once and are all answered", async (t
   await eventually("the queue is empty, and no connection could be used again", () => stand.watchers(ID) === 0);
   await eventually("all are counted out", () => stand.uses.get(ID)?.open === 0);
   t.same(stand.openAt(ID), { count: 0, open: [] });
+});
+
+t.test("a request leaves its queue as soon as its container is awake, and a change from before the wake sends no other one", async (t) => {
+  const { directory, set, onWake, wakes, watchers } = openTestDirectory();
+  const clock = createStillClock();
+  const hold = createHold({ directory, clock, limit: 4, timeoutMs: 1_000, ofUser: { ofContainer: 2, ofAll: 2 } });
+  const caller = { token: "token", ...ADA };
+  onWake(() => {
+    set(ID, { kind: "asleep" });
+    set(ID, { kind: "coming" });
+  });
+  for (let round = 1; round <= 2; round++) {
+    set(ID, { kind: "asleep" });
+    const wait = () => hold.wait({ view: directory.cached(ID, caller) as ContainerView, caller, until: 1_000, signal: new AbortController().signal });
+    const waiting = [wait(), wait()];
+    await t.rejects(wait(), { code: "HOLD_FULL" });
+    set(ID, { kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] });
+    t.match(await Promise.all(waiting), [{ held: true }, { held: true }]);
+    t.same([watchers(ID), clock.pending(), wakes.length], [0, 0, round], "no watch and no time limit is left");
+  }
+});
+
+t.test("a start that one caller may not request is requested for the next caller who waits", async (t) => {
+  const { directory, set, onWake, wakes } = openTestDirectory();
+  const hold = createHold({ directory, clock: createStillClock(), limit: 4, timeoutMs: 1_000, ofUser: { ofContainer: 2, ofAll: 2 } });
+  set(ID, { kind: "asleep" });
+  onWake(() => {
+    if (wakes.length === 1) throw new Fault("NOT_PERMITTED", "not yours");
+    set(ID, { kind: "awake", addresses: [{ host: "127.0.0.1", port: 1 }] });
+  });
+  const wait = (token: string) => {
+    const caller = { ...ADA, token, userId: token };
+    return hold.wait({ view: directory.cached(ID, caller) as ContainerView, caller, until: 1_000, signal: new AbortController().signal });
+  };
+  const refused = t.rejects(wait("another user's"), { code: "NOT_PERMITTED" });
+  t.match(await wait("the author's"), { held: true });
+  await refused;
+  t.same(wakes, [ID, ID]);
 });
 
 t.test("a failed start answers everybody who waited, and the next request at once", async (t) => {

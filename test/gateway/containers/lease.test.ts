@@ -93,6 +93,12 @@ t.test("a container with a limit gets no more requests at once, and a free place
     [true, true, false, true, true],
     "who left does not take the place",
   );
+  const both = [open("ada"), open("ada")];
+  await turns();
+  other.lease.release();
+  both[0]?.lease.release();
+  await turns();
+  t.ok(both[1]?.has, "nor does one that leaves at the moment in which it gets the place");
   const late = open("eve");
   await clock.advance(1_000);
   t.match(late.fault, { code: "CONTAINER_BUSY", message: /takes 2 requests at once, and none of them ended within 1 s/ });

@@ -2,7 +2,7 @@ import t from "tap";
 import { createHold } from "../../../gateway/containers/hold.ts";
 import { createLeases } from "../../../gateway/containers/lease.ts";
 import { createOpenExchanges } from "../../../gateway/containers/open-exchanges.ts";
-import type { Caller, ContainerAddress, ContainerView, OpenExchange } from "../../../gateway/contract.ts";
+import type { Caller, ContainerAddress, ContainerUse, ContainerView, LoadSource, OpenExchange } from "../../../gateway/contract.ts";
 import type { ForwardTarget } from "../../../gateway/decision.ts";
 import { createStillClock, turns } from "../../fixtures/clock.ts";
 import { openTestDirectory } from "../../fixtures/directory.ts";
@@ -17,6 +17,8 @@ const replica = (number: number, port = 8000 + number): ContainerAddress => ({
   replica: number,
   ...(number === 1 ? {} : { owner: `row-${number}` }),
 });
+
+type ReplicatedUse = ContainerUse & { load: LoadSource };
 
 type OpenRequest = { preferred?: number; kind?: OpenExchange["kind"] };
 
@@ -50,7 +52,7 @@ function openReplicaFixture() {
 const replicasOf = (exchanges: readonly { lease: { replica: number | undefined } }[]) => exchanges.map(({ lease }) => lease.replica);
 
 t.test("a request goes to the replica with the fewest open ones, and its use is reported with that replica", async (t) => {
-  const { serve, open, reported } = openReplicaFixture();
+  const { serve, open, reported, clock } = openReplicaFixture();
   serve([replica(1), replica(2)]);
   const requests = [open(), open(), open()];
   await turns();
@@ -63,6 +65,13 @@ t.test("a request goes to the replica with the fewest open ones, and its use is 
   await turns();
   t.equal(socket.lease.replica, 2);
   t.match(reported("row-2"), { open: 0, streams: 1 }, "a WebSocket is a stream, and no open request");
+  const { load } = reported(ID) as ReplicatedUse;
+  load.take();
+  await clock.advance(1_000);
+  t.match(load.take(), { average: 3 });
+  for (const { lease } of [...requests, socket]) lease.release();
+  await clock.advance(1_000);
+  t.match(load.take(), { average: 0 });
 });
 
 t.test("a replica that drains gets no new request, and its open ones count until they end", async (t) => {
@@ -153,7 +162,7 @@ t.test("a replica at a new address has one use, while an exchange is open at its
 });
 
 t.test("the WebSockets of a replica that stops get its reason, and those of the others go on", async (t) => {
-  const { serve, sleep, open } = openReplicaFixture();
+  const { serve, sleep, open, watchers } = openReplicaFixture();
   serve([replica(1), replica(2), replica(3)]);
   const sockets = [1, 2, 3].map(() => open({ kind: "websocket" }));
   const request = open({ preferred: 2 });
@@ -176,6 +185,8 @@ t.test("the WebSockets of a replica that stops get its reason, and those of the 
   t.same(late.stopReasons, ["fewer"], "also one that connects meanwhile");
   sleep({ stopReason: "idle" });
   t.same(sockets[0]?.stopReasons, ["idle"], "all of a container that stops");
+  for (const { lease } of [...sockets, late, request]) lease.release();
+  t.equal(watchers(), 0, "none is left that would need the reason");
 });
 
 t.test("a request that its replica refuses, and that waits then, is no stream of that replica", async (t) => {
@@ -194,6 +205,17 @@ t.test("a request that its replica refuses, and that waits then, is no stream of
   request.lease.release();
   t.match(reported("row-2"), { open: 0, streams: 0 });
   await clock.advance(1_000);
+});
+
+t.test("a request that ends at the moment in which its container wakes is at no replica", async (t) => {
+  const { serve, sleep, open, reported } = openReplicaFixture();
+  sleep();
+  const requests = [open(), open()];
+  await turns();
+  serve([replica(1), replica(2)]);
+  for (const { lease } of requests) lease.release();
+  await turns();
+  t.same([replicasOf(requests), reported("row-2")], [[undefined, undefined], undefined]);
 });
 
 t.test("a request that is over neither wakes its container nor waits for it", async (t) => {

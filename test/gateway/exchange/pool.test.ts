@@ -30,6 +30,42 @@ t.test("a connection that is kept goes with its container", async (t) => {
   t.equal(open.size, 1, "it is used again, and kept");
   stand.set(ID, STOPPED);
   await eventually("it is closed", () => open.size === 0);
+  await eventually("its address is not watched any more", () => stand.watchers(ID) === 0);
+});
+
+t.test("one of a container serves no other container at the same address", async (t) => {
+  const stand = await openStand(t, { limits: { upstreamIdleMs: 60_000 } });
+  const { address, open } = await openCounted(t, (socket) => socket.write(OK));
+  const other = ID.replace(/.$/, "2");
+  stand.set(ID, { kind: "awake", address });
+  stand.set(other, { kind: "awake", address: { ...address } });
+  for (const id of [ID, other, ID, other]) await exchange(stand.port, get(PATH.replace(ID, id)));
+  t.equal(open.size, 2);
+  stand.set(ID, STOPPED);
+  await eventually("that of one is closed", () => open.size === 1);
+});
+
+t.test("one that is in use while the others of its container close goes with the container, too", async (t) => {
+  const stand = await openStand(t, { limits: { upstreamIdleMs: 60_000 } });
+  const requests: Socket[] = [];
+  const { address, open } = await openCounted(t, (socket) => requests.push(socket));
+  stand.set(ID, { kind: "awake", address });
+  const begin = async () => {
+    const answers = [exchange(stand.port, get(PATH)), exchange(stand.port, get(PATH))];
+    await eventually("both are requested", () => requests.length === 2);
+    return { answers, sockets: requests.splice(0) };
+  };
+  const kept = await begin();
+  for (const socket of kept.sockets) socket.write(OK);
+  await Promise.all(kept.answers);
+  const used = await begin();
+  t.same(new Set(used.sockets), open, "the kept ones");
+  used.sockets[1]?.end("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+  await eventually("one is closed", () => open.size === 1);
+  used.sockets[0]?.write(OK);
+  await Promise.all(used.answers);
+  stand.set(ID, STOPPED);
+  await eventually("the other is closed", () => open.size === 0);
 });
 
 t.test("one on which the last answer came after its container was stopped is not kept", async (t) => {
@@ -44,6 +80,7 @@ t.test("one on which the last answer came after its container was stopped is not
   answer();
   t.match(await came, /^HTTP\/1\.1 200 /);
   await eventually("it is closed", () => open.size === 0);
+  await eventually("its address is not watched", () => stand.watchers(ID) === 0);
   stand.set(ID, { kind: "awake", address });
   const again = exchange(stand.port, get(PATH));
   await eventually("it is requested anew", () => requests.length === 2);
@@ -55,9 +92,11 @@ t.test("one that was not used for a while is closed, before its container closes
   const stand = await openStand(t, { limits: { upstreamIdleMs: 200 } });
   const { address, open } = await openCounted(t, (socket) => socket.write(OK));
   stand.set(ID, { kind: "awake", address });
-  await exchange(stand.port, get(PATH));
-  t.equal(open.size, 1);
-  await eventually("it is closed", () => open.size === 0);
+  for (const time of ["the first", "the next"]) {
+    await exchange(stand.port, get(PATH));
+    t.equal(open.size, 1);
+    await eventually(`${time} is closed`, () => open.size === 0);
+  }
 });
 
 t.test("of one container no more are kept than are worth it", async (t) => {

@@ -156,9 +156,11 @@ t.test("a failure of another kind is no excuse", async (t) => {
 });
 
 t.test("who was refused, or may have signed out, is not remembered from before", async (t) => {
-  const refused = callersOf(t, [ADA, undefined]);
+  const refused = callersOf(t, [ADA, undefined, AWAY, AWAY]);
   await refused.who();
   t.equal(await refused.who(), undefined);
+  t.same(await refused.callers.findEnded(["token", "another"]), ["token"], "an open exchange of the other one goes on");
+  await t.rejects(refused.who("token", 60_000), { code: "CONTROL_AWAY" });
   const left = callersOf(t, [ADA, AWAY]);
   await left.who();
   left.callers.clear();

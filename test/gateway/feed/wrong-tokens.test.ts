@@ -85,6 +85,13 @@ t.test("what is remembered of wrong tokens and their clients is bounded", async 
   for (let client = 0; client < 10_001; client++) for (let times = 0; times < 2; times++) wrong.charge(`client ${client}`);
   t.doesNotThrow(() => wrong.check("key", "client 0"), "forgotten for a later one");
   t.throws(() => wrong.check("key", "client 1"), { code: "TOO_MANY_ATTEMPTS" });
+  for (const client of ["client 1", "a new client"]) wrong.charge(client);
+  t.throws(() => wrong.check("key", "client 1"), { code: "TOO_MANY_ATTEMPTS" }, "the one that is quiet for longest is forgotten");
+  t.doesNotThrow(() => wrong.check("key", "client 2"));
+  wrong.accepted("old");
+  t.doesNotThrow(() => wrong.check("old", "client 1"));
+  wrong.rejected("old");
+  t.throws(() => wrong.check("old", "client 1"), { code: "TOO_MANY_ATTEMPTS" }, "a session that has ended is as good as none");
 });
 
 t.test("a flood of wrong tokens from one address costs control little, and a fresh session of another is answered", async (t) => {
