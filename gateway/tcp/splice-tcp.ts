@@ -1,7 +1,9 @@
 import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { lingeringClose, watchBroken, watchPaused } from "../connections/closing.ts";
 import type { NetConnection, ConnectionUser } from "../connections/connection.ts";
 import type { ByteCounter } from "../access-record.ts";
+import { CONSOLE_COOKIES } from "../containers/credentials.ts";
 import type { ExchangeSide, Lease } from "../decision.ts";
 import type { GatewayLimits } from "../limits.ts";
 
@@ -12,6 +14,8 @@ type TcpPair = {
   record: ByteCounter;
   clock: Clock;
   limits: Pick<GatewayLimits, "lingeringCloseMs">;
+  /** Called once if the connection is destroyed, because a browser sent the session of a console. */
+  refused(fault: Fault): void;
 };
 
 /** How often a connection that is to end is checked for rest, and how long it must have been at rest. */
@@ -25,6 +29,7 @@ export class TcpSplice {
   readonly over: Promise<void>;
   readonly #pair: TcpPair;
   readonly #resolve: () => void;
+  readonly #cookies = new ConsoleCookieSearch();
   #open = 2;
   #lastFrom: ExchangeSide = "container";
   #lastByteAt: number;
@@ -79,13 +84,17 @@ export class TcpSplice {
   }
 
   #userOf(from: NetConnection, to: NetConnection, side: ExchangeSide): ConnectionUser {
-    const { lease, record, clock } = this.#pair;
+    const { lease, record, clock, refused } = this.#pair;
     // A container's last bytes reach its client, however long that does not read.
     const noteClientPaused = side === "client" ? watchPaused(from, to, clock, () => this.destroy()) : undefined;
     return {
       onBytes: (memory, at, end) => {
         lease.countBytes(end - at, side);
         record.countBytes(end - at, side);
+        if (side === "client" && this.#cookies.isIn(memory.subarray(at, end))) {
+          this.destroy();
+          return refused(new Fault("ORIGIN_NOT_PERMITTED", COOKIE_REFUSED));
+        }
         this.#lastFrom = side;
         this.#lastByteAt = clock.monotonic();
         if (to.send(memory, at, end)) return;
@@ -112,5 +121,30 @@ export class TcpSplice {
     if (--this.#open > 0) return;
     this.#cancelRetire?.();
     this.#resolve();
+  }
+}
+
+const COOKIE_REFUSED =
+  "A browser sent the session of berth's console to this port: browsers send the cookies of a host to all its ports. Open the console by another host name, or with TLS.";
+const NEEDLES = CONSOLE_COOKIES.map((name) => Buffer.from(`${name}=`));
+const OVERLAP = Math.max(...NEEDLES.map(({ length }) => length)) - 1;
+/** How an HTTP request begins: a method and a space. The method may be longer than the first bytes. */
+const REQUEST = /^[\w!#$%&'*+.^`|~-]+(?: |$)/;
+const LONGEST_LOOK = 64;
+
+/** Searches what an HTTP client sends for a cookie of a console, also in later requests. Another protocol's data may hold such a text. */
+class ConsoleCookieSearch {
+  /** Undefined: nothing came yet. */
+  #isHttp: boolean | undefined;
+  /** The end of the bytes before: a cookie's name may be in two pieces. */
+  #before = Buffer.alloc(0);
+
+  isIn(bytes: Buffer): boolean {
+    this.#isHttp ??= REQUEST.test(bytes.toString("latin1", 0, LONGEST_LOOK));
+    if (!this.#isHttp) return false;
+    const seam = Buffer.concat([this.#before, bytes.subarray(0, OVERLAP)]);
+    if (NEEDLES.some((needle) => bytes.includes(needle) || seam.includes(needle))) return true;
+    this.#before = bytes.length < OVERLAP ? seam.subarray(-OVERLAP) : Buffer.from(bytes.subarray(-OVERLAP));
+    return false;
   }
 }

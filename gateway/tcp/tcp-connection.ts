@@ -80,7 +80,11 @@ export function openTcpConnection(
     record.connected(connectMs);
     record.held(clock.monotonic() - record.startedAt - connectMs);
     if (lease.woken() !== undefined) lease.reportConnected(connectMs);
-    splice = new TcpSplice({ ...deps, client, container, lease, record });
+    const refused = (fault: Fault) => {
+      record.failed(fault.code);
+      notForwarded(fault);
+    };
+    splice = new TcpSplice({ ...deps, client, container, lease, record, refused });
     unwatch = lease.onTargetGone(target, () => {
       const now = deps.directory.cached(view.id, caller);
       // While control verifies the address, the connection proves by itself whose it is: another container would reset it.

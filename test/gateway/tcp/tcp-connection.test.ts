@@ -86,6 +86,38 @@ t.test("bytes are use", async (t) => {
   t.match(stand.uses.get(ID), { open: 0, streams: 1 });
 });
 
+t.test("a browser's cookie of the console reaches no container: the connection is reset before it", async (t) => {
+  const records: AccessRecord[] = [];
+  const stand = await openTcpStand(t, ID, { watchers: [(record) => void records.push(record)] });
+  let received = "";
+  const container = await openTcpContainer(t, (socket) => void socket.on("data", (data) => void (received += String(data))));
+  stand.set(ID, { kind: "awake", address: container.address });
+  const send = async (pieces: string[]) => {
+    received = "";
+    const client = await stand.connect();
+    for (const piece of pieces) {
+      client.socket.write(piece, "latin1");
+      await eventually("it to arrive, or the end", () => received.endsWith(piece) || client.ended() || client.socket.destroyed);
+    }
+    return client.socket.destroyed;
+  };
+  const head = "GET / HTTP/1.1\r\nHost: a\r\n";
+  for (const name of ["berth-console", "berth-registry"])
+    for (const [what, pieces] of Object.entries({
+      "the first request": [`${head}Cookie: a=1; ${name}=SECRET\r\n\r\n`],
+      "a method of its own": [`x!y / HTTP/1.1\r\nCookie: ${name}=SECRET\r\n\r\n`],
+      "a later request": [`${head}\r\n`, `${head}Cookie: ${name}=SECRET\r\n\r\n`],
+      "two pieces": [`${head}Cookie: ${name.slice(0, 7)}`, `${name.slice(7)}=SECRET\r\n\r\n`],
+      "many pieces": [`${head}Cookie: `, ...name, "=", "SECRET\r\n\r\n"],
+    })) {
+      t.ok(await send(pieces), `${name}, ${what}: the connection ends`);
+      t.notMatch(received, /SECRET/, `${name}, ${what}`);
+    }
+  t.match(records[0], { fault: "ORIGIN_NOT_PERMITTED" });
+  t.notOk(await send([`${head}Cookie: auth=1; my-berth-consoles=2\r\n\r\n`]), "other cookies pass");
+  t.notOk(await send(["\0\0\0\x08\x04\x02\x16\x2f", "INSERT 'berth-console=SECRET'"]), "and all data of a protocol that is not HTTP");
+});
+
 t.test("a container that is killed resets its clients", async (t) => {
   const stand = await openTcpStand(t, ID);
   const echo = await openTcpContainer(t, (socket) => socket.once("data", () => socket.resetAndDestroy()));
