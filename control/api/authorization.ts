@@ -57,6 +57,9 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     const header = headerOf(request.headers);
     const caller = await (isAtConsole(request) ? authorizeAtConsole(header) : authenticate(header, identity.who));
     const mutates = request.routeOptions.config.mutates ?? !isSafe(request.method);
+    // A browser opens a link of a mail as an address that its user types, and some GETs start and stop containers.
+    if (caller.by === "cookie" && mutates && header("sec-fetch-site") === "none")
+      throw new Fault("ORIGIN_NOT_PERMITTED", "A link may not do this with the browser's cookie: use a button of the console.");
     // A browser may send a GET without a header about its page, so a missing header proves nothing.
     if (!isAtConsole(request) && caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
       throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");

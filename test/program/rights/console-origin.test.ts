@@ -91,6 +91,13 @@ t.test("a plugin's page can neither take over the console, nor read or use its c
     { httpOnly: true, sameSite: "Strict" },
   );
 
+  for (const at of [origin, berth.base]) {
+    const answer = await plugin.goto(`${at}/api/docker/containers/${id}/stop`);
+    t.equal(answer?.status(), 403, "a link outside of any page stops nothing");
+    t.match(await answer?.request().allHeaders(), { "sec-fetch-site": "none", cookie: at === origin ? /berth-console=/ : /auth=/ });
+  }
+  await plugin.goto(`${berth.base}/api/docker/containers/proxy/${id}/`);
+
   const consoles = cookies.find(({ name }) => name === "berth-console")?.value ?? "";
   for (const headers of [{ authorization: consoles }, { cookie: `auth=${consoles}` }, { cookie: `berth-console=${consoles}` }])
     t.equal((await fetch(`${berth.api}/users/current`, { headers })).status, 401, "the console's session is not valid at the edge");

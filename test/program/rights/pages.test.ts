@@ -25,6 +25,7 @@ t.test("pages of other origins, seen from the edge", async (t) => {
       ["a permitted one", { origin: FRIEND, "sec-fetch-site": "cross-site" }, true],
       ["another", { origin: EVIL, "sec-fetch-site": "cross-site" }, false],
       ["one that hides itself", {}, false],
+      ["none: a link in a mail", { "sec-fetch-site": "none" }, false],
     ];
     for (const [what, headers, allowed] of rows) {
       const status = async (path: string, method?: string) => (await ask(path, { cookie, ...headers }, method)).status;
