@@ -1,6 +1,7 @@
 import type { Settings } from "../conf/settings.ts";
 import { Fault } from "../lib/fault.ts";
 import { openHttpClient } from "../lib/http-client.ts";
+import { parseJson } from "../lib/parse-json.ts";
 import { localApi, type CommandContext, loadSettings } from "./command-context.ts";
 import { listenerUrl, localHost, registryListener } from "./serve.ts";
 import { defineVerb, type Verbs } from "./command.ts";
@@ -63,11 +64,7 @@ const MAX_BYTES = 1_048_576;
 
 /** The state of control, which a ready gateway reports if it cannot reach it. */
 function controlIn(body: string): string | undefined {
-  try {
-    return (JSON.parse(body) as { control?: string }).control;
-  } catch {
-    return undefined;
-  }
+  return (parseJson(body) as { control?: string } | null | undefined)?.control;
 }
 
 /**

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { isZone } from "../control/model/warm-hours.ts";
+import { parseJson } from "../lib/parse-json.ts";
 import { suggestion } from "./suggestion.ts";
 
 /**
@@ -295,14 +296,6 @@ function split(value: string | undefined): unknown[] | undefined {
   }
   const parsed = parseJson(value);
   return Array.isArray(parsed) ? parsed : undefined;
-}
-
-function parseJson(value: string): unknown {
-  try {
-    return JSON.parse(value);
-  } catch {
-    return undefined;
-  }
 }
 
 /** As `keep_warm` has it. */

@@ -4,6 +4,7 @@ import { isIP, type Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { Clock } from "./clock.ts";
 import { openDeadline, raceAbort } from "./deadline.ts";
+import { parseJson } from "./parse-json.ts";
 
 /**
  * Why there is no response: `unreachable` before its head, `broken` after it, `overdue` at the time limit, `oversized` beyond `maxBytes`. `why` is a
@@ -257,11 +258,7 @@ export const MOST_REPLY_VALUES = 80_000;
 /** The JSON in another server's reply; undefined where it is none, or holds so much that parsing it would keep other requests waiting. */
 export function parseReply(text: string, most = MOST_REPLY_VALUES): unknown {
   if (hasMoreValues(text, most)) return undefined;
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
+  return parseJson(text);
 }
 
 /** Counts without parsing: 4 MiB take a few ms. */

@@ -6,7 +6,7 @@ import { reasonOf } from "../../lib/http-client.ts";
 import { consoleSettingsFault, isLoopback, tcpListenerOptions } from "../../processes/listeners.ts";
 import { type CommandContext, localApi } from "../command-context.ts";
 import { checkReady } from "../health.ts";
-import { parseJson } from "../server/server-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { VERSION } from "../version.ts";
 import { type CheckContext, type CheckProblem, type CheckResult, failure, urlAt, warning } from "./check.ts";
 import { sendRequest, withoutSecrets } from "./send-request.ts";

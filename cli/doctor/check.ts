@@ -9,7 +9,7 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
 import { listenerUrl, localHost } from "../serve.ts";
-import { parseJson } from "../server/server-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { sendRequest, withoutSecrets } from "./send-request.ts";
 
 /** The options of the command line. */

@@ -6,7 +6,7 @@ import type { DriverName } from "../../drivers/driver.ts";
 import { Fault } from "../../lib/fault.ts";
 import { ownFile } from "../../lib/own-files.ts";
 import { sendRequest } from "./send-request.ts";
-import { parseJson } from "../server/server-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { urlAt, type CheckContext, type CheckResult } from "./check.ts";
 
 const PACKAGE = "berth-doctor";

@@ -4,7 +4,7 @@ import { trimTrailing } from "../../lib/character-classes.ts";
 import { Fault } from "../../lib/fault.ts";
 import { datagrokKeys, openSigners, verifyToken } from "../../lib/jwks/signers.ts";
 import { openLog } from "../../lib/log.ts";
-import { parseJson } from "../server/server-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { type CheckContext, type CheckProblem, type CheckResult, failure, warning } from "./check.ts";
 import { requestDockerToken, sendRequest, withoutSecrets } from "./send-request.ts";
 

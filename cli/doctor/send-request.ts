@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from "node:http";
-import { parseJson } from "../server/server-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { systemClock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpClient, type HttpFailure, type HttpRequest, type HttpStream, openHttpClient, reasonOf } from "../../lib/http-client.ts";

@@ -5,7 +5,7 @@ import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
 import { createRegistryClient, type RegistryAction } from "../../lib/registry-client/registry-client.ts";
 import { buyToken } from "../../lib/registry-client/registry-login.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
-import { parseJson } from "../server/server-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import type { SelectedServer } from "../server/server-command.ts";
 
 /** The parts of a registry's API that the commands use. Faults: ENTITY_NOT_FOUND, NOT_PERMITTED, REGISTRY_UNREACHABLE, DEV_KEY_INVALID. */

@@ -3,6 +3,7 @@ import type { Settings } from "../../conf/settings.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 
 /** The CI job in which this command runs. */
 export type CiJob = {
@@ -105,9 +106,5 @@ export function createJobKey(job: CiJob, server: CiServer, clock: Clock): () => 
 }
 
 function jsonOf(reply: HttpReply): Record<string, unknown> {
-  try {
-    return (JSON.parse(reply.text()) ?? {}) as Record<string, unknown>;
-  } catch {
-    return {};
-  }
+  return (parseJson(reply.text()) ?? {}) as Record<string, unknown>;
 }

@@ -7,6 +7,7 @@ import { suggestion } from "../../conf/suggestion.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultCode, FAULTS } from "../../lib/fault.ts";
 import { type HttpReply, openHttpClient } from "../../lib/http-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { isJobToken } from "../../lib/sign-in.ts";
 
 /**
@@ -190,15 +191,6 @@ const TLS_ADVICE: Readonly<Record<string, string>> = {
 function certificateAdvice(cause: unknown): string | undefined {
   const { code } = (cause ?? {}) as { code?: string };
   return code !== undefined && Object.hasOwn(TLS_ADVICE, code) ? TLS_ADVICE[code] : undefined;
-}
-
-/** Undefined where it is no JSON. */
-export function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
 }
 
 function capital(text: string): string {

@@ -2,6 +2,7 @@ import { trimTrailing } from "../../lib/character-classes.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HttpClient, type HttpFailure, openHttpClient, reasonOf } from "../../lib/http-client.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 
 /** `headers` have lower-case names, in the order of arrival. */
 export type ProxyResponse = { status: number; headers: [name: string, value: string][]; body: string };
@@ -149,7 +150,7 @@ export function parseRequests(text: string): RecordedRequest[] {
   return text.split("\n").flatMap((line, at) => {
     if (line.trim() === "" || line.startsWith("//")) return [];
     const wrong = (why: string) => new Fault("SETTINGS_INVALID", `Line ${at + 1} of the requests is invalid: ${why}.`);
-    const value = parse(line);
+    const value = parseJson(line);
     if (typeof value !== "object" || value === null) throw wrong("it is no JSON object");
     for (const [name, one] of Object.entries(value)) {
       if (!Object.hasOwn(TYPES, name)) throw wrong(`there is no "${name}"; there are ${Object.keys(TYPES).join(", ")}`);
@@ -173,12 +174,4 @@ function fillTemplate(text: string, values: ReadonlyMap<string, string>): string
 
 function isText(value: unknown): boolean {
   return typeof value === "string";
-}
-
-function parse(line: string): unknown {
-  try {
-    return JSON.parse(line);
-  } catch {
-    return undefined;
-  }
 }

@@ -3,6 +3,7 @@ import type { Session } from "@aws-sdk/client-ecs";
 import WebSocket from "ws";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { advisedFault } from "../faults.ts";
 import { unanswered } from "./faults.ts";
 
@@ -94,7 +95,7 @@ export async function openDataChannel(
 
   /** Only a session that is encrypted, or that is no terminal, has a handshake. */
   const answerHandshake = (payload: Buffer) => {
-    const { RequestedClientActions: actions = [] } = parseJson(payload) as { RequestedClientActions?: { ActionType?: string }[] };
+    const { RequestedClientActions: actions = [] } = objectIn(payload) as { RequestedClientActions?: { ActionType?: string }[] };
     const unknown = actions.find(({ ActionType: type }) => type !== "SessionType");
     const processed = actions.map(({ ActionType }) =>
       ActionType === "SessionType"
@@ -135,10 +136,10 @@ export async function openDataChannel(
     output_stream_data: receiveStream,
     acknowledge: ({ payload }) => {
       state.isPaused = false;
-      unacknowledged.delete((parseJson(payload) as { AcknowledgedMessageSequenceNumber?: number }).AcknowledgedMessageSequenceNumber ?? -1);
+      unacknowledged.delete((objectIn(payload) as { AcknowledgedMessageSequenceNumber?: number }).AcknowledgedMessageSequenceNumber ?? -1);
       notify();
     },
-    channel_closed: ({ payload }) => finish({ message: (parseJson(payload) as { Output?: string }).Output ?? "" }),
+    channel_closed: ({ payload }) => finish({ message: (objectIn(payload) as { Output?: string }).Output ?? "" }),
     pause_publication: () => (state.isPaused = true),
     start_publication: () => {
       state.isPaused = false;
@@ -270,11 +271,7 @@ export function decodeMessage(bytes: Buffer): ChannelMessage | undefined {
 }
 
 /** An empty object for what is no JSON. */
-function parseJson(payload: Buffer): object {
-  try {
-    const value = JSON.parse(payload.toString()) as unknown;
-    return typeof value === "object" && value !== null ? value : {};
-  } catch {
-    return {};
-  }
+function objectIn(payload: Buffer): object {
+  const value = parseJson(payload.toString());
+  return typeof value === "object" && value !== null ? value : {};
 }

@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import type { V1Pod } from "@kubernetes/client-node";
+import { parseJson } from "../../lib/parse-json.ts";
 import type { Address } from "../driver.ts";
 
 /**
@@ -56,10 +57,6 @@ function firstOfList(value: string): string | undefined {
 
 /** `{"default":{"ip_addresses":["10.244.0.5/24"],…}}` */
 function ovnAddress(value: string): string | undefined {
-  try {
-    const first: unknown = (JSON.parse(value) as { default?: { ip_addresses?: unknown[] } }).default?.ip_addresses?.[0];
-    return typeof first === "string" ? first : undefined;
-  } catch {
-    return undefined;
-  }
+  const first = (parseJson(value) as { default?: { ip_addresses?: unknown[] } } | null | undefined)?.default?.ip_addresses?.[0];
+  return typeof first === "string" ? first : undefined;
 }

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
 import { type Labels, STOP_GRACE_SECONDS } from "../driver.ts";
 import { isServiceName, refuseBadName } from "../labels.ts";
@@ -138,11 +139,7 @@ function names(folder: string): string[] {
 
 /** A record that a full disk has cut counts as none. */
 function parse(text: string | undefined): ProcessRecord | undefined {
-  try {
-    return JSON.parse(text ?? "") as ProcessRecord;
-  } catch {
-    return undefined;
-  }
+  return parseJson(text ?? "") as ProcessRecord | undefined;
 }
 
 function read(path: string): string | undefined {

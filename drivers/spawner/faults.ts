@@ -1,4 +1,5 @@
 import { Fault, type FaultCode } from "../../lib/fault.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { faultOff } from "./wire.ts";
 
 /** Faults of the spawner about this client, not about a container, as faults for the administrator of this side. */
@@ -26,7 +27,7 @@ export function remoteFault(fault: Fault, doing: string, at: string): Fault {
 
 /** The fault of a response that is no success. */
 export function answerFault(status: number, text: string, doing: string, at: string): Fault {
-  const fault = faultOff(parse(text));
+  const fault = faultOff(parseJson(text));
   if (fault) return remoteFault(fault, doing, at);
   return new Fault("ENGINE_FAILED", `${doing}: ${at} answered ${status}, and not as a berth spawner does.`);
 }
@@ -46,14 +47,6 @@ const CUT_OFF = ["ECONNRESET", "EPIPE", "ERR_STREAM_PREMATURE_CLOSE"];
 /** True if the spawner was reached and may have begun the work. */
 export function brokeOffAfterConnect({ cause }: Fault): boolean {
   return CUT_OFF.includes(codeOf(cause));
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Searches the causes of an error, and of an `AggregateError` the first error. */

@@ -182,14 +182,14 @@ export function openControlClient(deps: { link: ControlLink; refused?: () => voi
           return wasAway ? controlAway("did not answer in time") : controlBusy(`did not answer within ${timeoutMs / 1_000} s`);
         },
       });
-      const value = parseJson(text());
+      const value = parseControlReply(text());
       if (status >= 300) throw refusal(value, status);
       return value;
     },
   };
 }
 
-function parseJson(text: string): unknown {
+function parseControlReply(text: string): unknown {
   try {
     return text === "" ? undefined : JSON.parse(text);
   } catch (cause) {

@@ -1,3 +1,4 @@
+import { parseJson } from "../parse-json.ts";
 import { isHub } from "./docker-hub.ts";
 import { parseBasic, type RegistryLogin } from "./registry-login.ts";
 
@@ -6,12 +7,8 @@ export type DockerAuths = Record<string, { username?: unknown; password?: unknow
 
 /** Undefined: the text is no such file. */
 export function parseDockerAuths(text: string): DockerAuths | undefined {
-  try {
-    const { auths } = JSON.parse(text) as { auths?: unknown };
-    return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as DockerAuths) : undefined;
-  } catch {
-    return undefined;
-  }
+  const { auths } = (parseJson(text) ?? {}) as { auths?: unknown };
+  return typeof auths === "object" && auths !== null && !Array.isArray(auths) ? (auths as DockerAuths) : undefined;
 }
 
 /** Name and password stand apart, or both in `auth`. Undefined: a credential helper has them. */

@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { readdir, readFile, rm, stat, utimes } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { Fault } from "../../lib/fault.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { replaceFileInBackground } from "../../lib/replace-file.ts";
 import { isDigest } from "../../lib/registry-client/digest.ts";
 
@@ -155,12 +156,8 @@ export async function loadReferencedDigests(
 
 /** Each digest once. An entry that is none names nothing that could be pulled. */
 function parseReferences(text: string): ReferencedDigests {
-  let manifest: { manifests?: unknown; subject?: unknown } | null;
-  try {
-    manifest = JSON.parse(text) as typeof manifest;
-  } catch {
-    return NONE;
-  }
+  const manifest = parseJson(text) as { manifests?: unknown; subject?: unknown } | null | undefined;
+  if (manifest === undefined) return NONE;
   const entries: unknown[] = Array.isArray(manifest?.manifests) ? manifest.manifests : [];
   return { lists: [...new Set(entries.map(digestIn).filter((digest) => digest !== undefined))], subject: digestIn(manifest?.subject) };
 }

@@ -3,6 +3,7 @@ import { chmodSync, renameSync, rmSync, readFileSync, writeFileSync } from "node
 import { createInterface } from "node:readline";
 import type { Clock } from "../../lib/clock.ts";
 import type { Log } from "../../lib/log.ts";
+import { parseJson } from "../../lib/parse-json.ts";
 import { type SupervisedProcess, superviseProcess, MISSED_CHECKS, startWatchdog } from "../supervise-process.ts";
 import type { DistributionProgram } from "./distribution-program.ts";
 import { withTimeout } from "../../lib/deadline.ts";
@@ -134,12 +135,8 @@ function isOrdinary(entry: Record<string, unknown>): boolean {
 }
 
 function parseLogLine(line: string): Record<string, unknown> | undefined {
-  try {
-    const entry: unknown = JSON.parse(line);
-    return typeof entry === "object" && entry !== null && "msg" in entry ? entry : undefined;
-  } catch {
-    return undefined;
-  }
+  const entry = parseJson(line);
+  return typeof entry === "object" && entry !== null && "msg" in entry ? entry : undefined;
 }
 
 /** What may run on a registry's folder. */

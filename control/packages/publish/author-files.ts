@@ -5,7 +5,7 @@ import { readFile, stat } from "node:fs/promises";
 const MAX_DEPTH = 64;
 
 /** A JSON object of a package, with or without a byte order mark. `path` is its name in the package. Faults: PACKAGE_INVALID. */
-export function parseJson(text: string, path: string): Record<string, unknown> {
+export function parseJsonObject(text: string, path: string): Record<string, unknown> {
   const refuse = (why: string, cause?: unknown) => new Fault("PACKAGE_INVALID", `${path} ${why}.`, { cause });
   if (isTooDeep(text)) throw refuse(`is nested more than ${MAX_DEPTH} levels deep`);
   let json: unknown;

@@ -2,7 +2,7 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
 import { nameKey } from "../../model/names.ts";
-import { parseJson } from "./author-files.ts";
+import { parseJsonObject } from "./author-files.ts";
 import { requireTextLimit } from "./definitions.ts";
 
 /** An entity of a package's `connections/` folder. */
@@ -75,7 +75,7 @@ async function readConnection(folder: string, file: string, signal: AbortSignal)
 
 function parse(text: string): Record<string, unknown> | undefined {
   try {
-    return parseJson(text, CONNECTIONS);
+    return parseJsonObject(text, CONNECTIONS);
   } catch {
     return undefined;
   }

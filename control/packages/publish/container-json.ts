@@ -3,7 +3,7 @@ import { MOST_STOP_GRACE_SECONDS, STOP_GRACE_SECONDS } from "../../../drivers/dr
 import { Fault } from "../../../lib/fault.ts";
 import { readWarmHours, WARM_HOURS_ALLOWED } from "../../model/warm-hours.ts";
 import type { ContainerConfig, ContainerHealth, ReplicasConfig } from "../../model/entities.ts";
-import { MAX_WARNINGS, parseJson, shownValue } from "./author-files.ts";
+import { MAX_WARNINGS, parseJsonObject, shownValue } from "./author-files.ts";
 import { isImageRef } from "../../model/names.ts";
 
 export type ContainerFile = {
@@ -275,7 +275,7 @@ const DEFAULTS: ContainerConfig = { cpu: 0.25, memoryMb: 512, gpu: 0, shmMb: 64,
  * unknown key is a warning. Faults: PACKAGE_INVALID.
  */
 export function readContainerJson(text: string | undefined, path: string): ContainerFile {
-  return readContainerKeys(text === undefined ? {} : parseJson(text, path), path);
+  return readContainerKeys(text === undefined ? {} : parseJsonObject(text, path), path);
 }
 
 /** The keys of `container.json` for a configuration: the reverse of `readContainerKeys`. */

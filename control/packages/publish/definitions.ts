@@ -1,7 +1,7 @@
 import { Fault } from "../../../lib/fault.ts";
 import type { PublishedFolder } from "./folders.ts";
 import { containerName, debugTag, imageName, imageRepository, isOfRepository, isRepositoryPart, releaseTag } from "../../model/names.ts";
-import { parseJson, shownValue } from "./author-files.ts";
+import { parseJsonObject, shownValue } from "./author-files.ts";
 
 /** The image and the container of a folder, before it is compared with the store. */
 export type Definition = PublishedFolder & {
@@ -153,7 +153,7 @@ export function isPackageJsonName(name: string): boolean {
 /** `text` is undefined where the package has no such file. Faults: PACKAGE_INVALID. */
 export function readPackageJson(text: string | undefined): PackageJson {
   if (text === undefined) throw new Fault("PACKAGE_INVALID", "The package has no package.json.");
-  const json = parseJson(text, "package.json");
+  const json = parseJsonObject(text, "package.json");
   const { name, version, description } = json;
   if (typeof name !== "string" || !isPackageJsonName(name)) {
     throw new Fault("PACKAGE_INVALID", `package.json: name is ${shownValue(name)}; an npm package name is needed.`);

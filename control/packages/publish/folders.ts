@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { MAX_DOCKERFILE_BYTES, readFinalStage } from "../../../lib/dockerfile.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { isImageRef } from "../../model/names.ts";
-import { capWarnings, parseJson, readText, shownValue } from "./author-files.ts";
+import { capWarnings, parseJsonObject, readText, shownValue } from "./author-files.ts";
 import { type ContainerFile, readContainerJson } from "./container-json.ts";
 import { isVersionName } from "./package-files.ts";
 
@@ -108,7 +108,7 @@ export type ImageFile = {
 /** `text` is undefined where the folder has none: published by other means. Faults: PACKAGE_INVALID. */
 export function readImageJson(text: string | undefined, path: string): ImageFile | undefined {
   if (text === undefined) return undefined;
-  const { image, fallback, hashMatch } = parseJson(text, path);
+  const { image, fallback, hashMatch } = parseJsonObject(text, path);
   if (image !== null && image !== undefined && (typeof image !== "string" || !isImageRef(image))) {
     throw new Fault("PACKAGE_INVALID", `${path}: image is ${shownValue(image)}; allowed: an image reference or null.`);
   }
