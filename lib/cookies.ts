@@ -39,6 +39,25 @@ export function setsCookie(line: string, names: readonly string[]): boolean {
   return names.some((name) => named.startsWith(name) && /^[\t ]*(?:=|$)/.test(named.slice(name.length)));
 }
 
+/** The most values that are read; a browser has a cookie of one name for each path and domain. */
+const MOST_VALUES = 16;
+
+/** The values of the cookies with a name, in order, without quotes and percent-encoding. A generator: a caller that has enough does not read the rest. */
+export function* cookieValues(header: string | undefined, name: string): Generator<string, undefined> {
+  if (header === undefined) return;
+  const begin = `${name}=`;
+  for (let at = 0, read = 0; at < header.length && read < MOST_VALUES;) {
+    const semicolon = header.indexOf(";", at);
+    const end = semicolon === -1 ? header.length : semicolon;
+    const pair = header.slice(at, end).trim();
+    if (pair.startsWith(begin)) {
+      read++;
+      yield unquotedCookie(pair.slice(begin.length));
+    }
+    at = end + 1;
+  }
+}
+
 /** A cookie's value without quotes and percent-encoding, where it has them. */
 export function unquotedCookie(value: string): string {
   // Tokens are neither quoted nor encoded.

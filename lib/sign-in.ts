@@ -1,5 +1,5 @@
 import { CLASS, consistsOf, startsIgnoringCase } from "./character-classes.ts";
-import { unquotedCookie } from "./cookies.ts";
+import { cookieValues } from "./cookies.ts";
 import { Fault } from "./fault.ts";
 
 /** A credential of the caller. A browser sends a cookie with the requests of any page, so a cookie alone proves less. */
@@ -25,7 +25,7 @@ export function* credentials(header: HeaderOf): Generator<Credential, undefined>
   if (isNew(key)) yield { token: key, from: "key" };
   const authorization = rawToken(header("authorization"));
   if (isNew(authorization)) yield { token: authorization, from: "authorization" };
-  for (const token of authCookies(header("cookie"))) {
+  for (const token of cookieValues(header("cookie"), "auth")) {
     if (tried.length === MOST_CREDENTIALS) return;
     if (isNew(token)) yield { token, from: "cookie" };
   }
@@ -95,7 +95,7 @@ export function isJobToken(text: string): boolean {
 
 /** The fault of a request without a valid credential: it has none, or none that is valid. */
 export function notSignedIn(header: HeaderOf): Fault {
-  const hasCredential = [header("x-user-api-key"), header("authorization")].some(Boolean) || authCookies(header("cookie")).some(Boolean);
+  const hasCredential = [header("x-user-api-key"), header("authorization")].some(Boolean) || cookieValues(header("cookie"), "auth").some(Boolean);
   return hasCredential
     ? new Fault("TOKEN_INVALID", "The session token is not valid, or no longer: sign in again")
     : new Fault("TOKEN_MISSING", "Sign in, or send a session token in Authorization or x-user-api-key");
@@ -119,28 +119,10 @@ function trimmed(value: string | undefined): string | undefined {
   return value.trim();
 }
 
-/** The most cookies `auth` that are read; a browser has one for each path and domain. */
-const MOST_COOKIES = 16;
-
 /** The first cookie `auth` that may be a token. */
 function firstAuthCookie(header: string | undefined): string | undefined {
   // Most requests without another credential have no cookie, or none that could be `auth`.
   if (header === undefined || !header.includes("auth=")) return undefined;
-  for (const token of authCookies(header)) if (isToken(token)) return token;
+  for (const token of cookieValues(header, "auth")) if (isToken(token)) return token;
   return undefined;
-}
-
-/** The values of the cookies `auth`, in order. A generator: a caller that has enough does not read the rest. */
-function* authCookies(header: string | undefined): Generator<string, undefined> {
-  if (header === undefined) return;
-  for (let at = 0, read = 0; at < header.length && read < MOST_COOKIES;) {
-    const semicolon = header.indexOf(";", at);
-    const end = semicolon === -1 ? header.length : semicolon;
-    const pair = header.slice(at, end).trim();
-    if (pair.startsWith("auth=")) {
-      read++;
-      yield unquotedCookie(pair.slice("auth=".length));
-    }
-    at = end + 1;
-  }
 }

@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { Fault } from "../../lib/fault.ts";
 import { listenerUrl, localHost } from "../serve.ts";
 import { reasonOf } from "../../lib/http-client.ts";
+import { digestOf } from "../../lib/registry-client/digest.ts";
 import { challengeIn } from "../../lib/registry-client/registry-login.ts";
 import { sendRequest, type CheckRequest, requestDockerToken } from "./send-request.ts";
 import { type CheckContext, type CheckResult, type CheckProblem, failure, warning } from "./check.ts";
@@ -115,10 +116,6 @@ function tinyImage() {
   });
   const blobs = [layer, config].map((bytes): [string, Buffer] => [digestOf(bytes), bytes]);
   return { tag: `doctor-${created["berth.doctor"]}`, blobs, manifest, digest: digestOf(manifest) };
-}
-
-function digestOf(bytes: string | Buffer): string {
-  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
 /** The repository to which the check pushes. */

@@ -5,6 +5,7 @@ import { dirname } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { pack, type Pack } from "tar-stream";
+import { digestOf } from "../../lib/registry-client/digest.ts";
 
 /** `path` has no slash in front. */
 export type ArchiveEntry = {
@@ -68,5 +69,5 @@ function countBytes() {
 }
 
 export function blobIdOf(bytes: Uint8Array): BlobId {
-  return { digest: `sha256:${createHash("sha256").update(bytes).digest("hex")}`, size: bytes.length };
+  return { digest: digestOf(bytes), size: bytes.length };
 }

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { isSafe, pageOf } from "../../lib/browser-requests.ts";
-import { mapCookies, unquotedCookie } from "../../lib/cookies.ts";
+import { cookieValues } from "../../lib/cookies.ts";
 import { Fault } from "../../lib/fault.ts";
 import { type HeaderOf, credentials, type Credential, isJobToken, notSignedIn } from "../../lib/sign-in.ts";
 import { CLIENT_ADDRESS_HEADER, CONSOLE_HEADER, type CallerReply } from "../../gateway/contract.ts";
@@ -208,11 +208,7 @@ export function isAtConsole({ headers }: FastifyRequest): boolean {
 
 /** Undefined: there is no such cookie, or more than one, since a page of another port may have added its own. */
 function consoleToken(header: HeaderOf): string | undefined {
-  const tokens: string[] = [];
-  mapCookies(header("cookie") ?? "", (name, value) => {
-    if (name === CONSOLE_COOKIE) tokens.push(unquotedCookie(value));
-    return value;
-  });
+  const tokens = [...cookieValues(header("cookie"), CONSOLE_COOKIE)];
   return tokens.length === 1 ? tokens[0] : undefined;
 }
 

@@ -1,5 +1,5 @@
 import type { ContainerAddress, ContainerUse, LoadSource, ReportedLoad } from "../contract.ts";
-import { mapCookies } from "../../lib/cookies.ts";
+import { cookieValues } from "../../lib/cookies.ts";
 import { type HeaderLine, keyOfTarget } from "../decision.ts";
 
 /** The exchanges of this gateway at one address of a container with replicas. `use`: of a further replica, which is reported by itself. */
@@ -109,13 +109,8 @@ function cookieName(containerId: string): string {
 /** The replica that this browser reached before; undefined: none, or a cookie that is not berth's. */
 export function preferredReplica(cookie: string | undefined, containerId: string): number | undefined {
   if (cookie === undefined || !cookie.includes(COOKIE_PREFIX)) return undefined;
-  const own = cookieName(containerId);
-  let number: number | undefined;
-  mapCookies(cookie, (name, value) => {
-    if (name === own && /^\d{1,4}$/.test(value)) number ??= Number(value);
-    return value;
-  });
-  return number;
+  for (const value of cookieValues(cookie, cookieName(containerId))) if (/^\d{1,4}$/.test(value)) return Number(value);
+  return undefined;
 }
 
 /** Lives as long as the browser's session. No script needs it, and pages of other sites send it along, as they do the request. */

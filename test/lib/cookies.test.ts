@@ -1,6 +1,6 @@
 import { array, assert, constantFrom, property } from "fast-check";
 import t from "tap";
-import { mapCookies } from "../../lib/cookies.ts";
+import { cookieValues, mapCookies } from "../../lib/cookies.ts";
 
 /** The same by lists. */
 function byLists(header: string, of: (name: string, value: string) => string | undefined): string {
@@ -41,4 +41,11 @@ t.test("tens of thousands of pairs without a value take a moment", async (t) => 
   const before = performance.now();
   mapCookies("a;".repeat(32_000), (_, value) => value);
   t.ok(performance.now() - before < 1_000);
+});
+
+t.test("the values of a cookie are those of its exact name, in order, and not more than a browser has", async (t) => {
+  const header = 'auth=one;xauth=no; auth="two"; authx=no;auth; auth=%74hree; auth=';
+  t.strictSame([...cookieValues(header, "auth")], ["one", "two", "three", ""]);
+  t.strictSame([...cookieValues(undefined, "auth")], []);
+  t.equal([...cookieValues("auth=a;".repeat(100), "auth")].length, 16);
 });

@@ -1,5 +1,6 @@
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { isSafe, pageOf } from "../../../lib/browser-requests.ts";
+import { cookieValues } from "../../../lib/cookies.ts";
 import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { CallerReply } from "../../../gateway/contract.ts";
@@ -105,8 +106,7 @@ export function createRegistrySignIn({
 }
 
 function secretOf(request: FastifyRequest): string | undefined {
-  const pairs = (headerOf(request.headers)("cookie") ?? "").split(";").map((pair) => pair.trim());
-  return pairs.find((pair) => pair.startsWith(`${COOKIE}=`))?.slice(COOKIE.length + 1);
+  return cookieValues(headerOf(request.headers)("cookie"), COOKIE).next().value;
 }
 
 /** A user who signed in with a key that the Datagrok server accepted. `token` is that server's, and never leaves this process. */

@@ -5,8 +5,7 @@ import { type HttpClient, type HttpReply, parseReply } from "../../../lib/http-c
 import { MANIFEST_TYPES, type RegistryAction } from "../../../lib/registry-client/registry-client.ts";
 import type { RegistryBrowser, StoredManifest } from "../../contract.ts";
 import { type Upstream, upstreamClient } from "../upstream/upstream.ts";
-import { createHash } from "node:crypto";
-import { isDigest } from "../../../lib/registry-client/digest.ts";
+import { digestOf, isDigest } from "../../../lib/registry-client/digest.ts";
 
 /** More than a user reads on a page. It ends an endless list. */
 const MOST_NAMES = 10_000;
@@ -113,7 +112,7 @@ export async function readImage(source: {
   const config = descriptorOf(manifest["config"]);
   const built = isDigest(config.digest) ? await source.config(config.digest) : {};
   return {
-    digest: reply.header("docker-content-digest") ?? `sha256:${createHash("sha256").update(reply.body).digest("hex")}`,
+    digest: reply.header("docker-content-digest") ?? digestOf(reply.body),
     mediaType: textOf(manifest["mediaType"]) ?? reply.header("content-type") ?? "",
     size: sum(layers) + sum(images) + config.size,
     createdOn: textOf(built["created"]),

@@ -5,6 +5,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import { makeFolder } from "../../../lib/make-folder.ts";
+import { digestOf } from "../../../lib/registry-client/digest.ts";
 
 /** What a tag pointed to when the upstream was last queried, at `checkedAt` in epoch ms. */
 export type CachedTag = { digest: string; checkedAt: number };
@@ -219,12 +220,6 @@ async function filesIn(folder: string): Promise<StoredFile[]> {
     if (stats) files.push({ file, size: stats.size, usedAt: stats.mtimeMs });
   }
   return files;
-}
-
-/** The digest of a content, by the algorithm of `like`. */
-export function digestOf(content: Buffer, like = "sha256:"): string {
-  const algorithm = like.slice(0, like.indexOf(":"));
-  return `${algorithm}:${createHash(algorithm).update(content).digest("hex")}`;
 }
 
 function parseTag(content: Buffer | undefined, name: string): CachedTag | undefined {

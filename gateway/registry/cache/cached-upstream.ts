@@ -14,9 +14,9 @@ import { isRedirect } from "../locations.ts";
 import { challengeUpstream } from "../upstream/challenge-upstream.ts";
 import type { RegistryAddress } from "../upstream/registry-address.ts";
 import { openRegistryHttp, upstreamClient } from "../upstream/upstream.ts";
-import { type CachedManifest, type CacheStore, digestOf } from "./cache-store.ts";
+import type { CachedManifest, CacheStore } from "./cache-store.ts";
 import { createUpstreamPauses, parsePullLimit, type PullLimit, type UpstreamFailure } from "./upstream-limits.ts";
-import { isDigest } from "../../../lib/registry-client/digest.ts";
+import { digestOf, isDigest } from "../../../lib/registry-client/digest.ts";
 
 /** A manifest for a client: from the cache, or loaded for it. `stale`: why the upstream could not be queried for the tag. */
 export type ServedManifest = CachedManifest & { from: "hit" | "miss"; stale?: string | undefined };

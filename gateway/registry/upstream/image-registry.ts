@@ -8,9 +8,8 @@ import { challengeUpstream } from "./challenge-upstream.ts";
 import type { EcrApi } from "./ecr-api.ts";
 import { openEcrToken } from "./ecr.ts";
 import { parseRegistryAddress } from "./registry-address.ts";
-import { createHash } from "node:crypto";
 import { MANIFEST_TYPES } from "../../../lib/registry-client/registry-client.ts";
-import { isDigest } from "../../../lib/registry-client/digest.ts";
+import { digestOf, isDigest } from "../../../lib/registry-client/digest.ts";
 import { HUB_NAME, isHub } from "../../../lib/registry-client/docker-hub.ts";
 
 /** One registry in which images are looked up. */
@@ -146,7 +145,7 @@ async function manifestDigest(
   const digest = header("docker-content-digest");
   if (isDigest(digest)) return digest;
   const manifest = await client.send(request);
-  return manifest.status === 200 ? `sha256:${createHash("sha256").update(manifest.body).digest("hex")}` : undefined;
+  return manifest.status === 200 ? digestOf(manifest.body) : undefined;
 }
 
 /** Looks images up for control: an implementation of the registry in drivers/driver.ts. */
