@@ -5,10 +5,12 @@ import type { StartTimes } from "../../lib/start-phases.ts";
 import type { ContainerResponses } from "../access-record.ts";
 import { type ExchangeSide, type ForwardTarget, type IncomingRequest, keyOfTarget, type Lease, type LeaseHolder } from "../decision.ts";
 import type { Caller, ContainerAddress, ContainerView, Directory, OpenExchange } from "../contract.ts";
+import { ActivityClock } from "./activity-clock.ts";
 import { asleepFault, type RequestHold } from "./hold.ts";
 import { type ContainerPlaces, notePlaceUser, waitForPlace } from "./places.ts";
 import { addLease, type ContainerTally, isRunning, type ListedLease, oldestLeases, type OpenExchanges, removeLease } from "./open-exchanges.ts";
 import { createReplicaUses, leastLoaded, OpenLoad, type ReplicaUse, replicaUseAt } from "./replicas.ts";
+import { betterView, hasAddress, isElsewhere } from "./suspect-address.ts";
 
 type LeaseRequest = {
   view: ContainerView;
@@ -477,81 +479,4 @@ function reportBusyUntil(deps: Pick<LeaseDeps, "directory" | "clock">, tally: Co
     tally.busyReported = false;
     if (tally.busyUntil !== busyUntil) reportBusyUntil(deps, tally, clock.now());
   });
-}
-
-/** `recent` is at most this old: idle limits count in minutes. */
-const MAX_AGE_MS = 100;
-
-/** The time of activity, epoch ms. A request has several moments of activity, and each reading of the system's clock costs 1 % of a small request. */
-export class ActivityClock {
-  readonly #clock: Pick<Clock, "now" | "after">;
-  #last = 0;
-  #isRecent = false;
-
-  constructor(clock: Pick<Clock, "now" | "after">) {
-    this.#clock = clock;
-  }
-
-  /** The exact time. */
-  read(): number {
-    this.#last = this.#clock.now();
-    if (!this.#isRecent) {
-      this.#isRecent = true;
-      this.#clock.after(MAX_AGE_MS, this.#expire);
-    }
-    return this.#last;
-  }
-
-  /** The time of the last reading if that is recent, else the exact time. */
-  recent(): number {
-    return this.#isRecent ? this.#last : this.read();
-  }
-
-  readonly #expire = (): void => {
-    this.#isRecent = false;
-  };
-}
-
-/** `key`: as `keyOfTarget` creates it. */
-export function hasAddress({ availability }: ContainerView, key: string): boolean {
-  return availability.kind === "awake" && availability.addresses.some((address) => keyOfTarget(address) === key);
-}
-
-/** There is a better choice than the address that refused: another address, or a wait for the check of this one. */
-function isElsewhere({ availability }: ContainerView, refused: string): boolean {
-  return availability.kind !== "awake" || availability.addresses.some((address) => keyOfTarget(address) !== refused);
-}
-
-/** The next view with a better choice than the address that refused; mostly of its check. Faults: CONTAINER_UNREACHABLE if none comes in time. */
-function betterView(
-  deps: { directory: Directory; clock: Clock; suspectAddressMs: number },
-  { id, name }: ContainerView,
-  target: ForwardTarget,
-  signal: AbortSignal,
-): Promise<ContainerView> {
-  const refused = keyOfTarget(target);
-  const { directory, clock, suspectAddressMs } = deps;
-  return new Promise((resolve, reject) => {
-    const settle = (act: () => void) => {
-      cancel();
-      unwatch();
-      signal.removeEventListener("abort", onAbort);
-      act();
-    };
-    const onAbort = () => settle(() => reject(signal.reason as Error));
-    const cancel = clock.after(suspectAddressMs, () => settle(() => reject(refusedFault(name, target))));
-    const unwatch = directory.watch(id, (view) => {
-      if (view === undefined) settle(() => reject(new Fault("CONTAINER_NOT_FOUND", "The container was removed")));
-      else if (isElsewhere(view, refused)) settle(() => resolve(view));
-    });
-    signal.addEventListener("abort", onAbort, { once: true });
-    if (signal.aborted) onAbort();
-  });
-}
-
-/** The caller may not know where the container is, so only the cause has its address. */
-function refusedFault(name: string, target: ForwardTarget): Fault {
-  const where = "socketPath" in target ? "its socket" : `port ${target.port}`;
-  const cause = new Error(`${keyOfTarget(target)} refused the connection`);
-  return new Fault("CONTAINER_UNREACHABLE", `${name} refused the connection on ${where}`, { cause });
 }

@@ -1,5 +1,5 @@
 import t from "tap";
-import { ActivityClock } from "../../../gateway/containers/lease.ts";
+import { ActivityClock } from "../../../gateway/containers/activity-clock.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 
 t.test("the time of activity is exact or a tenth of a second old", async (t) => {
