@@ -1,4 +1,5 @@
 import type { Clock } from "../lib/clock.ts";
+import { completesWithin } from "../lib/deadline.ts";
 import { acceptsConnection, CONNECT_MS, connectWithin, HELD_MS } from "../lib/connection-probe.ts";
 import { openHttpClient } from "../lib/http-client.ts";
 import type { Address, DeployCall, Readiness, Spec } from "./driver.ts";
@@ -123,21 +124,10 @@ export function awaitResponse(
       own.throwIfAborted();
       const sent: Promise<void> = send(own).finally(() => open.delete(sent));
       open.add(sent);
-      await settledWithin(sent, ANOTHER_AFTER_MS, clock);
+      await completesWithin(sent, ANOTHER_AFTER_MS, clock);
       if (open.size >= MOST_OPEN) await Promise.race(open);
       await clock.sleep(pauseAfter(clock.monotonic() - began), own);
     }
   };
   return firstOf<void>(signal, (own) => [ready.promise, sendRepeatedly(own)]).finally(http.close);
-}
-
-/** Resolves when the task has settled, at the latest after `ms`. */
-function settledWithin(task: Promise<void>, ms: number, clock: Clock): Promise<void> {
-  return new Promise((resolve) => {
-    const cancel = clock.after(ms, resolve);
-    void task.finally(() => {
-      cancel();
-      resolve();
-    });
-  });
 }

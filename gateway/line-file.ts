@@ -1,5 +1,6 @@
 import { close, fstatSync, open, write } from "node:fs";
 import type { Clock } from "../lib/clock.ts";
+import { completesWithin } from "../lib/deadline.ts";
 import type { Count } from "../lib/metrics/open-metrics.ts";
 
 type LineFileOptions = {
@@ -79,12 +80,10 @@ export class LineFile {
   /** Writes what waits, for at most `CLOSE_MS`. Nothing may be appended after it. */
   async close(): Promise<void> {
     const { clock } = this.#options;
-    const end = new AbortController();
     const empty = new Promise<void>((resolve) => (this.#onEmpty = resolve));
     this.#cancelFlush?.();
     this.#flush();
-    await Promise.race([empty, clock.sleep(CLOSE_MS, end.signal).catch(() => undefined)]);
-    end.abort();
+    await completesWithin(empty, CLOSE_MS, clock);
     this.#release(this.#fd);
     this.#fd = undefined;
   }

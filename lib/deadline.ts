@@ -64,6 +64,14 @@ export async function withTimeout<T>(limit: DeadlineOptions, task: (signal: Abor
   }
 }
 
+/** Whether `promise` completes within `ms`: resolves as soon as it does, else after this time. Rejects if it rejects before. */
+export function completesWithin(promise: Promise<unknown>, ms: number, clock: Pick<Clock, "after">): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(ms, () => resolve(false));
+    promise.then(() => resolve(true), reject).finally(cancel);
+  });
+}
+
 /** Settles as `promise` does, or rejects with the signal's reason as soon as it aborts; a later result is ignored. */
 export function raceAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {

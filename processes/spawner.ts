@@ -7,6 +7,7 @@ import { countCalls } from "../drivers/middleware.ts";
 import { openCallers, openSpawner } from "../drivers/spawner/server/open-spawner.ts";
 import { createBackoff } from "../lib/backoff.ts";
 import type { Clock } from "../lib/clock.ts";
+import { completesWithin } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
 import { datagrokKeys, type KeyServer, openSigners } from "../lib/jwks/signers.ts";
 import type { Log } from "../lib/log.ts";
@@ -102,9 +103,7 @@ async function joinAtStart(driver: Driver, { clock, log, signal }: { clock: Cloc
       }
     }
   })();
-  const waiting = new AbortController();
-  const overdue = clock.sleep(JOIN_WAIT_MS, AbortSignal.any([waiting.signal, signal])).catch(() => undefined);
-  await Promise.race([joining.finally(() => waiting.abort()), overdue]);
+  await completesWithin(joining, JOIN_WAIT_MS, clock);
 }
 
 /** A key that everybody knows lets everybody run containers. Who replaces a grok_spawner may have it all the same. Faults: SETTINGS_INVALID. */

@@ -1,4 +1,5 @@
 import type { Container, Service, Task } from "@aws-sdk/client-ecs";
+import { completesWithin } from "../../lib/deadline.ts";
 import { createBackoff } from "../../lib/backoff.ts";
 import type { Address, Call, DriverEvent, Observed } from "../driver.ts";
 import { reasonOf } from "../events.ts";
@@ -211,7 +212,7 @@ export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<D
     // It outlives a reader that stops while it is late.
     poll.catch(() => {});
     try {
-      if (!lost && (await isLate(site.clock, poll, Math.max(2 * lastMs, LATE_MS + LATE_PER_SERVICE_MS * (before?.size ?? 0))))) {
+      if (!lost && !(await completesWithin(poll, Math.max(2 * lastMs, LATE_MS + LATE_PER_SERVICE_MS * (before?.size ?? 0)), site.clock))) {
         lost = true;
         site.log.warn({}, "ECS does not answer, addresses unknown");
         yield { kind: "disconnected" };
@@ -237,17 +238,6 @@ export async function* events(site: EcsSite, { signal }: Call): AsyncGenerator<D
     }
     // Requests wait for the next result, so it is not put off.
     await site.clock.sleep((lost ? retries : delays).next(), signal).catch(() => {});
-  }
-}
-
-/** True if it has not settled within `ms`. Rejects as it does. */
-async function isLate(clock: EcsSite["clock"], poll: Promise<unknown>, ms: number): Promise<boolean> {
-  const late = Promise.withResolvers<true>();
-  const cancel = clock.after(ms, () => late.resolve(true));
-  try {
-    return await Promise.race([poll.then(() => false), late.promise]);
-  } finally {
-    cancel();
   }
 }
 

@@ -1,5 +1,6 @@
 import * as grpc from "@grpc/grpc-js";
 import type { Clock } from "../../lib/clock.ts";
+import { completesWithin } from "../../lib/deadline.ts";
 import { AccessRecord, type ExchangeObserver } from "../access-record.ts";
 import { ConnectionStream } from "../connections/connection-stream.ts";
 import type { NetConnection } from "../connections/connection.ts";
@@ -78,9 +79,7 @@ export function openExtAuthz(deps: ExtAuthzDeps): ExtAuthz {
       isClosed = true;
       // With GOAWAY. Its callback does not wait for sessions that have open streams.
       server.tryShutdown(() => undefined);
-      const enough = new AbortController();
-      whenEmpty = () => enough.abort();
-      if (open.size > 0) await deps.clock.sleep(ms, enough.signal).catch(() => undefined);
+      if (open.size > 0) await completesWithin(new Promise<void>((resolve) => void (whenEmpty = resolve)), ms, deps.clock);
       close();
     },
     close,

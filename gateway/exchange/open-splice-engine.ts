@@ -12,6 +12,7 @@ import { SHORT_IDLE_MS } from "../limits.ts";
 import { ClientConnection } from "./client-connection.ts";
 import type { EngineContext } from "./engine-context.ts";
 import { createTicker } from "../../lib/clock.ts";
+import { completesWithin } from "../../lib/deadline.ts";
 import { openContainerSessions } from "../http2/container-sessions.ts";
 import { isHttp2, openEdgeSessions } from "../http2/edge-sessions.ts";
 import { FirstBytes } from "./first-bytes.ts";
@@ -154,8 +155,7 @@ export function openSpliceEngine({
       for (const client of clients) client.drain();
       sessions.drain();
       const cancel = clock.after(SHORT_IDLE_MS, handshakes.destroy);
-      const enough = new AbortController();
-      await Promise.race([allGone().then(() => enough.abort()), clock.sleep(ms, enough.signal).catch(() => undefined)]);
+      await completesWithin(allGone(), ms, clock);
       cancel();
       await close();
     },

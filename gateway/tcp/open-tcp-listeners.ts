@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { createBackoff } from "../../lib/backoff.ts";
+import { completesWithin } from "../../lib/deadline.ts";
 import type { ConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Fault } from "../../lib/fault.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
@@ -72,11 +73,7 @@ export function openTcpListeners(deps: TcpListenersDeps): TcpListeners {
       await acceptWaiting(() => accepted);
       stopAccepting();
       for (const connection of connections) connection.retire();
-      if (connections.size > 0) {
-        const enough = new AbortController();
-        const allGone = new Promise<void>((resolve) => void (whenEmpty = resolve)).then(() => enough.abort());
-        await Promise.race([allGone, clock.sleep(ms, enough.signal).catch(() => undefined)]);
-      }
+      if (connections.size > 0) await completesWithin(new Promise<void>((resolve) => void (whenEmpty = resolve)), ms, clock);
       await close();
     },
     close,

@@ -1,5 +1,5 @@
 import t from "tap";
-import { openDeadline, raceAbort, withTimeout } from "../../lib/deadline.ts";
+import { completesWithin, openDeadline, raceAbort, withTimeout } from "../../lib/deadline.ts";
 import { createStillClock } from "../fixtures/clock.ts";
 
 const overdue = () => new Error("overdue");
@@ -61,4 +61,14 @@ t.test("a race ends with the abort", async (t) => {
   t.equal(await raceAbort(Promise.resolve(1), caller.signal), 1);
   caller.abort(new Error("left"));
   await t.rejects(raceAbort(never(), caller.signal), { message: "left" });
+});
+
+t.test("a wait of a limited time ends with its promise, and leaves no timer behind", async (t) => {
+  const clock = createStillClock();
+  t.equal(await completesWithin(Promise.resolve(7), 100, clock), true);
+  await t.rejects(completesWithin(Promise.reject(new Error("own")), 100, clock), { message: "own" });
+  t.equal(clock.pending(), 0);
+  const late = completesWithin(never(), 100, clock);
+  await clock.advance(100);
+  t.equal(await late, false);
 });

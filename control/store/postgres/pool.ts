@@ -1,5 +1,6 @@
 import type { Pool, PoolClient, QueryResult } from "pg";
 import type { Clock } from "../../../lib/clock.ts";
+import { completesWithin } from "../../../lib/deadline.ts";
 import { createBackoff } from "../../../lib/backoff.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { DatabaseStatement } from "../database.ts";
@@ -114,10 +115,7 @@ export async function openPostgresPool(
   const settled = async (cause: unknown) => {
     const current = recovery ?? recover(cause);
     const left = current.since + PATIENCE_MS - clock.monotonic();
-    const { promise: late, resolve: giveUp } = Promise.withResolvers<void>();
-    const cancel = clock.after(Math.max(0, left), giveUp);
-    await Promise.race([current.done, late]);
-    cancel();
+    await completesWithin(current.done, Math.max(0, left), clock);
     if (recovery === current || closing.signal.aborted) throw postgresFault(current.last, name);
   };
 
