@@ -87,7 +87,7 @@ export function oneLine(text: string): string {
  * What a terminal gets of printed text: of its control characters only line ends, tabs and colours. A container could set the terminal's title, answer for
  * its user, or overwrite what was printed. A carriage return, as of a progress bar, begins a new line.
  */
-export function terminalText(text: string): string {
+function terminalText(text: string): string {
   // eslint-disable-next-line no-control-regex -- control characters are what it looks for
   return text.replaceAll(/(\u001b\[[\d;]*m)|\r\n?|[^\P{Cc}\n\t]/gu, (found, colour?: string) => colour ?? (found.startsWith("\r") ? "\n" : ""));
 }

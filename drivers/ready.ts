@@ -84,7 +84,7 @@ export function takesConnection(
 }
 
 /** The limit of a connect, by the time since the first one: a container far away gets the whole after 4 s. */
-export function connectLimit(passedMs: number): number {
+function connectLimit(passedMs: number): number {
   return Math.min(CONNECT_MS, Math.max(FIRST_CONNECT_MS, passedMs / 4));
 }
 

@@ -161,7 +161,7 @@ const PROTO_HTTP: HeaderLine = ["X-Forwarded-Proto", "http"];
 const PROTO_HTTPS: HeaderLine = ["X-Forwarded-Proto", "https"];
 
 /** The lines that name a client and what it requested, made once for requests to the same host. */
-export class PeerLines {
+class PeerLines {
   readonly isTrusted: boolean;
   readonly #forwardedFor: HeaderLine;
   readonly #proto: HeaderLine;

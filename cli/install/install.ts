@@ -17,7 +17,7 @@ export const INSTALL_PATHS = {
 
 export const UNIT_NAME = "berth.service";
 /** The user and its group. */
-export const SERVICE_USER = "berth";
+const SERVICE_USER = "berth";
 
 const MAKE_USER_MS = 30_000;
 

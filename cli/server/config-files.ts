@@ -38,7 +38,7 @@ export function loadConfigFiles(env: NodeJS.ProcessEnv): ConfigFile[] {
 }
 
 /** Berth's own file. Undefined for a user without a home. */
-export function ownConfigPath(env: NodeJS.ProcessEnv): string | undefined {
+function ownConfigPath(env: NodeJS.ProcessEnv): string | undefined {
   const home = env["HOME"] ?? "";
   return home === "" && !env["XDG_CONFIG_HOME"] ? undefined : join(env["XDG_CONFIG_HOME"] || join(home, ".config"), "berth/config.yaml");
 }

@@ -2,7 +2,7 @@ import { type Static, Type } from "typebox";
 import { count, nullable, text } from "./schemas.ts";
 
 /** One row of a long list of containers. */
-export const CONTAINER_ROW = Type.Object({
+const CONTAINER_ROW = Type.Object({
   id: text,
   name: text,
   status: text,

@@ -200,7 +200,7 @@ export function jobRights(store: Pick<Store, "repositories" | "packages" | "grou
 }
 
 /** The repositories that `berth publish` pushes a package's images to. */
-export function repositoriesOf(packageName: string): string[] {
+function repositoriesOf(packageName: string): string[] {
   const own = imageRepository(unscoped(packageName).toLowerCase());
   return [own, `${own}-*`];
 }

@@ -381,7 +381,7 @@ export function warmMs(row: Pick<Container, "config" | "warmUp">, now: number): 
 }
 
 /** Whether `now` is in hours of its container.json, and not only in those that were learned from its use. */
-export function isKeptWarm({ config }: Pick<Container, "config">, now: number): boolean {
+function isKeptWarm({ config }: Pick<Container, "config">, now: number): boolean {
   return config.keepWarm !== undefined && warmUntil(config.keepWarm, now) !== undefined;
 }
 

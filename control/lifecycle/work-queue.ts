@@ -207,7 +207,7 @@ export async function placeOf(store: Pick<Store, "containers" | "images">, key: 
   }
 }
 
-export function placeOfContainer(row: Pick<Container, "state" | "requestedBy" | "packageId" | "replicaOf">): LanePlace {
+function placeOfContainer(row: Pick<Container, "state" | "requestedBy" | "packageId" | "replicaOf">): LanePlace {
   return { lane: laneOf(row), user: turnOf(row) };
 }
 

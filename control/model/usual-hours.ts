@@ -50,7 +50,7 @@ export const LEARNED_WEEKS = 4;
 /** An hour of the week is usual with use in so many of them: a holiday week does not end a habit, and two busy weeks are none. */
 export const USUAL_WEEKS = 3;
 /** Hours that may matter: those weeks, and today. A day with a change of time has 25. */
-export const LEARNED_HOURS = (LEARNED_WEEKS * 7 + 1) * 24 + 1;
+const LEARNED_HOURS = (LEARNED_WEEKS * 7 + 1) * 24 + 1;
 /** A suggestion saves at least one cold start in a week. */
 const LEAST_STARTS = LEARNED_WEEKS;
 /** After so many usual periods in a row without use, automatic warm-up pauses until the container is used in one again. */

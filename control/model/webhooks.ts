@@ -1,7 +1,7 @@
 import type { Sealed } from "./records.ts";
 
 /** What webhooks report, and when. The `type` of the CloudEvent has `EVENT_PREFIX` before it. */
-export const EVENT_TYPES = {
+const EVENT_TYPES = {
   "container.starting": "a start was requested, or began",
   "container.started": "a container accepts connections",
   "container.checking": "the address of a container is verified again",
@@ -18,7 +18,7 @@ export const EVENT_TYPES = {
 } as const;
 
 export type EventType = keyof typeof EVENT_TYPES;
-export const EVENT_TYPE_NAMES = Object.keys(EVENT_TYPES) as EventType[];
+const EVENT_TYPE_NAMES = Object.keys(EVENT_TYPES) as EventType[];
 export const EVENT_PREFIX = "ai.datagrok.berth.";
 
 /** Every type, and `container.*` for all of a group. */

@@ -12,9 +12,6 @@ const AT_WORK = sql<boolean>`(state not in ('READY', 'DELETED') or fault is not 
 /** What a publish needs of the images that its package has, without the texts. */
 export type PackageImage = Pick<Image, "id" | "folder" | "files" | "state">;
 
-/** By what an image is found in a registry. */
-export type ImageInRegistry = Pick<Image, "id" | "name" | "version" | "ref" | "digest" | "resolvedId" | "state" | "mutable">;
-
 /** What counts for the limits of an author's images, without the texts. */
 export type AuthoredImage = Pick<Image, "id" | "packageId" | "ref" | "digest">;
 

@@ -14,10 +14,10 @@ import type { Log } from "../../lib/log.ts";
 class ConnectionRefused extends Error {}
 
 /** The target no longer belongs to the container: nothing may be sent there, even if it accepts connections. */
-export class TargetRemoved extends ConnectionRefused {}
+class TargetRemoved extends ConnectionRefused {}
 
 /** How often the target of one exchange may be removed before a byte was sent. Each time the exchange waits for the next target. */
-export const MAX_REMOVALS = 10;
+const MAX_REMOVALS = 10;
 
 /** How many targets of one exchange may be lost, or refuse, where the lease names the next one (`targetAfterLoss`): the request may be what ends them. */
 export const MAX_FAILOVERS = 2;

@@ -108,7 +108,7 @@ export type SocketLayerOptions = { poison: boolean };
 export type OpenSocketLayer = (events: SocketEvents, options: SocketLayerOptions) => SocketLayer;
 
 /** The low bits of a number are its slot; those above are the generation, which wraps so that numbers stay small integers. */
-export const SLOT_BITS = 20;
+const SLOT_BITS = 20;
 
 const SLOT_MASK = (1 << SLOT_BITS) - 1;
 /** Numbers stay small integers, so a slot has 2,048 generations. */

@@ -268,7 +268,7 @@ function cookieOf({ id, replica, tls }: Affinity, lease: ContainerLease): Header
 type ContainerClient = ErrorReader & { affinity: Affinity | undefined };
 
 /** Created for every request: an object of a class costs less than one with its own functions. */
-export class ForwardToContainer implements PlainForward {
+class ForwardToContainer implements PlainForward {
   readonly target: string;
   readonly headTimeoutMs: number;
   readonly request: HeaderEdits;

@@ -318,7 +318,7 @@ type HoldShares = {
 type UserShare = { all: number; containers: Map<string, number> };
 
 /** Limits each user's waiting requests, so that one user cannot fill all places. */
-export function createHoldShares(limits: HoldShareLimits): HoldShares {
+function createHoldShares(limits: HoldShareLimits): HoldShares {
   const users = new Map<string, UserShare>();
 
   return {

@@ -20,7 +20,7 @@ export type MachineRow<State extends string, Event extends string, Action extend
 /** The next state in the low bits, the actions above them. */
 export type MachineStep = number;
 
-export const STATE_BITS = 5;
+const STATE_BITS = 5;
 const STATE_MASK = 2 ** STATE_BITS - 1;
 /** A step is a small integer: 31 bits. */
 const MAX_ACTIONS = 31 - STATE_BITS;

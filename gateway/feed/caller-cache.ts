@@ -253,7 +253,7 @@ function remember(cache: NodeCache, key: string, value: unknown): void {
 }
 
 /** The holder of a token, as a cache keeps it. Undefined: a token that cannot be in a header has no holder. */
-export function knownCaller(token: string, reply: CallerReply): Caller | undefined {
+function knownCaller(token: string, reply: CallerReply): Caller | undefined {
   const { derivedToken } = reply;
   return isFieldValue(token) && (derivedToken === undefined || isFieldValue(derivedToken)) ? new KnownCaller(token, reply) : undefined;
 }

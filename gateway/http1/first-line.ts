@@ -9,7 +9,7 @@ const METHODS: ReadonlySet<string> = new Set(
   ).split(" "),
 );
 
-export function isMethod(text: string): boolean {
+function isMethod(text: string): boolean {
   return METHODS.has(text);
 }
 

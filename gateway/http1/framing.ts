@@ -64,7 +64,7 @@ export function isPersistent(minorVersion: 0 | 1, connection: readonly string[])
 }
 
 /** Trims spaces and tabs only: JavaScript's `trim` also removes bytes that may begin a value. */
-export function trimBlanks(text: string): string {
+function trimBlanks(text: string): string {
   let start = 0;
   let end = text.length;
   while (start < end && isBlank(text.charCodeAt(start))) start++;

@@ -40,7 +40,7 @@ export function parseTagRule(text: string): TagRule {
   return rule;
 }
 
-export type KeptReason = "newest" | "recent" | "used" | "same image" | "signature" | "no rule";
+type KeptReason = "newest" | "recent" | "used" | "same image" | "signature" | "no rule";
 type KeptImage = { repository: string; digest: string; tag: string | undefined; why: KeptReason };
 type ExpiredImage = { repository: string; digest: string; tags: string[] };
 type Retention = { kept: KeptImage[]; removable: ExpiredImage[] };

@@ -5,7 +5,7 @@ import { WRITE_LOCK } from "./connection.ts";
 import type { PostgresPool } from "./pool.ts";
 
 /** So many of the steps are in `BASELINE` as what they lead to: no PostgreSQL store is older. Each later one is translated. */
-export const BASELINE_STEPS = 22;
+const BASELINE_STEPS = 22;
 
 /** In the words of SQLite, as the steps: `forPostgres` makes texts compare by bytes and numbers have 64 bits. */
 const BASELINE = `
@@ -156,7 +156,7 @@ const STAGED_TABLES = ["images", "containers"]
   .join("");
 
 /** The statements of a schema step, as PostgreSQL spells them. */
-export function forPostgres(step: string): string {
+function forPostgres(step: string): string {
   return step
     .replaceAll(/\) STRICT(, WITHOUT ROWID)?;/g, ");")
     .replaceAll(/\bINTEGER\b/g, "BIGINT")

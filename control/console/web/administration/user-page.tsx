@@ -13,7 +13,7 @@ import { useLocalState, usePagedRows } from "../parts/paged-table.tsx";
 import { AUDIT_COLUMNS } from "./audit-log.tsx";
 import { memberPath } from "./groups-page.tsx";
 
-export function userPath(login: string): string {
+function userPath(login: string): string {
   return `/users/${encodeURIComponent(login)}`;
 }
 

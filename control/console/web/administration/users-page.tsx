@@ -42,7 +42,7 @@ function UserList() {
   );
 }
 
-export function GroupLinks({ groups }: { groups: readonly string[] }) {
+function GroupLinks({ groups }: { groups: readonly string[] }) {
   if (groups.length === 0) return <span class="quiet">none</span>;
   return (
     <span class="links">

@@ -8,7 +8,7 @@ type ChartOf = (series: SeriesJson) => ChartProps;
 const NO_RESOURCES = "No container ran in this time, or the driver does not report its use.";
 
 /** The charts of a container and of the whole server. */
-export const SERIES_CHARTS = {
+const SERIES_CHARTS = {
   requests: ({ time, requests, errors }) => ({
     title: "Requests per second",
     time,

@@ -19,7 +19,7 @@ export function fittingAction(status: string): "start" | "stop" | undefined {
   return /stop/.test(status) ? undefined : "stop";
 }
 
-export const ACTION_PATHS = { start: "run", stop: "stop", restart: "restart" } as const;
+const ACTION_PATHS = { start: "run", stop: "stop", restart: "restart" } as const;
 
 export type ContainerCommand = keyof typeof ACTION_PATHS;
 

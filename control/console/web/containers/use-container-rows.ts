@@ -4,7 +4,7 @@ import type { Container, ContainerRow, ContainerRowPage } from "../entities.ts";
 import { useLiveEvents } from "../live-feed.tsx";
 
 /** Rows of one request. */
-export const BLOCK = 100;
+const BLOCK = 100;
 /** Blocks before and after those in view that stay in memory. */
 const BLOCKS_AROUND = 20;
 /** After a change, the rows in view are read again: soon, and not more often than this. */
