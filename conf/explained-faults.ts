@@ -84,7 +84,7 @@ const OTHER_FAULTS = {
   },
   PACKAGE_TOO_LARGE: { means: "The ZIP, or its unpacked content, is too large.", todo: "Remove what is not needed, or raise BERTH_MAX_PACKAGE_MB." },
   IMAGE_REFUSED: {
-    means: "The image breaks a rule of this server: its name, signature, size or age; the message names it, and what is allowed.",
+    means: "The image breaks a rule of this server: its name, signature, size, age or configuration; the message names it, and what is allowed.",
     todo: "Follow the message, and publish again. [Rules for images](../image-policy.md).",
   },
   PACKAGE_REFUSED: {

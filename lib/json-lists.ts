@@ -18,10 +18,15 @@ const isSpace = (byte: number) => byte === 0x20 || byte === 0x0a || byte === 0x0
 
 /**
  * Parses a JSON object whose members may be long lists. Each entry of a list is parsed as it arrives, so that no turn of the event loop takes long, however long the
- * lists are. Faults: REQUEST_INVALID, BODY_TOO_LARGE.
+ * lists are. The lists have what `keep` returns for each entry. Faults: REQUEST_INVALID, BODY_TOO_LARGE.
  */
-export async function readJsonLists(body: AsyncIterable<Buffer>, limits: JsonListLimits, names: JsonListNames): Promise<unknown> {
-  const reader = createBodyReader(limits, names);
+export async function readJsonLists(
+  body: AsyncIterable<Buffer>,
+  limits: JsonListLimits,
+  names: JsonListNames,
+  keep: (entry: unknown) => unknown = (entry) => entry,
+): Promise<unknown> {
+  const reader = createBodyReader(limits, names, keep);
   for await (const chunk of body)
     for (let at = 0; at < chunk.length; at += PIECE) {
       if (at > 0) await new Promise(setImmediate);
@@ -33,7 +38,7 @@ export async function readJsonLists(body: AsyncIterable<Buffer>, limits: JsonLis
 /** The text of one entry, or of what is around the lists. */
 type CollectedText = { add(bytes: Buffer): void; take(): string };
 
-function createBodyReader(limits: JsonListLimits, names: JsonListNames) {
+function createBodyReader(limits: JsonListLimits, names: JsonListNames, keep: (entry: unknown) => unknown) {
   const notJson = () => new Fault("REQUEST_INVALID", `The ${names.body} is not JSON.`);
   const parse = (text: string): unknown => {
     try {
@@ -61,7 +66,7 @@ function createBodyReader(limits: JsonListLimits, names: JsonListNames) {
     const list = lists.at(-1) ?? [];
     if (list.length >= limits.entries)
       throw new Fault("REQUEST_INVALID", `A list of the ${names.body} has more than ${limits.entries} entries. ${names.split}`);
-    list.push(parse(entry.take()));
+    list.push(keep(parse(entry.take())));
     isInEntry = false;
     expected = "comma or end";
   };

@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { isIP } from "node:net";
-import type { ContainerInfo } from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, DeployCall, Driver, DriverEvent, ImageSource, Registry, ResolvedImage } from "../driver.ts";
+import type { ContainerLine } from "../engine/containers.ts";
 import { containerUsage, type Engine, engineCapacity, openEngine } from "../engine/engine.ts";
 import { openExec } from "../engine/exec.ts";
 import { describeImage, findLocalCopy, localImage, PULL_IDLE_MS, pullAndInspect } from "../engine/images.ts";
@@ -89,7 +89,7 @@ export function dockerDriver(options: DockerOptions & { clock: Clock; log: Log }
   const networks = openNetworks({ engine, network, reach, pools, restMs, sharedServices, emptyMs, log });
   const ports = { first: publishPorts.first, rotation: createRotation(publishPorts.last - publishPorts.first + 1, restMs, clock) };
 
-  const update = (lines: readonly ContainerInfo[], since: number) => {
+  const update = (lines: readonly ContainerLine[], since: number) => {
     networks.update(lines, since);
     const published = lines.flatMap(({ Ports }) => Ports.flatMap(({ PublicPort }) => (PublicPort === undefined ? [] : PublicPort - ports.first)));
     ports.rotation.update(new Set(published.filter((port) => port >= 0 && port <= publishPorts.last - ports.first)), since);
@@ -212,16 +212,22 @@ async function resolve(engine: Engine, { ref }: ImageSource, call: DeployCall, d
 /** Pulls the image unless the engine's copy is current. `digest` is the current digest of the tag, if known. */
 async function refresh(engine: Engine, ref: string, call: DeployCall, { log, registry }: DockerResolveDeps, digest?: string): Promise<ResolvedImage> {
   const named = parseReference(ref);
-  const local = await localImage(engine, ref, call.signal);
   const movable = named.kind === "name" && named.digest === undefined && named.registry !== undefined;
+  const local = await localImage(engine, ref, call.signal).catch((error: unknown) => {
+    // Its author may have pushed another one.
+    if (!movable || !isRefused(error)) throw error;
+    return undefined;
+  });
   const same = digest !== undefined && local?.RepoDigests?.some((name) => name.endsWith(`@${digest}`));
   if (local && (!movable || same)) return describeImage(engine, local, call.signal, { ref, digest });
   try {
     const pulled = await pullAndInspect(engine, ref, call, { registry, idleMs: local ? REFRESH_IDLE_MS : PULL_IDLE_MS });
     return await describeImage(engine, pulled, call.signal, { ref, digest });
   } catch (error) {
-    if (!local || call.signal.aborted || !(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE") throw error;
+    if (!local || call.signal.aborted || !(error instanceof Fault) || error.code === "ENGINE_UNREACHABLE" || isRefused(error)) throw error;
     log.warn({ ref, code: error.code, cause: error.message }, "pull failed, using the engine's own copy");
     return describeImage(engine, local, call.signal, { ref });
   }
 }
+
+const isRefused = (error: unknown): boolean => error instanceof Fault && error.code === "IMAGE_REFUSED";

@@ -1,6 +1,6 @@
-import type { ContainerInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
 import type { Spec } from "../driver.ts";
+import type { ContainerLine } from "../engine/containers.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
 import { advisedFault } from "../faults.ts";
@@ -30,9 +30,9 @@ export type Networks = {
   /** `previous`: a place that may be old, after the engine refused a start there. The engine is then queried again. */
   placeFor(spec: Spec, signal: AbortSignal, previous?: NetworkPlace): Promise<NetworkPlace>;
   /** A list of the engine's containers that began at `since` (monotonic). */
-  update(containers: readonly ContainerInfo[], since: number): void;
+  update(containers: readonly ContainerLine[], since: number): void;
   /** Connects berth's own container and the shared services, and removes empty networks; at most every 10 s. */
-  maintain(containers: readonly ContainerInfo[], signal: AbortSignal): Promise<void>;
+  maintain(containers: readonly ContainerLine[], signal: AbortSignal): Promise<void>;
   /** The network of this name was created or removed; without a name any network may have been. Reports from before are not used any more. */
   changed(name?: string): void;
   /** The address of a removed container. */
@@ -203,7 +203,7 @@ export function openNetworks(deps: NetworksDeps): Networks {
     return foreign;
   };
 
-  const maintainNow = async (containers: readonly ContainerInfo[], signal: AbortSignal) => {
+  const maintainNow = async (containers: readonly ContainerLine[], signal: AbortSignal) => {
     if (await isForeign(signal)) {
       const existing = await findNetwork(engine, network, signal);
       if (existing) await join(existing, signal);

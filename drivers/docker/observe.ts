@@ -1,6 +1,7 @@
-import type { ContainerInfo, ContainerInspectInfo } from "dockerode";
+import type { ContainerInspectInfo } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import type { Address, Call, LogOptions, Observed, OwnedCall, Spec } from "../driver.ts";
+import { type ContainerLine, listContainers } from "../engine/containers.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
 import { type Reach, REACH_RULES } from "../engine/reach.ts";
@@ -38,7 +39,7 @@ export function observeOne(view: DockerView, container: ContainerInspectInfo): O
 }
 
 /** From a line of the engine's list, which has no exit codes. */
-function observeListed(view: DockerView, container: ContainerInfo): Observed | undefined {
+function observeListed(view: DockerView, container: ContainerLine): Observed | undefined {
   const labels = parseLabels(container.Labels);
   const service = container.Names[0]?.replace(/^\//, "");
   if (!labels || service === undefined) return undefined;
@@ -83,16 +84,14 @@ export async function inspect(engine: Engine, view: DockerView, service: string,
 }
 
 /** The engine's list of berth's containers, of all stores. */
-export function listLines(engine: Engine, signal: AbortSignal | undefined): Promise<ContainerInfo[]> {
-  return engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
-    docker.listContainers({ all: true, filters: { label: [OURS] }, abortSignal }),
-  );
+export function listLines(engine: Engine, signal: AbortSignal | undefined): Promise<ContainerLine[]> {
+  return listContainers(engine, { label: OURS, all: true }, signal);
 }
 
 /** One after another, hundreds of ended containers would take longer than a list may; all at once, they would delay the engine's other calls. */
 const INSPECTED_AT_ONCE = 8;
 
-export async function list(engine: Engine, view: DockerView, lines: readonly ContainerInfo[], { signal }: Call): Promise<Observed[]> {
+export async function list(engine: Engine, view: DockerView, lines: readonly ContainerLine[], { signal }: Call): Promise<Observed[]> {
   const listed = lines.flatMap((line) => observeListed(view, line) ?? []);
   const isEnded = ({ running, paused }: Observed) => !running && !paused;
   const observed = listed.filter((one) => !isEnded(one));

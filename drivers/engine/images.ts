@@ -1,27 +1,67 @@
 import type { ImageInspectInfo } from "dockerode";
+import type Docker from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
+import { Fault } from "../../lib/fault.ts";
 import { jsonLines } from "../../lib/lines.ts";
 import type { Call, DeployCall, ImageMeasures, Registry, ResolvedImage } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { exposedPorts, parseMoment, parseReference, parseRuntime, platformName, type Reference } from "../image.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault, undefinedOn } from "./faults.ts";
+import { dial } from "./streams.ts";
 
-/** The engine's own copy of an image, if it has one. */
-export function localImage(engine: Engine, ref: string, signal: AbortSignal): Promise<ImageInspectInfo | undefined> {
-  return undefinedOn([404], () => engine.call({ doing: `Inspecting ${ref}`, signal }, (docker) => docker.getImage(ref).inspect()));
+/**
+ * The engine repeats an image's configuration in what it reports of each container, and its labels in each event. Its author may expose 65,535 ports of three
+ * protocols, or write megabytes of labels. In bytes of JSON: 16,384 ports have 290,000.
+ */
+const MAX_CONFIG = 524_288;
+/** With all names and layers of an image. */
+const MAX_REPLY = 1_048_576;
+
+function refuseConfig(ref: string): Fault {
+  const sentence = `The image ${ref} has more than ${MAX_CONFIG} bytes of configuration, which is ports, labels, variables and commands: make it smaller.`;
+  return new Fault("IMAGE_REFUSED", sentence);
+}
+
+/** The engine's own copy of an image, if it has one. Faults: IMAGE_REFUSED. */
+export async function localImage(engine: Engine, ref: string, signal: AbortSignal): Promise<ImageInspectInfo | undefined> {
+  const reply = await undefinedOn([404], () =>
+    engine.call({ doing: `Inspecting ${ref}`, signal }, (docker, abortSignal) => readJson(docker, `/images/${ref}/json`, abortSignal)),
+  );
+  if (reply === "oversized") throw refuseConfig(ref);
+  return reply as ImageInspectInfo | undefined;
+}
+
+async function readJson(docker: Docker, path: string, signal: AbortSignal): Promise<object | "oversized"> {
+  const body = await dial(docker, path, {}, signal);
+  const pieces: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const piece of body as AsyncIterable<Buffer>) {
+      size += piece.length;
+      if (size > MAX_REPLY) return "oversized";
+      pieces.push(piece);
+    }
+  } finally {
+    body.destroy();
+  }
+  return JSON.parse(Buffer.concat(pieces).toString("utf8")) as object;
 }
 
 /** How an image was looked up. `digest`: that of the tag in the registry. */
 type ImageLookup = { ref?: string; digest?: string | undefined };
 
-/** One image may have several digests: the requested one is used if the image has it, else one of the repository of `ref`. Another repository's finds nothing there. */
+/**
+ * One image may have several digests: the requested one is used if the image has it, else one of the repository of `ref`. Another repository's finds nothing there.
+ * Faults: IMAGE_REFUSED.
+ */
 export async function describeImage(
   engine: Engine,
   image: ImageInspectInfo,
   signal: AbortSignal,
   { ref, digest: requested }: ImageLookup = {},
 ): Promise<ResolvedImage> {
+  if (JSON.stringify(image.Config ?? {}).length > MAX_CONFIG) throw refuseConfig(ref ?? image.Id);
   const configured = Object.keys(image.Config?.ExposedPorts ?? {});
   const digests = (image.RepoDigests ?? []).filter((name) => ref === undefined || isOfRepository(name, ref)).map((name) => name.split("@")[1]);
   const digest = digests.find((one) => one === requested) ?? digests[0];
@@ -44,7 +84,9 @@ async function platformOf(engine: Engine, { Os, Architecture }: ImageInspectInfo
   if (image === undefined) return {};
   let machine = machines.get(engine);
   if (machine === undefined) {
-    const version = await engine.call({ doing: "Reading the engine's platform", signal }, (docker) => docker.version());
+    const version = (await engine.call({ doing: "Reading the engine's platform", signal }, (docker, abortSignal) =>
+      readJson(docker, "/version", abortSignal),
+    )) as { Os?: unknown; Arch?: unknown };
     machine = platformName(version.Os, version.Arch);
     if (machine === undefined) return {};
     machines.set(engine, machine);
@@ -60,10 +102,12 @@ function isOfRepository(name: string, ref: string): boolean {
   return one.name === path || one.name.endsWith(`/${path}`);
 }
 
-/** The commands of the image's layers, oldest first. */
+/** The commands of the image's layers, oldest first; none if they are too long. */
 async function history(engine: Engine, id: string, signal: AbortSignal): Promise<string[]> {
-  const layers = await engine.call({ doing: `Reading the history of ${id}`, signal }, (docker) => docker.getImage(id).history());
-  return (layers as { CreatedBy?: string }[]).map(({ CreatedBy }) => CreatedBy ?? "").toReversed();
+  const layers = await engine.call({ doing: `Reading the history of ${id}`, signal }, (docker, abortSignal) =>
+    readJson(docker, `/images/${id}/history`, abortSignal),
+  );
+  return layers === "oversized" ? [] : (layers as { CreatedBy?: string }[]).map(({ CreatedBy }) => CreatedBy ?? "").toReversed();
 }
 
 /** A longer silence comes from the registry or the disk. */

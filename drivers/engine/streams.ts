@@ -42,8 +42,8 @@ export async function* logStream(
   }
 }
 
-/** By the client's own dial: its `logs` buffers the whole log unless it follows. */
-function dial(docker: Docker, path: string, query: object, abortSignal: AbortSignal): Promise<Readable> {
+/** The body of a response as it comes: the client's own methods buffer and parse all of it, such as a whole log. */
+export function dial(docker: Docker, path: string, query: object, abortSignal: AbortSignal): Promise<Readable> {
   const { promise, resolve, reject } = Promise.withResolvers<Readable>();
   docker.modem.dial(
     { path, method: "GET", isStream: true, statusCodes: { 200: true, 404: "no such thing", 500: "server error" }, abortSignal, options: query },

@@ -1,5 +1,6 @@
 import type { ServiceSpec } from "dockerode";
 import type { Capacity, Call } from "../driver.ts";
+import { listContainers } from "../engine/containers.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
 import { advisedFault } from "../faults.ts";
@@ -88,9 +89,7 @@ const OF_SERVICE = "com.docker.swarm.service.id";
 
 /** Names of containers that berth's `docker` driver has started on this engine: this driver neither lists nor ends them. */
 export async function leftOnEngine(engine: Engine, { signal }: Call): Promise<string[]> {
-  const containers = await engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
-    docker.listContainers({ all: true, filters: { label: [OURS] }, abortSignal }),
-  );
+  const containers = await listContainers(engine, { label: OURS, all: true }, signal);
   return containers.filter(({ Labels }) => Labels[OF_SERVICE] === undefined).flatMap(({ Names }) => Names[0]?.replace(/^\//, "") ?? []);
 }
 

@@ -1,7 +1,8 @@
-import type { AuthConfig, ContainerInfo, CreateServiceOptions } from "dockerode";
+import type { AuthConfig, CreateServiceOptions } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { nanoCpus, type OwnedCall, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
+import { type ContainerLine, listContainers } from "../engine/containers.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { NETWORK_LABEL, type Reach } from "../engine/reach.ts";
@@ -173,10 +174,8 @@ async function unendedTasks(engine: Engine, { id, name }: { id: string; name: st
   return remaining.filter(({ NodeID }) => ready.has(NodeID ?? ""));
 }
 
-function containersHere(engine: Engine, serviceId: string, signal: AbortSignal | undefined): Promise<ContainerInfo[]> {
-  return engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
-    docker.listContainers({ all: true, filters: { label: [`${OF_SERVICE}=${serviceId}`] }, abortSignal }),
-  );
+function containersHere(engine: Engine, serviceId: string, signal: AbortSignal | undefined): Promise<ContainerLine[]> {
+  return listContainers(engine, { label: `${OF_SERVICE}=${serviceId}`, all: true }, signal);
 }
 
 function kill(engine: Engine, id: string): Promise<unknown> {

@@ -1,5 +1,6 @@
 import type { Log } from "../../lib/log.ts";
 import type { Address, Call, DriverEvent, Observed } from "../driver.ts";
+import { listContainers } from "../engine/containers.ts";
 import type { Engine } from "../engine/engine.ts";
 import { undefinedOn } from "../engine/faults.ts";
 import { type ContainerRoutes, type Reach, REACH_RULES, type REACHES } from "../engine/reach.ts";
@@ -163,9 +164,7 @@ async function readEngineState(engine: Engine, view: SwarmView, services: Servic
 }
 
 async function runningHere(engine: Engine, signal: AbortSignal): Promise<ReadonlySet<string>> {
-  const containers = await engine.call({ doing: "Listing containers", signal }, (docker, abortSignal) =>
-    docker.listContainers({ filters: { label: [OURS] }, abortSignal }),
-  );
+  const containers = await listContainers(engine, { label: OURS, all: false }, signal);
   return new Set(containers.map(({ Id }) => Id));
 }
 

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { pack } from "tar-stream";
 import t from "tap";
 import { clockFrom, systemClock } from "../../../lib/clock.ts";
 import { dockerDriver, type DockerOptions } from "../../../drivers/docker/driver.ts";
@@ -195,6 +196,22 @@ t.test("the first port of the image's history comes first", async (t) => {
   t.equal(platform?.image, platform?.machine);
   t.match(platform?.machine, /^linux\//);
   t.ok(sizeBytes > 1_000_000 && createdOn > Date.UTC(2026));
+});
+
+t.test("an image with more ports or labels than the engine should repeat in each list is refused", async (t) => {
+  const driver = open();
+  const allPorts = ["EXPOSE 1-65535", "EXPOSE 1-65535/udp", "EXPOSE 1-65535/sctp"];
+  const labels = Array.from({ length: 12 }, (_, index) => `LABEL l${index}=${"x".repeat(50_000)}`);
+  for (const [name, lines] of Object.entries({ labels, ports: allPorts.slice(0, 1), protocols: allPorts })) {
+    const tag = `berth-test/large-${name}:${process.pid}`;
+    const files = pack();
+    files.entry({ name: "Dockerfile" }, [`FROM ${images.onDemand}`, ...lines].join("\n"));
+    files.finalize();
+    const progress = await docker.buildImage(files as unknown as NodeJS.ReadableStream, { t: tag });
+    for await (const piece of progress) void piece;
+    t.teardown(() => docker.getImage(tag).remove({ force: true }));
+    await t.rejects(driver.resolve({ ref: tag }, call()), { code: "IMAGE_REFUSED" }, name);
+  }
 });
 
 t.test("sizes that the machine does not have are no capacity, and senseless ones are refused", async (t) => {

@@ -1,8 +1,10 @@
 import { createServer, type ServerResponse } from "node:http";
 import t from "tap";
 import { systemClock } from "../../../lib/clock.ts";
+import { listContainers } from "../../../drivers/engine/containers.ts";
 import { openEngine } from "../../../drivers/engine/engine.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { longestTurn } from "../../fixtures/longest-turn.ts";
 import { listen } from "../../fixtures/server.ts";
 
 const OPEN = 300;
@@ -32,5 +34,35 @@ t.test("an engine call costs the same processor time however many calls are open
   t.ok(among < 10 * alone + 100, `${CALLS} calls took ${Math.round(alone)} ms alone and ${Math.round(among)} ms beside ${OPEN} open ones`);
   for (const response of held) response.writeHead(200, { "content-type": "application/json" }).end("{}");
   await ended;
+  engine.close();
+});
+
+t.test("a list of containers whose images have many ports and labels does not hold the event loop", async (t) => {
+  const exposed = Array.from({ length: 5_000 }, (_, index) => ({ PrivatePort: index + 1, Type: "tcp" }));
+  const published = { IP: "127.0.0.1", PrivatePort: 80, PublicPort: 40_000, Type: "tcp" };
+  const lineOf = (Id: string) => ({
+    Id,
+    Names: [`/${Id}`],
+    State: "running",
+    Labels: { "berth.container": Id, vendor: "x".repeat(100_000) },
+    Ports: [...exposed, published],
+    NetworkSettings: { Networks: {} },
+  });
+  const ids = Array.from({ length: 100 }, (_, index) => `c${index}`);
+  const body = Buffer.from(JSON.stringify(ids.map(lineOf)));
+  const { port } = await listen(
+    t,
+    createServer((_request, response) => void response.writeHead(200, { "content-type": "application/json" }).end(body)),
+  );
+  const engine = openEngine({ host: `tcp://127.0.0.1:${port}` }, systemClock());
+  const list = () => listContainers(engine, { label: "berth.container", all: true }, undefined);
+  // The first call compiles code.
+  await list();
+  const { result, longestMs } = await longestTurn(list());
+  t.same(
+    result,
+    ids.map((id) => ({ ...lineOf(id), Labels: { "berth.container": id }, Ports: [published] })),
+  );
+  t.ok(longestMs < 50, `${longestMs} ms`);
   engine.close();
 });
