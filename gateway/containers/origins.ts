@@ -58,5 +58,8 @@ export const SERVICE_WORKER_RESPONSE: DirectResponse = {
   body: SCRIPT,
 };
 
-/** Response headers (lower case) that affect the whole origin: the scope of service workers, and the cookies and storage of all containers. */
-export const ORIGIN_WIDE_HEADERS: readonly string[] = ["service-worker-allowed", "clear-site-data"];
+/**
+ * Response headers (lower case) that affect the whole origin: the scope of service workers, the cookies and storage of all containers, whether the browser reports
+ * each of its later requests to another server (Network Error Logging), and whether it still uses ports of this host without TLS.
+ */
+export const ORIGIN_WIDE_HEADERS: readonly string[] = ["service-worker-allowed", "clear-site-data", "nel", "strict-transport-security"];

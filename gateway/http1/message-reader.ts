@@ -89,6 +89,8 @@ const NO_RESPONSE_TRAILERS: ReadonlySet<string> = new Set([
   "host",
   "service-worker-allowed",
   "clear-site-data",
+  "nel",
+  "strict-transport-security",
   "set-cookie",
 ]);
 const RESPONSE_TRAILERS: TrailerRules = {

@@ -136,6 +136,8 @@ async function answer(container: string, reached: Echo[], held: ServerResponse[]
       .setHeader("set-cookie", ["berth-console=planted; Path=/", "own=1", " =berth-registry=planted"])
       .setHeader("service-worker-allowed", "/")
       .setHeader("clear-site-data", '"*"')
+      .setHeader("nel", '{"report_to":"a","max_age":86400}')
+      .setHeader("strict-transport-security", "max-age=86400")
       .setHeader("x-berth-busy", new URLSearchParams(url.split("?")[1]).get("busy") ?? "5");
   response.setHeader("x-accel-redirect", "/api/users").end(JSON.stringify(echo));
 }
@@ -353,7 +355,8 @@ export function calloutCases(t: Test, proxy: CalloutProxy): void {
   t.test("a container's response cannot affect other containers or berth's consoles", async (t) => {
     const { send } = await openFront(t, proxy);
     const { headers } = await send(`${PATH}/plant`);
-    t.notOk(headers["service-worker-allowed"] || headers["clear-site-data"] || headers["x-berth-busy"]);
+    for (const name of ["service-worker-allowed", "clear-site-data", "nel", "strict-transport-security", "x-berth-busy"])
+      t.notOk(headers[name], name);
     t.notOk(Object.keys(headers).some((name) => name.startsWith("x-berth-")));
     const cookies = [headers["set-cookie"] ?? []].flat();
     t.ok(cookies.includes("own=1"));

@@ -1,9 +1,15 @@
 import t from "tap";
 import { exchange, get, ID, openContainer, openRawContainer, openStand, PATH, WS_PATH } from "../stand.ts";
 
-const ORIGIN_WIDE = ["Service-Worker-Allowed: /", 'CLEAR-SITE-DATA: "cookies"'];
+const ORIGIN_WIDE = [
+  "Service-Worker-Allowed: /",
+  'CLEAR-SITE-DATA: "cookies"',
+  'NEL: {"report_to":"a","max_age":86400}',
+  "Strict-Transport-Security: max-age=86400",
+];
+const NAMES = /service-worker-allowed|clear-site-data|nel:|strict-transport-security/i;
 
-t.test("a container cannot widen a service worker's scope, nor clear the origin's data", async (t) => {
+t.test("a container cannot widen a service worker's scope, clear the origin's data, have its requests reported, nor forbid plain HTTP", async (t) => {
   const stand = await openStand(t);
   const head = ["HTTP/1.1 200 OK", "X-First: 1", ...ORIGIN_WIDE, "X-Last: 2", "Content-Length: 3"];
   const address = await openRawContainer(t, (socket) => socket.once("data", () => socket.end([...head, "", "yes"].join("\r\n"))));
@@ -11,7 +17,7 @@ t.test("a container cannot widen a service worker's scope, nor clear the origin'
   for (const lines of [[], ["Origin: http://stand.example"]]) {
     const answer = await exchange(stand.port, get(PATH, lines));
     t.match(answer, /^HTTP\/1\.1 200 OK\r\nX-First: 1\r\nX-Last: 2\r\nContent-Length: 3\r\n/, "the others stay as they are");
-    t.notMatch(answer, /service-worker-allowed|clear-site-data/i);
+    t.notMatch(answer, NAMES);
   }
 });
 
@@ -22,7 +28,7 @@ t.test("nor in an informational response", async (t) => {
   stand.set(ID, { kind: "awake", address });
   const answer = await exchange(stand.port, get(PATH));
   t.match(answer, "204 No Content");
-  t.notMatch(answer, /service-worker-allowed|clear-site-data/i);
+  t.notMatch(answer, NAMES);
 });
 
 t.test("nor in a trailer, nor with the answer to an upgrade", async (t) => {
@@ -33,12 +39,12 @@ t.test("nor in a trailer, nor with the answer to an upgrade", async (t) => {
     socket.once("data", (bytes: Buffer) => void socket.end(/upgrade: websocket/i.test(bytes.toString()) ? refusal : chunked)),
   );
   stand.set(ID, { kind: "awake", address });
-  t.notMatch(await exchange(stand.port, get(PATH)), /service-worker-allowed|clear-site-data/i);
+  t.notMatch(await exchange(stand.port, get(PATH)), NAMES);
   const upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="];
   const request = get(PATH, upgrade).replace("Connection: close\r\n", "");
   const answer = await exchange(stand.port, request);
   t.match(answer, /^HTTP\/1\.1 403/);
-  t.notMatch(answer, /service-worker-allowed|clear-site-data/i);
+  t.notMatch(answer, NAMES);
 });
 
 t.test("a browser that asks for a service worker's script is given one that unregisters itself, and the container gets no request", async (t) => {

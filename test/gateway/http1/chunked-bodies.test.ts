@@ -81,7 +81,7 @@ t.test("trailers that would be more than trailers are refused", async (t) => {
   ])
     for (const size of [1, 1_000]) t.equal(read(`0\r\nX: y\r\n${name}: 1\r\n\r\n`, size).refused, 400, `${name} in pieces of ${size}`);
   t.equal(read("0\r\nX-Forwarded-For: a\r\nContent-MD5: x\r\n\r\n", 1_000, http1.responses()).refused, undefined, "a response may have more");
-  for (const name of ["Set-Cookie", "Clear-Site-Data", "Service-Worker-Allowed"])
+  for (const name of ["Set-Cookie", "Clear-Site-Data", "Service-Worker-Allowed", "NEL", "Strict-Transport-Security"])
     t.equal(read(`0\r\n${name}: a\r\n\r\n`, 1_000, http1.responses()).refused, 400, "but not what a container may not set for the whole origin");
   t.equal(read("0\r\nContent-Length: 5\r\n\r\n", 1_000, http1.responses()).refused, 400);
 });
