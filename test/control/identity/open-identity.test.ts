@@ -4,6 +4,7 @@ import { clockFrom } from "../../../lib/clock.ts";
 import { tokenDigest } from "../../../control/identity/sessions.ts";
 import { MOST_SESSIONS_OF_KEY, createIdentity } from "../../../control/identity/open-identity.ts";
 import { openStore } from "../../../control/store/open-store.ts";
+import { newContainer, newImage } from "../lifecycle/lifecycle-fixture.ts";
 
 async function open(t: Test) {
   let now = 1_000_000;
@@ -95,9 +96,12 @@ t.test("a session has administration only where it was requested, and what is de
   t.match(await identity.who(fromConsole, "console"), { login: "admin", admin: true });
   t.notOk((await identity.who(fromConsole, "console"))?.derivedToken, "and nothing of it goes to containers");
   t.match(await identity.who(await identity.openSessionFrom(fromConsole)), { userId: id, admin: false }, "what comes from it is a plain session");
+  t.same(await Promise.all([plain, administration, fromConsole].map((token) => identity.isOfTool(token))), [false, true, false]);
+  t.ok(await identity.isOfTool(fromConsole, "console"));
   for (const token of [plain, administration]) {
     const { derivedToken = "" } = (await identity.who(token)) ?? {};
     t.not(derivedToken, token);
+    t.notOk(await identity.isOfTool(derivedToken), "a container that has it opens no shell");
     t.match(
       await identity.who(derivedToken),
       { userId: id, login: "admin", admin: false, derivedToken },
@@ -164,6 +168,12 @@ t.test("too many sign-ins end the oldest sessions of that key, and no others", a
   const admin = await identity.ensureAdmin("key");
   const { key } = await identity.users.addKey("admin", "laptop");
   const others = [await identity.signIn(key), await identity.openSession(admin.id), await identity.signIn("key", "console")];
+  const image = newImage("web", 1);
+  await store.packages.insert({ id: image.packageId, name: "demo", version: "1.0.0", authorId: admin.id, createdOn: 1, updatedOn: 1 });
+  await store.images.insert(image);
+  const { id } = await store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 1));
+  const ofContainer = { digest: "of a container", userId: admin.id, expiresOn: Number.MAX_SAFE_INTEGER, containerId: id };
+  await store.sessions.insert({ ...ofContainer, keyDigest: tokenDigest("key") });
   const tokens = await store.transaction(() => Promise.all(Array.from({ length: MOST_SESSIONS_OF_KEY + 2 }, () => identity.signIn("key"))));
   t.same(
     await Promise.all(tokens.map(async (token) => (await identity.who(token)) !== undefined)),

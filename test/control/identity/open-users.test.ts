@@ -2,14 +2,23 @@ import t, { type Test } from "tap";
 import { type Clock, systemClock } from "../../../lib/clock.ts";
 import { mayManageAuthor } from "../../../control/identity/rights.ts";
 import { createIdentity } from "../../../control/identity/open-identity.ts";
-import { openStore } from "../../../control/store/open-store.ts";
+import type { Container, Image } from "../../../control/model/entities.ts";
+import { openStore, type Store } from "../../../control/store/open-store.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
+import { newContainer, newImage } from "../lifecycle/lifecycle-fixture.ts";
 
 async function open(t: Test, clock: Clock = systemClock()) {
   const store = await openStore({ folder: t.testdir({}), clock });
   t.teardown(() => store.close());
   const identity = createIdentity({ store, clock });
   return { store, identity, users: identity.users, admin: await identity.ensureAdmin("admins-key") };
+}
+
+/** A container that a user has started. */
+async function openStartedContainer(store: Store, image: Image, requestedBy: string): Promise<Container> {
+  await store.images.insert(image);
+  const config = { cpu: 1, memoryMb: 64, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true };
+  return store.containers.insert({ ...newContainer(image, config, 1), requestedBy, requestedOn: 1, state: "STARTED" });
 }
 
 t.test("who shares a group with an author may do what the author may", async (t) => {
@@ -48,9 +57,14 @@ t.test("who is removed leaves packages to the one who removed, and no session be
   const { user } = await users.add("anna", { groups: ["lab"] });
   const { key } = await users.addKey("anna", "");
   const token = await identity.signIn(key);
-  await store.packages.insert({ id: "p", name: "annas", version: "1", authorId: user.id, createdOn: 0, updatedOn: 0 });
+  const image = newImage("web", 1);
+  await store.packages.insert({ id: image.packageId, name: "annas", version: "1", authorId: user.id, createdOn: 0, updatedOn: 0 });
+  const { id } = await openStartedContainer(store, image, user.id);
+  await store.repositories.claim({ key: "datagrok/own", name: "datagrok/own", packageId: undefined, userId: user.id, since: 1 });
   t.same(await users.remove("anna", admin), ["annas"]);
-  t.equal((await store.packages.find("p"))?.authorId, admin.id);
+  t.equal((await store.packages.find(image.packageId))?.authorId, admin.id);
+  t.match(await store.repositories.find("datagrok/own"), { userId: admin.id });
+  t.equal((await store.containers.find(id))?.requestedBy, undefined, "its next start is no one's");
   t.equal(await identity.who(token), undefined);
   await t.rejects(() => identity.signIn(key), { code: "DEV_KEY_INVALID" });
   t.same(await store.groups.ofUser(user.id), []);
@@ -59,12 +73,43 @@ t.test("who is removed leaves packages to the one who removed, and no session be
   }
 });
 
+t.test("a blocked user has no session and no key, and after an unblock no container with a token from before", async (t) => {
+  const { store, users, identity, admin } = await open(t);
+  const { user } = await users.add("anna", {});
+  const { key } = await users.addKey("anna", "");
+  const token = await identity.signIn(key);
+  const image = newImage("web", 1);
+  await store.packages.insert({ id: image.packageId, name: "annas", version: "1", authorId: user.id, createdOn: 0, updatedOn: 0 });
+  const { id } = await openStartedContainer(store, image, user.id);
+  await users.block("anna", admin);
+  await t.rejects(() => identity.signIn(key), { code: "USER_BLOCKED" });
+  // As of a sign-in that was under way.
+  t.equal(await identity.who(await identity.openSession(user.id)), undefined);
+  await users.unblock("anna");
+  t.equal(await identity.who(token), undefined);
+  t.match(await identity.who(await identity.signIn(key)), { login: "anna" });
+  t.equal((await store.containers.find(id))?.requestedBy, undefined);
+});
+
 t.test("there is always an administrator", async (t) => {
   const { users, admin } = await open(t);
   await t.rejects(() => users.remove("admin", admin), { code: "REQUEST_INVALID" });
   await t.rejects(() => users.change("admin", { admin: false }), { code: "REQUEST_INVALID" });
   const { user } = await users.add("second", { admin: true });
   await t.rejects(() => users.remove("second", user), { code: "REQUEST_INVALID" }, "a user cannot remove itself");
+});
+
+t.test("a change that takes rights away has all callers looked up again, and another one does not", async (t) => {
+  const { users, identity } = await open(t);
+  await users.add("anna", { groups: ["lab"], admin: true });
+  let signOuts = 0;
+  identity.watchSignOuts(() => signOuts++);
+  const after: number[] = [];
+  for (const change of [{ friendlyName: "Anna" }, { admin: true }, { groups: [] }, { admin: false }]) {
+    await users.change("anna", change);
+    after.push(signOuts);
+  }
+  t.same(after, [0, 0, 1, 2]);
 });
 
 t.test("a key tells when it was used last, to the hour", async (t) => {

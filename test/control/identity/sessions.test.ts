@@ -208,10 +208,19 @@ t.test("a container's token ends with the key and with the session of the user w
   t.same([await identity.who(second), await identity.who(derived)], [undefined, undefined], "the key was revoked");
   t.equal(await token({ generation: 30 }), "");
 
+  const [kept, other] = [await addKey(), await addKey()];
+  const ofKept = await start(await identity.signIn(kept.key));
+  await identity.users.revokeKey("ada", other.kept.id);
+  t.ok(await identity.who(ofKept), "another key was revoked");
+
   const third = await token({ requestedKey: undefined, requestedSession: undefined, generation: 40 });
   t.ok(await identity.who(third), "with which key this was started is not known");
   await identity.users.revokeKey("ada", (await identity.users.keys("ada"))[0]?.id ?? "");
   t.equal(await identity.who(third), undefined, "so it ends with any of the user's");
+
+  const last = await token({ generation: 50 });
+  await store.users.update(USER, { blockedOn: 1 });
+  t.same([await identity.who(last), await token({ generation: 60 })], [undefined, ""], "a blocked user has none");
 });
 
 t.test("a container's token outlives a session that only ran out", async (t) => {

@@ -78,7 +78,8 @@ t.test("a start that waits for its turn begins with the image as it is then, not
     }),
   });
   const [first, second] = [await stand.publish({ name: "first", config: ON_DEMAND }), await stand.publish({ name: "second", config: ON_DEMAND })];
-  await eventually("ready", () => [first, second].every(({ imageId }) => stand.image(imageId).state === "READY"));
+  const third = await stand.publish({ name: "third", config: ON_DEMAND });
+  await eventually("ready", () => [first, second, third].every(({ imageId }) => stand.image(imageId).state === "READY"));
   await stand.lifecycle().wake(first.id, USER);
   await stand.reaches(first.id, "STARTING");
   await stand.lifecycle().wake(second.id, USER);
@@ -89,6 +90,8 @@ t.test("a start that waits for its turn begins with the image as it is then, not
   await stand.reaches(first.id, "STARTED");
   await turns(50);
   t.match([stand.row(second.id).state, stand.image(second.imageId).state], ["PENDING_START", "VALIDATING"]);
+  await stand.wake(third.id);
+  t.equal(stand.row(second.id).state, "PENDING_START", "meanwhile it leaves its turn to others");
   validated.resolve();
   await stand.reaches(second.id, "STARTED");
   t.equal((await stand.store().history.of(second.id)).filter(({ event }) => event === "startBegan").length, 1);

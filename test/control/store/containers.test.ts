@@ -29,7 +29,7 @@ for (const kind of storeKinds(t)) {
       await store.containers.insert({ ...replica, folder: "other", name: "other 2", replicaOf: whole.id, replica: 2 });
       const services = (await store.containers.services()).map(({ service }) => service);
       t.same(services.toSorted(), [plain.service, whole.service].toSorted());
-      t.match(await store.containers.replicatedOf(PACKAGE), [{ id: whole.id, name: "other", config: { replicas: REPLICAS } }]);
+      t.same(await store.containers.replicatedOf(PACKAGE), [{ id: whole.id, name: "other", config: whole.config }]);
       t.same(await store.containers.replicatedOf("another"), []);
     },
   );
@@ -49,6 +49,15 @@ for (const kind of storeKinds(t)) {
     isOver = true;
     t.ok(turns >= 15, `${turns} turns`);
     t.equal((await store.containers.find(id))?.lastActive, 9);
+  });
+
+  t.test(`${kind.name}: a container that comes back with the id of a removed one has no tombstone`, async (t) => {
+    const { store, image } = await filledStore(t, await kind.fresh());
+    const container = await store.containers.insert(newContainer(image, CONFIG, 7));
+    t.ok(await store.containers.remove(container.id, 8));
+    t.match(await store.tombstones.find(container.id), { service: container.service });
+    await store.containers.insert(container);
+    t.equal(await store.tombstones.find(container.id), undefined, "its service would be ended as that of a removed one");
   });
 
   t.test(`${kind.name}: which images containers run and will run is read in parts`, async (t) => {

@@ -63,11 +63,13 @@ t.test("a WebSocket that waits for its container is closed with 1008, too", asyn
 
 t.test("a WebSocket whose container never ends a frame is cut off", async (t) => {
   const stand = await openStand(t);
+  const received: Buffer[] = [];
   const address = await openRawContainer(t, (socket) =>
     socket.once("data", (bytes: Buffer) => {
       // A text frame of 100 bytes, of which five come.
       const frame = Buffer.concat([Buffer.from([0x81, 100]), Buffer.from("begun")]);
       socket.write(Buffer.concat([Buffer.from(acceptUpgrade(bytes.toString("latin1"))), frame]));
+      socket.on("data", (more: Buffer) => received.push(more));
     }),
   );
   stand.set(ID, { kind: "awake", address });
@@ -77,7 +79,9 @@ t.test("a WebSocket whose container never ends a frame is cut off", async (t) =>
   await eventually("its bytes came", () => (stand.openAt(ID).open[0]?.bytesOut ?? 0) >= 7);
   const closed = closeOf(socket);
   stand.signOut("token");
+  socket.send("late");
   t.equal((await closed)[0], 1006);
+  t.same(received, [], "its container gets nothing more");
 });
 
 t.test("a stream that is being answered is cut off", async (t) => {
