@@ -209,7 +209,7 @@ const METRICS_MS = 2_000;
 /** How long a process may be silent while it starts: it loads its code, and control checks and migrates the store, without a turn of its event loop. */
 const STARTING_MS = 300_000;
 
-/** Keeps one role process running, as `keepRunning` does; it reports that it is ready, or why it cannot be. */
+/** Keeps one role process running, as `superviseProcess` does; it reports that it is ready, or why it cannot be. */
 export function superviseChild(options: {
   role: string;
   /** The program that runs it, as `node <script> <role>`; undefined where this executable is all of berth. */

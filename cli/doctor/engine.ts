@@ -1,4 +1,4 @@
-import { findNetwork } from "../../drivers/docker/network.ts";
+import { findNetwork } from "../../drivers/docker/bridge-network.ts";
 import { findContainer, listLines } from "../../drivers/docker/observe.ts";
 import { type Engine, openEngine } from "../../drivers/engine/engine.ts";
 import { answered } from "../../drivers/engine/faults.ts";

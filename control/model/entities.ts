@@ -22,7 +22,7 @@ export type ContainerConfig = {
   maxMinutes?: number | undefined;
   /** How long it has between SIGTERM and SIGKILL; undefined: the drivers' default. */
   shutdownGraceSeconds?: number | undefined;
-  /** Lines of hours in which it is kept awake (`lifecycle/warm-hours.ts`), as they are written. */
+  /** Lines of hours in which it is kept awake (`model/warm-hours.ts`), as they are written. */
   keepWarm?: readonly string[] | undefined;
   /** Requests and WebSockets that may be open at it at once; undefined: any number. */
   maxConcurrency?: number | undefined;

@@ -18,7 +18,7 @@ import { createRotation, DEFAULT_SUBNETS, parseSubnet } from "./addresses.ts";
 import { destroy, type DockerSite, pause } from "./create-destroy.ts";
 import { deploy } from "./deploy.ts";
 import { findByName, foreignContainers } from "./foreign.ts";
-import { endpointOf, PACKAGE_BITS } from "./network.ts";
+import { endpointOf, PACKAGE_BITS } from "./bridge-network.ts";
 import { openNetworks } from "./networks.ts";
 import { type DockerView, findService, inspect, list, listLines, logs } from "./observe.ts";
 

@@ -6,7 +6,7 @@ import { undefinedOn } from "../engine/faults.ts";
 import { advisedFault } from "../faults.ts";
 import { connectToNetwork, joinNetwork, NETWORK_LABEL, ownContainer, type Reach } from "../engine/reach.ts";
 import { createRotation, type Rotation, contains, parseAddress, type Subnet, writeAddress } from "./addresses.ts";
-import { type BridgeNetwork, createNetwork, findNetwork, removeNetwork, PACKAGE_BITS, PACKAGE_LABEL, packageNetworkName } from "./network.ts";
+import { type BridgeNetwork, createNetwork, findNetwork, removeNetwork, PACKAGE_BITS, PACKAGE_LABEL, packageNetworkName } from "./bridge-network.ts";
 
 /** The network for one container. */
 export type NetworkPlace = {

@@ -8,7 +8,7 @@ import { type Reach, REACH_RULES } from "../engine/reach.ts";
 import { logStream } from "../engine/streams.ts";
 import { crashFault, LOG_TAIL_LINES, logTail } from "../faults.ts";
 import { isOwnedBy, isServiceName, OURS, parseLabels, readPort } from "../labels.ts";
-import { ownEndpoint } from "./network.ts";
+import { ownEndpoint } from "./bridge-network.ts";
 
 /** The network and the way by which berth reaches containers. */
 export type DockerView = { network: string; reach: Reach; engineHost: string };

@@ -27,7 +27,7 @@ export function superviseDistribution(options: {
   pidFile: string;
   listen: string;
   socket: string;
-  /** As in `keepChild`; checked over its socket. */
+  /** As in `superviseChild`; checked over its socket. */
   watchdogMs: number | undefined;
   clock: Clock;
   log: Log;

@@ -9,7 +9,7 @@ import {
   type Subnet,
   writeSubnet,
 } from "../../../drivers/docker/addresses.ts";
-import { packageNetworkName } from "../../../drivers/docker/network.ts";
+import { packageNetworkName } from "../../../drivers/docker/bridge-network.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 
 const REST_MS = 60_000;

@@ -2,7 +2,7 @@ import { createServer } from "node:http";
 import type { ContainerInfo } from "dockerode";
 import t from "tap";
 import { systemClock } from "../../../lib/clock.ts";
-import { PACKAGE_LABEL } from "../../../drivers/docker/network.ts";
+import { PACKAGE_LABEL } from "../../../drivers/docker/bridge-network.ts";
 import { NETWORK_LABEL } from "../../../drivers/engine/reach.ts";
 import { openNetworks } from "../../../drivers/docker/networks.ts";
 import type { Spec } from "../../../drivers/driver.ts";
