@@ -1,5 +1,5 @@
 import type { SessionRef } from "../../gateway/contract.ts";
-import { BoundedMap } from "../../lib/bounded-map.ts";
+import { ExpiringMap } from "../../lib/expiring-map.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Container, StartReason, WarmUp } from "../model/entities.ts";
@@ -123,20 +123,19 @@ export function createLifecycleRequests(deps: DesiredStateDeps): LifecycleReques
     return row.desiredInstances === 1 ? row : reconcile((await moves.update(row.id, patch)) ?? row);
   };
 
-  /** By container and user; `until` is monotonic. */
-  const refusals = new BoundedMap<string, { fault: Fault; until: number }>(MOST_REFUSALS);
+  /** By container and user. */
+  const refusals = new ExpiringMap<string, Fault>({ ms: REFUSAL_MS, most: MOST_REFUSALS, clock });
   /** `request` is not made while a refusal of the same one is new. */
   const refuseFor = async (id: string, userId: string | undefined, request: () => Promise<Container>): Promise<Container> => {
     const key = `${id} ${userId ?? ""}`;
     const refusal = refusals.get(key);
-    if (refusal !== undefined && clock.monotonic() < refusal.until) {
-      deps.capacityCounts.capacityRefusals.at(refusal.fault.code === "USER_CAPACITY_FULL" ? "user" : "server").add();
-      throw refusal.fault;
+    if (refusal !== undefined) {
+      deps.capacityCounts.capacityRefusals.at(refusal.code === "USER_CAPACITY_FULL" ? "user" : "server").add();
+      throw refusal;
     }
-    refusals.delete(key);
     return request().catch((error: unknown) => {
       const isRefusal = error instanceof Fault && (error.code === "USER_CAPACITY_FULL" || error.code === "SERVER_CAPACITY_FULL");
-      if (isRefusal) refusals.set(key, { fault: error, until: clock.monotonic() + REFUSAL_MS });
+      if (isRefusal) refusals.set(key, error);
       throw error;
     });
   };

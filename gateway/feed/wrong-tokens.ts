@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/clock.ts";
+import { ExpiringMap } from "../../lib/expiring-map.ts";
 import { Fault } from "../../lib/fault.ts";
 
 export type WrongTokenLimits = {
@@ -35,16 +36,16 @@ const MOST_ACCEPTED = 20_000;
 
 /** Remembers wrong tokens by their digests, and limits the lookups for each client address. */
 export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTokenLimits, clock: Clock): WrongTokens {
-  const wrong = createRecentSet({ ms: rememberMs, most, clock });
+  const wrong = new ExpiringMap<string, true>({ ms: rememberMs, most, clock });
   // A flood does not block other clients behind the same address: a token that was valid is looked up, also after a sign-out.
-  const right = createRecentSet({ ms: ACCEPTED_MS, most: MOST_ACCEPTED, clock });
+  const right = new ExpiringMap<string, true>({ ms: ACCEPTED_MS, most: MOST_ACCEPTED, clock });
   // Each wrong token moves the mark of its client into the future.
   const marks = new Map<string, number>();
   return {
-    has: wrong.has,
+    has: (key) => wrong.get(key) !== undefined,
     check: (key, client) => {
       const mark = marks.get(client);
-      if (mark === undefined || right.has(key)) return;
+      if (mark === undefined || right.get(key) !== undefined) return;
       const retryAfterMs = mark - clock.monotonic() - (burst - 1) * everyMs;
       if (retryAfterMs <= 0) return;
       const message = `Session tokens of ${client} are not checked at the moment: more than ${burst} wrong ones came from there. Wait, then sign in again.`;
@@ -52,10 +53,10 @@ export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTok
     },
     rejected: (key) => {
       right.delete(key);
-      wrong.add(key);
+      wrong.set(key, true);
     },
-    accepted: right.add,
-    wasAccepted: right.has,
+    accepted: (key) => right.set(key, true),
+    wasAccepted: (key) => right.get(key) !== undefined,
     charge: (client) => {
       const mark = Math.max(marks.get(client) ?? 0, clock.monotonic()) + everyMs;
       marks.delete(client);
@@ -68,27 +69,5 @@ export function createWrongTokens({ rememberMs, most, burst, everyMs }: WrongTok
       right.clear();
       marks.clear();
     },
-  };
-}
-
-/** Keys that were added within the last `ms`, at most `most`: one more replaces the oldest. */
-type RecentSet = { has(key: string): boolean; add(key: string): void; delete(key: string): void; clear(): void };
-
-export function createRecentSet({ ms, most, clock }: { ms: number; most: number; clock: Clock }): RecentSet {
-  // In the order of their ends: all have the same lifetime.
-  const ends = new Map<string, number>();
-  return {
-    has: (key) => (ends.get(key) ?? Number.NEGATIVE_INFINITY) > clock.monotonic(),
-    add: (key) => {
-      const now = clock.monotonic();
-      ends.delete(key);
-      ends.set(key, now + ms);
-      for (const [oldest, end] of ends) {
-        if (end > now && ends.size <= most) break;
-        ends.delete(oldest);
-      }
-    },
-    delete: (key) => void ends.delete(key),
-    clear: () => ends.clear(),
   };
 }

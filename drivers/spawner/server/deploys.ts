@@ -1,5 +1,6 @@
 import type { Clock } from "../../../lib/clock.ts";
 import { withTimeout } from "../../../lib/deadline.ts";
+import { ExpiringMap } from "../../../lib/expiring-map.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { createKeyedMutex } from "../../../lib/keyed-mutex.ts";
 import type { Log } from "../../../lib/log.ts";
@@ -61,7 +62,8 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
   const bulkhead = createBulkhead(limits.most, "deploys");
   const deploys = new Map<string, RunningDeploy>();
   const inTurn = createKeyedMutex();
-  const cancelled = createCancelledCalls(clock);
+  /** Calls that were cancelled, perhaps before they arrived. */
+  const cancelled = new ExpiringMap<string, true>({ ms: LATE_MS, most: MOST_CANCELLED, clock });
 
   const begin = (key: DeployKey, call: string | undefined, task: (call: DeployCall) => Promise<Deployment>): RunningDeploy => {
     const leave = bulkhead.enter();
@@ -101,7 +103,7 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
     isDeploying: (service) => deploys.has(service),
     deploy: (key, call, task) => {
       const { service } = key;
-      if (call !== undefined && cancelled.has(call)) throw new Fault("DEPLOY_SUPERSEDED", `This deploy of ${service} was cancelled.`);
+      if (call !== undefined && cancelled.get(call)) throw new Fault("DEPLOY_SUPERSEDED", `This deploy of ${service} was cancelled.`);
       const current = deploys.get(service);
       if (!current || current.stop.signal.aborted) return begin(key, call, task).work;
       if (current.owner !== key.owner)
@@ -114,7 +116,7 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
       return next.work;
     },
     destroy: async (service, { generation, call, owner } = {}) => {
-      if (call !== undefined) cancelled.add(call);
+      if (call !== undefined) cancelled.set(call, true);
       const current = deploys.get(service);
       if (current && generation !== undefined && current.generation !== generation) return;
       if (current && owner && current.owner !== ownerOf(owner))
@@ -134,26 +136,7 @@ export function openDeploys({ driver, limits, clock, log }: { driver: Driver; li
 
 /** A call and its cancellation use two connections, and arrive in any order within this time. Milliseconds. */
 const LATE_MS = 120_000;
-const MOST = 10_000;
-
-/** Calls that were cancelled, perhaps before they arrived. */
-type CancelledCalls = { add(call: string): void; has(call: string): boolean };
-
-function createCancelledCalls(clock: Clock): CancelledCalls {
-  /** The oldest first. */
-  const since = new Map<string, number>();
-  return {
-    has: (call) => since.has(call),
-    add: (call) => {
-      const now = clock.monotonic();
-      for (const [one, at] of since) {
-        if (since.size < MOST && now - at < LATE_MS) break;
-        since.delete(one);
-      }
-      since.set(call, now);
-    },
-  };
-}
+const MOST_CANCELLED = 10_000;
 
 const LOG_TAIL_MS = 1_000;
 
