@@ -45,6 +45,17 @@ export function systemClock(): Clock {
   });
 }
 
+/** True at the first call, and then at most once in `ms`: for log lines that others may cause by the thousand. */
+export function onceEvery(ms: number, clock: Pick<Clock, "monotonic">): () => boolean {
+  let last = Number.NEGATIVE_INFINITY;
+  return () => {
+    const now = clock.monotonic();
+    if (now - last < ms) return false;
+    last = now;
+    return true;
+  };
+}
+
 /** `now` is on the clock's monotonic scale. */
 export type Ticking = { tick(now: number): void };
 

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { type Server, type Socket, isIP } from "node:net";
-import type { Clock } from "./clock.ts";
+import { type Clock, onceEvery } from "./clock.ts";
 import type { Log } from "./log.ts";
 import type { Count } from "./metrics/open-metrics.ts";
 
@@ -44,14 +44,12 @@ export function createConnectionLimits(options: ConnectionLimitOptions): Connect
   const all = { open: 0 };
   const tally = { crowdedAddress: perAddress * CROWDED, crowdedTotal: total * CROWDED, all, addresses };
   let unlogged = 0;
-  let loggedAt = Number.NEGATIVE_INFINITY;
+  const mayLog = onceEvery(LOG_EVERY_MS, clock);
 
   const refuse = (why: "address" | "total", address: string | undefined): undefined => {
     refused?.at(why).add();
     unlogged++;
-    const now = clock.monotonic();
-    if (now - loggedAt < LOG_EVERY_MS) return undefined;
-    loggedAt = now;
+    if (!mayLog()) return undefined;
     log.warn({ why, address, refused: unlogged, open: all.open, perAddress, total }, "connections refused");
     unlogged = 0;
     return undefined;

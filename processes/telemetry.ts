@@ -1,7 +1,7 @@
 import { closeSync, openSync } from "node:fs";
 import type { Settings } from "../conf/settings.ts";
 import { type AccessLog, openAccessLog } from "../gateway/access-log.ts";
-import type { Clock } from "../lib/clock.ts";
+import { type Clock, onceEvery } from "../lib/clock.ts";
 import { Fault } from "../lib/fault.ts";
 import type { Log } from "../lib/log.ts";
 import type { Metrics, Snapshot } from "../lib/metrics/open-metrics.ts";
@@ -24,16 +24,14 @@ export function openConfiguredAccessLog(settings: Settings, deps: { metrics: Met
   const { accessLog: to, accessLogQuery: query } = settings;
   if (to === "off") return undefined;
   if (writesAccessLogFile(settings)) requireWritable(to);
-  let reportedAt = Number.NEGATIVE_INFINITY;
+  const mayLog = onceEvery(ERROR_EVERY_MS, clock);
   const opened = openAccessLog({
     to,
     query,
     dropped: metrics.accessLogDropped.at(),
     clock,
     onError: (error) => {
-      if (clock.monotonic() - reportedAt < ERROR_EVERY_MS) return;
-      reportedAt = clock.monotonic();
-      log.error({ err: error }, "The access log cannot be written");
+      if (mayLog()) log.error({ err: error }, "The access log cannot be written");
     },
   });
   if (writesAccessLogFile(settings)) process.on("SIGHUP", opened.reopen);

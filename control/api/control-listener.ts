@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type RequestListener, type Server, 
 import { createServer as createSecureServer, type Server as SecureServer, type ServerOptions } from "node:https";
 import { Server as NetServer } from "node:net";
 import { GATEWAY_TOKEN_HEADER } from "../../gateway/contract.ts";
-import type { Clock } from "../../lib/clock.ts";
+import { type Clock, onceEvery } from "../../lib/clock.ts";
 import { createConnectionLimits, limitConnections } from "../../lib/connection-limits.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
@@ -127,7 +127,7 @@ export function openGatewayListener({
   clock,
   log,
 }: GatewayListenerDeps): Promise<{ close(): Promise<void> }> {
-  let loggedAt: number | undefined;
+  const mayLog = onceEvery(LOG_MS, clock);
   const purposeOf = (request: IncomingMessage): string | undefined => {
     const [, purpose, token = ""] = /^(feed|api) (\S+)$/.exec(String(request.headers[GATEWAY_TOKEN_HEADER] ?? "")) ?? [];
     return tokens.accepts(token) ? purpose : undefined;
@@ -165,9 +165,7 @@ export function openGatewayListener({
   };
   /** Requests without a token have no limit, so their log lines have one. */
   const logRefusal = ({ socket }: IncomingMessage) => {
-    if (loggedAt !== undefined && clock.monotonic() - loggedAt < LOG_MS) return;
-    loggedAt = clock.monotonic();
-    log.warn({ from: socket.remoteAddress }, "gateway refused: no valid token");
+    if (mayLog()) log.warn({ from: socket.remoteAddress }, "gateway refused: no valid token");
   };
   return openControlListener({
     handle,

@@ -1,7 +1,7 @@
 import { Socket, type NetConnectOpts } from "node:net";
 import type { Duplex } from "node:stream";
 import { connect as connectSecurely } from "node:tls";
-import type { Clock } from "../../lib/clock.ts";
+import { type Clock, onceEvery } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Count, Metrics } from "../../lib/metrics/open-metrics.ts";
 import type { ContainerSessions } from "../http2/container-sessions.ts";
@@ -186,16 +186,14 @@ const LOG_EVERY_MS = 10_000;
 /** Counts connects, and logs at intervals that no file descriptor is left. */
 export function dialCounts(metrics: Pick<Metrics, "connects" | "retries">, { clock, log }: { clock: Clock; log: Log }): DialCounts {
   const { connects } = metrics;
-  let loggedAt: number | undefined;
+  const mayLog = onceEvery(LOG_EVERY_MS, clock);
   return {
     made: connects.at("made"),
     refused: connects.at("refused"),
     retries: metrics.retries.at(),
     exhausted: (code) => {
       connects.at("noDescriptor").add();
-      if (loggedAt !== undefined && clock.monotonic() - loggedAt < LOG_EVERY_MS) return;
-      loggedAt = clock.monotonic();
-      log.error({ code }, "no file descriptor left to connect to a container; raise the limit (nofile)");
+      if (mayLog()) log.error({ code }, "no file descriptor left to connect to a container; raise the limit (nofile)");
     },
   };
 }

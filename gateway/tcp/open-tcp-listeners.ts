@@ -1,5 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { createBackoff } from "../../lib/backoff.ts";
+import { onceEvery } from "../../lib/clock.ts";
 import { completesWithin } from "../../lib/deadline.ts";
 import type { ConnectionLimits } from "../../lib/connection-limits.ts";
 import type { Fault } from "../../lib/fault.ts";
@@ -91,13 +92,14 @@ class TcpListener {
   #cancelRetry = () => {};
   #open = 0;
   #closed = false;
-  #loggedAt = Number.NEGATIVE_INFINITY;
+  readonly #mayLog: () => boolean;
 
   constructor(deps: TcpListenersDeps, { id, port, track }: { id: string; port: number; track(connection: TcpConnection): void }) {
     this.#deps = deps;
     this.#id = id;
     this.#port = port;
     this.#track = track;
+    this.#mayLog = onceEvery(LOG_EVERY_MS, deps.clock);
     this.#listen();
   }
 
@@ -157,9 +159,6 @@ class TcpListener {
 
   /** A pool may try to connect hundreds of times a second; the access log has a line for each. */
   #logSeldom(fields: Record<string, unknown>, message: string): void {
-    const { clock, log } = this.#deps;
-    if (clock.monotonic() - this.#loggedAt < LOG_EVERY_MS) return;
-    this.#loggedAt = clock.monotonic();
-    log.warn(fields, message);
+    if (this.#mayLog()) this.#deps.log.warn(fields, message);
   }
 }

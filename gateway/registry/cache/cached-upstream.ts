@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import type { Clock } from "../../../lib/clock.ts";
+import { type Clock, onceEvery } from "../../../lib/clock.ts";
 import { raceAbort } from "../../../lib/deadline.ts";
 import { Fault, type FaultCode } from "../../../lib/fault.ts";
 import { type HttpClient, type HttpFailure, type HttpReply, type HttpStream, openHttpClient, retryAfterMs } from "../../../lib/http-client.ts";
@@ -153,18 +153,14 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
     return reply;
   };
 
-  const lastWarned = { limit: Number.NEGATIVE_INFINITY, stale: Number.NEGATIVE_INFINITY };
-  const mayWarn = (of: keyof typeof lastWarned, everyMs: number) => {
-    if (clock.monotonic() - lastWarned[of] < everyMs) return false;
-    lastWarned[of] = clock.monotonic();
-    return true;
-  };
+  const mayWarnOfLimit = onceEvery(LIMIT_WARN_MS, clock);
+  const mayWarnOfStale = onceEvery(STALE_WARN_MS, clock);
   const warnOfLimit = () => {
-    if (limit === undefined || limit.remaining > limit.limit * LOW_LIMIT || !mayWarn("limit", LIMIT_WARN_MS)) return;
+    if (limit === undefined || limit.remaining > limit.limit * LOW_LIMIT || !mayWarnOfLimit()) return;
     log.warn({ upstream: name, ...limit }, "pull limit of a registry is nearly used up");
   };
   const warnOfStale = (repository: string, tag: string, why: FaultCode) => {
-    if (mayWarn("stale", STALE_WARN_MS)) log.warn({ upstream: name, repository, tag, why }, "registry cache serves a tag that it cannot check");
+    if (mayWarnOfStale()) log.warn({ upstream: name, repository, tag, why }, "registry cache serves a tag that it cannot check");
   };
 
   /** Faults for what the upstream refuses. */
