@@ -33,7 +33,6 @@ export class ContainerSide {
   #container: ContainerConnection | undefined;
   #queue: ByteQueue | undefined;
   #bodySent = false;
-  #dialled = false;
   #failovers = 0;
   #headDeadline = NEVER;
 
@@ -64,9 +63,9 @@ export class ContainerSide {
     return this.#bodySent;
   }
 
-  /** The connection was used before, and has brought nothing since; another one was not tried. */
+  /** The connection was used before, and has brought nothing since. */
   get mayBeStale(): boolean {
-    return !this.#dialled && this.#container?.mayBeStale === true;
+    return this.#container?.mayBeStale === true;
   }
 
   /** The lease names a target after a loss. `isSafe`: the request reads only; another one, such as a deletion, is repeated once. */
@@ -88,8 +87,6 @@ export class ContainerSide {
     if (this.#lease !== lease) this.#lease?.release();
     this.#forward = forward;
     this.#lease = lease;
-    this.#dialled = false;
-    this.#headDeadline = NEVER;
     lease.setHolder?.(this.#user);
   }
 
@@ -112,7 +109,6 @@ export class ContainerSide {
     const target = this.#target;
     const held = target === undefined ? undefined : this.#lease?.targetAfterLoss?.(target, this.#client);
     this.#failovers++;
-    this.#dialled = false;
     if (held !== undefined) this.#hold(held).catch((error: unknown) => this.#user.fail(error));
   }
 
@@ -122,7 +118,6 @@ export class ContainerSide {
     if (lease === undefined || target === undefined) return;
     const { context, signal } = this.#client;
     const { clock, limits, dials, h2c } = context;
-    this.#dialled = true;
     dialLease(lease, { clock, limits, signal, target, dials, h2c })
       .then((result) => this.#connected(result))
       .catch((error: unknown) => this.#user.fail(error));

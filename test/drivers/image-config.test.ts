@@ -109,14 +109,14 @@ t.test("a registry that answers other types than the specification's is refused,
     { config: { digest: 5 } },
     { layers: [null, { size: "x" }], config: null },
   ])
-    t.match(await read((await answers({ "manifests/1": manifest })).at), { exposed: [], command: [] });
+    t.match(await read((await answers({ "manifests/1": manifest })).at), { exposed: { length: 0 }, command: { length: 0 } });
   const digest = `sha256:${"a".repeat(64)}`;
   for (const config of [
     { history: 5 },
     { history: [null, { created_by: 5 }], config: 5 },
     { config: { ExposedPorts: 5, Entrypoint: 5, Healthcheck: 5 } },
   ])
-    t.match(await read((await answers({ "manifests/1": { config: { digest } }, [`blobs/${digest}`]: config })).at), { exposed: [] });
+    t.match(await read((await answers({ "manifests/1": { config: { digest } }, [`blobs/${digest}`]: config })).at), { exposed: { length: 0 } });
   await rejectsWith(t, "REGISTRY_UNREACHABLE", read((await answers({ "manifests/1": { config: { digest } }, [`blobs/${digest}`]: null })).at));
   // Engines keep the first layer, JavaScript the second one.
   const repeated = await openRecorder(t, "127.0.0.1", (_, response) => void response.end('{"layers":[{"size":9}],"a":"\\"b\\":","layers":[{}]}'));

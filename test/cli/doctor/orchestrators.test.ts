@@ -18,9 +18,9 @@ t.test("of ECS and ECR each reading call that the role is denied is named, and n
   };
   const lookNow = async (more: Record<string, string> = {}) => (await look(t, ["driver"], { ...env, ...more }))["driver"];
   const well = await lookNow();
-  t.match(well, { state: "ok", problems: [] }, { well });
+  t.match(well, { state: "ok", problems: { length: 0 } }, { well });
   t.match(await lookNow({ BERTH_SHELL: "on" }), { problems: [{ what: /no role for shells/, todo: /BERTH_ECS_SHELL_ROLE/ }] });
-  t.match(await lookNow({ BERTH_SHELL: "on", BERTH_ECS_SHELL_ROLE: "arn:aws:iam::123456789012:role/shells" }), { problems: [] });
+  t.match(await lookNow({ BERTH_SHELL: "on", BERTH_ECS_SHELL_ROLE: "arn:aws:iam::123456789012:role/shells" }), { problems: { length: 0 } });
   const allows = stand.role.allows;
   const denied = new Set(["ecs:ListTasks", "ecs:DescribeTasks", "logs:GetLogEvents", "ecr:ListImages"]);
   stand.role.allows = (action, ...more) => !denied.has(action) && allows(action, ...more);
@@ -38,7 +38,7 @@ t.test("of a Kubernetes cluster each right that the account lacks is named, and 
     return { row: (await look(t, ["driver"], env))["driver"], granted: world.cluster.roles.granted() };
   };
   const well = await check(RBAC);
-  t.match(well.row, { state: "ok", problems: [] });
+  t.match(well.row, { state: "ok", problems: { length: 0 } });
   const wanted = RIGHTS.flatMap(({ resource, part, verbs }) =>
     verbs.map((verb) => `${verb} ${resourceName(resource)}${part === undefined ? "" : `/${part}`}`),
   );
@@ -49,7 +49,7 @@ t.test("of a Kubernetes cluster each right that the account lacks is named, and 
   t.equal(row?.state, "wrong");
   t.equal(row?.problems.length, 2, "of Services and Secrets");
   const shells = { BERTH_SHELL: "on" };
-  t.match((await check([RBAC, SHELL_RBAC], shells)).row, { state: "ok", problems: [] });
+  t.match((await check([RBAC, SHELL_RBAC], shells)).row, { state: "ok", problems: { length: 0 } });
   const withoutShells = (await check(RBAC, shells)).row?.problems ?? [];
   t.match(withoutShells, [{ what: /get pods\/exec/, todo: /rbac-shell\.yaml/ }, { what: /create pods\/exec/ }]);
 });

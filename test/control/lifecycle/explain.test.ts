@@ -13,7 +13,14 @@ const kinds = (timers: readonly { kind: string }[]) => timers.map(({ kind }) => 
 t.test("the explanation of a sleeping container: a request starts it, and the engine has no container", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = await stand.publish({ config: { onDemand: true } });
-  t.match(await explain(stand, id), { why: /request wakes/, timers: [], awake: [], failure: undefined, history: [], engine: { fact: undefined } });
+  t.match(await explain(stand, id), {
+    why: /request wakes/,
+    timers: { length: 0 },
+    awake: { length: 0 },
+    failure: undefined,
+    history: { length: 0 },
+    engine: { fact: undefined },
+  });
 });
 
 t.test("the explanation of a running container: who started it, what keeps it awake and when it sleeps", async (t) => {

@@ -50,7 +50,7 @@ t.test("what goes to sleep by itself lies frozen, is asleep to everybody, and go
   t.match(await sleep(), { addresses: { length: 0 }, runningGeneration: undefined, pausedOn: stand.row(id).since, desiredInstances: 0 });
   t.match(fact(), { running: false, paused: true });
   await pass(stand, MINUTE);
-  t.match([stand.row(id).state, fact()?.paused, stand.lifecycle().orphans()], ["SYSTEM_STOPPED", true, []], "the sweep leaves it so");
+  t.same([stand.row(id).state, fact()?.paused, stand.lifecycle().orphans()], ["SYSTEM_STOPPED", true, []], "the sweep leaves it so");
   t.match(await stand.store().containers.deployed(), [{ ref: "datagrok/web:1.0.0" }], "its image is in use");
   const explained = await stand.lifecycle().explain(id, new AbortController().signal);
   t.match(explained.timers, [{ kind: "pausedEnd", at: (stand.row(id).pausedOn ?? 0) + PAUSED_MS }]);

@@ -54,7 +54,7 @@ t.test("suggest changes nothing by itself, and lists what is worth it", async (t
   const warmUps = warmUpsOf(stand, { mode: "suggest" });
   await warmUps.learn();
   t.match(warmUps.suggestions(), [{ container: { id }, learned: { hours: ["Mon-Sun 23:00-24:00 UTC"], starts: 56, waitMs: 560_000 } }]);
-  t.match(await warmUps.adviceOn(idle.id), { learned: { hours: [], starts: 0 } });
+  t.match(await warmUps.adviceOn(idle.id), { learned: { hours: { length: 0 }, starts: 0 } });
   t.equal(await warmUps.adviceOn("00000000-0000-4000-8000-000000000000"), undefined);
   t.equal(stand.row(id).warmUp, undefined);
   await pass(stand, HOUR);
@@ -100,7 +100,7 @@ t.test("after three usual periods without use auto stops warming, and begins aga
     await warmUps.learn();
     t.equal(isWarm(), stays, new Date(stand.clock.now()).toISOString());
   }
-  t.match(stand.row(id).warmUp, { hours: [], by: "auto" });
+  t.match(stand.row(id).warmUp, { hours: { length: 0 }, by: "auto" });
   const lastPeriod = hourOf(stand.clock.now()) - 23;
   await stand.store().useWeeks.add(lastPeriod, new Map([[id, { used: true, starts: 1, waitMs: 9_000, runMs: 60_000 }]]));
   await warmUps.learn();
@@ -113,7 +113,7 @@ t.test("auto keeps a container that failed warm again once a request has started
   await containers.move(id, "SYSTEM_STOPPED", "ERROR", {});
   await warmUps.learn();
   t.notOk(isWarm());
-  t.match(stand.row(id).warmUp, { hours: [], by: "auto" });
+  t.match(stand.row(id).warmUp, { hours: { length: 0 }, by: "auto" });
   await containers.move(id, "ERROR", "STARTED", {});
   await warmUps.learn();
   t.ok(isWarm());
@@ -184,7 +184,7 @@ t.test("what a user decided stays, whatever auto would choose", async (t) => {
   const { setWarmUp } = stand.lifecycle();
   await setWarmUp(id, { hours: [], by: "user", userId: USER, since: 1 }, "user");
   await warmUpsOf(stand).learn();
-  t.match(stand.row(id).warmUp, { hours: [], by: "user" });
+  t.match(stand.row(id).warmUp, { hours: { length: 0 }, by: "user" });
   await pass(stand, HOUR);
   t.equal(stand.row(id).state, "SYSTEM_STOPPED", "a user decided against it");
   await setWarmUp(id, { hours: ["Tue,Wed 23:00-01:00"], by: "user", userId: USER, since: 1 }, "user");

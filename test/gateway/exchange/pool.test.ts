@@ -99,6 +99,16 @@ t.test("one that was not used for a while is closed, before its container closes
   }
 });
 
+t.test("one that its container ends is closed, and the next request gets another one", async (t) => {
+  const stand = await openStand(t, { limits: { upstreamIdleMs: 60_000 } });
+  const { address, open } = await openCounted(t, (socket) => socket.write(OK));
+  stand.set(ID, { kind: "awake", address });
+  await exchange(stand.port, get(PATH));
+  for (const socket of open) socket.end();
+  await eventually("it is closed", () => open.size === 0);
+  t.match(await exchange(stand.port, get(PATH).replace("GET", "POST")), /ok$/, "one that is not repeated");
+});
+
 t.test("of one container no more are kept than are worth it", async (t) => {
   const stand = await openStand(t, { limits: { upstreamIdleMs: 60_000 } });
   const waiting: Socket[] = [];
