@@ -2,7 +2,8 @@ import { isIP } from "node:net";
 import type { Clock } from "../lib/clock.ts";
 import { withTimeout } from "../lib/deadline.ts";
 import { Fault } from "../lib/fault.ts";
-import { type HttpReply, openHttpClient } from "../lib/http-client.ts";
+import { type HttpReply, MOST_REPLY_VALUES, openHttpClient } from "../lib/http-client.ts";
+import { hasMoreValues } from "../lib/parse-json.ts";
 import {
   createRegistryClient,
   IMAGE_TYPES,
@@ -249,8 +250,11 @@ function manifestIn(reply: HttpReply, image: RemoteImage): Manifest {
 function jsonIn<T extends object>(reply: HttpReply, image: RemoteImage): T {
   const failed = (cause?: unknown) => new Fault("REGISTRY_UNREACHABLE", `The registry answered no JSON object for ${nameOf(image)}.`, { cause });
   let value: unknown;
+  const text = reply.text();
+  if (hasMoreValues(text, MOST_REPLY_VALUES))
+    throw new Fault("REGISTRY_UNREACHABLE", `The registry sent more than ${MOST_REPLY_VALUES} values for ${nameOf(image)}.`);
   try {
-    value = JSON.parse(reply.text());
+    value = JSON.parse(text);
   } catch (cause) {
     throw failed(cause);
   }

@@ -4,7 +4,7 @@ import { isIP, type Socket } from "node:net";
 import { Readable } from "node:stream";
 import type { Clock } from "./clock.ts";
 import { openDeadline, raceAbort } from "./deadline.ts";
-import { parseJson } from "./parse-json.ts";
+import { hasMoreValues, parseJson } from "./parse-json.ts";
 
 /**
  * Why there is no response: `unreachable` before its head, `broken` after it, `overdue` at the time limit, `oversized` beyond `maxBytes`. `why` is a
@@ -260,26 +260,3 @@ export function parseReply(text: string, most = MOST_REPLY_VALUES): unknown {
   if (hasMoreValues(text, most)) return undefined;
   return parseJson(text);
 }
-
-/** Counts without parsing: 4 MiB take a few ms. */
-function hasMoreValues(text: string, most: number): boolean {
-  // Fewer bytes cannot hold more.
-  if (text.length <= most) return false;
-  let values = 0;
-  let isInString = false;
-  for (let at = 0; at < text.length; at++) {
-    const code = text.charCodeAt(at);
-    if (code === BACKSLASH) at++;
-    else if (code === QUOTE) {
-      isInString = !isInString;
-      if (isInString) values++;
-    } else if (!isInString && (code === BRACE || code === BRACKET)) values++;
-    if (values > most) return true;
-  }
-  return false;
-}
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const BRACE = 0x7b;
-const BRACKET = 0x5b;

@@ -1,6 +1,6 @@
 import { type FastifyInstance, type FastifyRequest } from "fastify";
 import { Type } from "typebox";
-import { Fault } from "../../lib/fault.ts";
+import { parseBody } from "../../lib/parse-json.ts";
 import { requireManage } from "../identity/rights.ts";
 import { requireValues, type Values, VARIABLE } from "../packages/credentials/open-credentials.ts";
 import type { Target } from "../packages/credentials/references.ts";
@@ -119,12 +119,7 @@ function credentialRoutes({ store, credentials, vault, authorization }: RouteDep
 
 /** Faults: REQUEST_INVALID. */
 function parseValues(body: unknown): Values {
-  let values: unknown;
-  try {
-    values = JSON.parse(typeof body === "string" ? body : "");
-  } catch {
-    throw new Fault("REQUEST_INVALID", "The body is not JSON.");
-  }
+  const values = parseBody(typeof body === "string" ? body : "");
   requireValues(values);
   return values;
 }

@@ -5,6 +5,7 @@ import type { RequestListener } from "node:http";
 import { permissionLines, permittedOrigin, preflightLines } from "../../lib/browser-requests.ts";
 import { Fault } from "../../lib/fault.ts";
 import { maskedPath } from "../../lib/masked-path.ts";
+import { refuseManyValues } from "../../lib/parse-json.ts";
 import type { ApiDeps } from "./api-deps.ts";
 import { sendErrors } from "./api-error.ts";
 import { accountRoutes, ownAccountRoutes } from "./accounts.ts";
@@ -115,9 +116,14 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
   app.addContentTypeParser("*", (_request, _payload, done) => done(null));
   // The publishing tools' client names this type with every request, also with one that has no body.
   const parseJson = app.getDefaultJsonParser("error", "error");
-  app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, body, done) =>
-    body === "" ? done(null, undefined) : void parseJson(request, body, done),
-  );
+  app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, body, done) => {
+    try {
+      refuseManyValues(body);
+    } catch (error) {
+      return done(error as Fault);
+    }
+    return body === "" ? done(null, undefined) : void parseJson(request, body, done);
+  });
 
   await app.register(swagger, { openapi: { info: { title: "berth", version: settings.version } } });
   await app.register(

@@ -9,6 +9,7 @@ import { Fault } from "../../../lib/fault.ts";
 import { LONGEST_TOKEN, type Signers, verifyToken } from "../../../lib/jwks/signers.ts";
 import type { Log } from "../../../lib/log.ts";
 import { maskedPath } from "../../../lib/masked-path.ts";
+import { parseBody } from "../../../lib/parse-json.ts";
 import type { PrivateListeners } from "../../../lib/refused-addresses.ts";
 import type { Driver } from "../../driver.ts";
 import { answerFault, sendFault, toFault } from "./answer-fault.ts";
@@ -128,9 +129,9 @@ async function buildApp(
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "string" }, (_request, body, done) => {
     try {
-      done(null, body === "" ? undefined : JSON.parse(String(body)));
-    } catch (cause) {
-      done(new Fault("REQUEST_INVALID", "The body is not JSON.", { cause }));
+      done(null, body === "" ? undefined : parseBody(String(body)));
+    } catch (error) {
+      done(error as Fault);
     }
   });
   await app.register(swagger, {

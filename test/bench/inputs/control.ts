@@ -13,12 +13,15 @@ import { parseReference } from "../../../drivers/image.ts";
 import { parseV2Path } from "../../../gateway/registry/authorize.ts";
 import { readImage } from "../../../gateway/registry/browse/open-browser.ts";
 import { Fault } from "../../../lib/fault.ts";
+import { parseBody } from "../../../lib/parse-json.ts";
 import { nextPage } from "../../../lib/registry-client/registry-client.ts";
 import { credentials, notSignedIn } from "../../../lib/sign-in.ts";
 import { type InputCase, pumped } from "./input-case.ts";
 
 /** What a request's head may have; the gateway refuses larger ones. */
 const HEAD = 65_536;
+/** The body of a request, unless its route has another limit. */
+const LARGEST_BODY = 1_048_576;
 
 /** A refusal is a result. */
 const refusable = (read: (text: string) => unknown) => (text: string) => {
@@ -60,6 +63,12 @@ const readers: Readonly<Record<string, { limit: number; pieces: readonly string[
     pieces: JSON_PIECES,
     worst: `{"image":"${"a/".repeat(60_000)}"}`,
     read: (text) => readImageJson(text, "image.json"),
+  },
+  "body: lists within lists": {
+    limit: LARGEST_BODY,
+    pieces: JSON_PIECES,
+    worst: "[".repeat(LARGEST_BODY / 2) + "]".repeat(LARGEST_BODY / 2),
+    read: parseBody,
   },
   "templates: many": { limit: LONGEST_TEXT_BYTES, pieces: ["#{x.", "}", "{", "a", ":", "#"], worst: "#{x.a}".repeat(20_000), read: findTemplates },
   "list filter: comparisons": {

@@ -41,6 +41,13 @@ t.test("a request without a body may name the type of JSON", async (t) => {
   t.match(await get("/users", { method: "POST", headers, body: "[]" }), { status: 400, json: { message: "body must be object." } });
   t.match(await get("/users", { method: "POST", headers, body: '{"login":' }), { status: 400, json: { code: "REQUEST_INVALID" } });
   t.match(await get("/users", { method: "POST", headers, body: '{"login":"x","__proto__":{"admin":true}}' }), { status: 400 });
+  const large = (count: number) => ({
+    method: "POST",
+    headers,
+    body: JSON.stringify({ login: `many${count}`, more: Array.from({ length: count }, () => []) }),
+  });
+  t.equal((await get("/users", large(10_000))).status, 200);
+  t.match(await get("/users", large(20_000)), { status: 400, json: { code: "REQUEST_INVALID" } }, "as parsing it would hold the event loop");
 });
 
 t.test("a HEAD starts nothing", async (t) => {
