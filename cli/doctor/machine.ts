@@ -108,7 +108,11 @@ export async function checkOpenFiles({ context, settings }: CheckContext): Promi
 export async function checkSockets({ settings, clock }: CheckContext): Promise<CheckResult> {
   const { sockets } = settings;
   const tested = await testFfi(clock);
-  if (!("problem" in tested)) return { says: sockets === "node" ? "node; BERTH_SOCKETS=ffi would work here" : "ffi" };
+  if (!("problem" in tested)) {
+    const { ringProblem } = tested;
+    if (sockets === "node") return { says: "node; BERTH_SOCKETS=ffi would work here" };
+    return { says: ringProblem === undefined ? "ffi, with io_uring" : `ffi, without io_uring: ${ringProblem}` };
+  }
   const { problem } = tested;
   if (sockets !== "ffi") return { says: `node; ffi would not work here: ${problem}` };
   const what = `BERTH_SOCKETS=ffi does not work here, so berth uses Node's sockets: ${problem}.`;

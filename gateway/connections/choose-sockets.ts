@@ -2,8 +2,10 @@ import { type AddressInfo, createServer, Socket } from "node:net";
 import type { Clock } from "../../lib/clock.ts";
 import { withTimeout } from "../../lib/deadline.ts";
 import { Epoll, EPOLLIN } from "./epoll.ts";
-import { FfiSockets } from "./ffi-sockets.ts";
+import { type FfiCalls, FfiSockets } from "./ffi-sockets.ts";
+import { IoUring } from "./io-uring.ts";
 import { type Libc, loadLibc } from "./libc.ts";
+import { addressOf } from "./unsent-bytes.ts";
 import { NO_SOCKET, type SocketEvents, type SocketId, type OpenSocketLayer } from "./socket-layer.ts";
 import type { Log } from "../../lib/log.ts";
 
@@ -29,17 +31,28 @@ export async function chooseSockets(setting: SocketSetting, { clock, log }: { cl
     else log.info({ reason: tested.problem }, "node:ffi does not work here: Node's sockets are used");
     return NODE;
   }
-  return { name: "ffi", plain: (events, options) => new FfiSockets(tested.libc, events, options) };
+  return { name: "ffi", plain: (events, options) => new FfiSockets(tested, events, options) };
 }
 
-/** Whether `ffi` works in this process, or why not. */
-export async function testFfi(clock: Clock): Promise<{ libc: Libc } | { problem: string }> {
+/** Whether `ffi` works in this process, or why not. Without a ring: why io_uring does not. */
+export async function testFfi(clock: Clock): Promise<(FfiCalls & { ringProblem?: string }) | { problem: string }> {
   try {
     const libc = loadLibc();
     await testFfiSockets(libc, clock);
-    return { libc };
+    return { libc, ...openRing(libc) };
   } catch (error) {
     return { problem: (error as Error).message };
+  }
+}
+
+/** io_uring, if the kernel has it, allows it, and does what is expected. */
+export function openRing(libc: Libc): { ring: IoUring } | { ring: undefined; ringProblem: string } {
+  try {
+    const ring = new IoUring(libc);
+    testRing(libc, ring);
+    return { ring };
+  } catch (error) {
+    return { ring: undefined, ringProblem: (error as Error).message };
   }
 }
 
@@ -92,6 +105,42 @@ async function testEvents(libc: Libc, signal: AbortSignal): Promise<void> {
   }
 }
 
+const AF_UNIX = 1;
+const SOCK_STREAM = 1;
+const EAGAIN = 11;
+const HELLO = Buffer.from("hello, ");
+const RING = Buffer.from("ring");
+
+/** Between the two ends of a socket: a receive without bytes, a send of one range and one of two, a send to no socket, and a receive of what came. */
+function testRing(libc: Libc, ring: IoUring): void {
+  const ends = new Int32Array(2);
+  if (libc.socketpair(AF_UNIX, SOCK_STREAM, 0, libc.addressOf(ends)) < 0) throw libc.failure("socketpair");
+  const [from = -1, to = -1] = ends;
+  const memory = Buffer.alloc(64);
+  const send = (fd: number, ...ranges: Buffer[]) => {
+    for (const [index, range] of ranges.entries()) ring.vectors.set(ring.nextVector + index, addressOf(libc, range), 0, range.length);
+    return ring.send(fd, ranges.length);
+  };
+  try {
+    ring.receive(to, addressOf(libc, memory), 0, memory.length);
+    send(from, HELLO);
+    send(from, HELLO, RING);
+    send(-1, RING);
+    ring.submit();
+    ring.receive(to, addressOf(libc, memory), 0, memory.length);
+    const results = [0, 1, 2, 3].map((place) => ring.resultOf(place));
+    ring.submit();
+    results.push(ring.resultOf(0));
+    const expected = [-EAGAIN, HELLO.length, HELLO.length + RING.length, -EBADF, 2 * HELLO.length + RING.length];
+    const text = memory.toString("latin1", 0, 18);
+    if (results.join() !== expected.join() || text !== "hello, hello, ring")
+      throw new Error(`io_uring returned ${results.join()}, not ${expected.join()}`);
+  } finally {
+    libc.close(from);
+    libc.close(to);
+  }
+}
+
 /** A client of Node's sends bytes and ends; ffiSockets returns both. */
 async function testEcho(libc: Libc, signal: AbortSignal): Promise<void> {
   const received: Buffer[] = [];
@@ -110,7 +159,7 @@ async function testEcho(libc: Libc, signal: AbortSignal): Promise<void> {
         onEnd: (id) => layer.end(id),
         onClose: (_id, error) => (error === undefined ? undefined : reject(error)),
       };
-      const layer = new FfiSockets(libc, events, { poison: false });
+      const layer = new FfiSockets({ libc, ring: undefined }, events, { poison: false });
       sockets = layer;
       signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
       server.on("connection", (socket) => {

@@ -1,11 +1,14 @@
 import { type MemoryAddress, addressOf, IoVectors, type PieceMemory, UnsentBytes } from "./unsent-bytes.ts";
 import type { BodyMove } from "./body-move.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "./epoll.ts";
+import type { IoUring } from "./io-uring.ts";
 import type { Libc } from "./libc.ts";
 
 /** What all sockets of a layer write with. */
 export type SocketIo = {
   readonly libc: Libc;
+  /** Undefined: each call is made by itself. */
+  readonly ring: IoUring | undefined;
   readonly vectors: IoVectors;
   /** Ranges refer to this memory. */
   readonly memory: Buffer;
@@ -18,8 +21,11 @@ const SOL_SOCKET = 1;
 /** The option by which a close resets the connection, and its value: on, 0 seconds (socket(7)). */
 const RESET_OPTION = 13;
 const RESET_VALUE = new Int32Array([1, 0]);
-const EINTR = 4;
-const EAGAIN = 11;
+export const EINTR = 4;
+export const EAGAIN = 11;
+/** Of `received`: nothing was received that is not yet reported. */
+export const NOT_RECEIVED = -0x8000_0000;
+const NO_CALL = -1;
 
 /** One open socket: what it has to send, and what is known about it. The layer reads it. */
 export class FfiSocket {
@@ -29,6 +35,13 @@ export class FfiSocket {
   paused = true;
   /** The kernel may have bytes, an end or an error. */
   readable = false;
+  /** What a call returned that received ahead of `onBytes`: bytes, 0 at the end, or a negative error number. */
+  received = NOT_RECEIVED;
+  /** Where these bytes are in the layer's memory, or, once the turn is over, the bytes. */
+  receivedAt = 0;
+  kept: Buffer | undefined;
+  /** Its last receive has filled its memory: the next one gets more of it. */
+  isLong = false;
   /** An end or an error follows the bytes, and no event announces it: read until then. */
   hungUp = false;
   /** The other end is gone. */
@@ -60,6 +73,8 @@ export class FfiSocket {
   /** The others, in pairs. */
   #more: number[] | undefined;
   #rangeCount = 0;
+  /** The place of its send among the results of the ring. */
+  #call = NO_CALL;
   /** Created when the kernel does not take everything. */
   #unsent: UnsentBytes | undefined;
   readonly #pieces: PieceMemory;
@@ -71,6 +86,18 @@ export class FfiSocket {
     this.fd = fd;
     this.readToEnd = readToEnd;
     this.#pieces = pieces;
+  }
+
+  /** It has a receive of the usual kind. */
+  get receives(): boolean {
+    return (
+      this.readable && !this.paused && !this.isLong && !this.writable && !this.closing && this.#move === undefined && this.received === NOT_RECEIVED
+    );
+  }
+
+  /** The layer's memory is about to be used again. */
+  keepReceived(memory: Buffer): void {
+    if (this.received > 0) this.kept ??= Buffer.from(memory.subarray(this.receivedAt, this.receivedAt + this.received));
   }
 
   /** Bytes that the kernel has not taken. */
@@ -149,6 +176,14 @@ export class FfiSocket {
     if (at + sent < end) this.#keepUnsent(memory, at + sent, end);
   }
 
+  /** Adds its ranges to what the ring sends in one call. `flush` takes the result. */
+  addTo(ring: IoUring, { address }: SocketIo): void {
+    const count = this.#rangeCount;
+    if (count === 0 || !ring.hasPlace(count)) return;
+    this.#fill(ring.vectors, ring.nextVector, address);
+    this.#call = ring.send(this.fd, count);
+  }
+
   /** Hands the ranges to the kernel, then the end if it is due. What the kernel does not take is copied. */
   flush(io: SocketIo): void {
     const count = this.#rangeCount;
@@ -156,11 +191,7 @@ export class FfiSocket {
       const total = this.rangeBytes;
       this.#rangeCount = 0;
       this.rangeBytes = 0;
-      for (let index = 0; index < count; index++) {
-        const at = this.#startOf(index);
-        io.vectors.set(index, io.address, at, this.#endOf(index) - at);
-      }
-      const sent = this.#writev(io, count);
+      const sent = this.#call === NO_CALL ? this.#writeRanges(io, count) : this.#takeResult(io, count);
       if (sent < 0) return;
       if (sent < total) this.#copyUnsent(io, count, sent);
     }
@@ -205,6 +236,29 @@ export class FfiSocket {
     this.#unsent?.clear();
     if (this.resetting) io.libc.setsockopt(this.fd, SOL_SOCKET, RESET_OPTION, io.libc.addressOf(RESET_VALUE), RESET_VALUE.byteLength);
     io.libc.close(this.fd);
+  }
+
+  #fill(vectors: IoVectors, first: number, address: MemoryAddress, count = this.#rangeCount): void {
+    for (let index = 0; index < count; index++) {
+      const at = this.#startOf(index);
+      vectors.set(first + index, address, at, this.#endOf(index) - at);
+    }
+  }
+
+  #writeRanges(io: SocketIo, count: number): number {
+    this.#fill(io.vectors, 0, io.address, count);
+    return this.#writev(io, count);
+  }
+
+  /** The number of bytes that the kernel took, or -1 if it refuses all. */
+  #takeResult(io: SocketIo, count: number): number {
+    const result = (io.ring as IoUring).resultOf(this.#call);
+    this.#call = NO_CALL;
+    if (result >= 0) return result;
+    if (result === -EAGAIN) return 0;
+    if (result === -EINTR) return this.#writeRanges(io, count);
+    this.refuse(io.libc.failure("write", -result));
+    return -1;
   }
 
   #startOf(range: number): number {

@@ -1,8 +1,9 @@
 import type { Duplex } from "node:stream";
 import { BodyMove } from "./body-move.ts";
 import { Epoll, EPOLLOUT } from "./epoll.ts";
-import { FfiSocket, type SocketIo } from "./ffi-socket.ts";
+import { EAGAIN, EINTR, FfiSocket, NOT_RECEIVED, type SocketIo } from "./ffi-socket.ts";
 import { Fifo, addressOf, IoVectors, PieceMemory } from "./unsent-bytes.ts";
+import type { IoUring } from "./io-uring.ts";
 import type { Libc } from "./libc.ts";
 import {
   type AdoptOptions,
@@ -27,13 +28,19 @@ const LONG_BYTES = 65_536;
 /** Each has a pipe, of two descriptors. Beyond it, bodies are read. */
 const MAX_MOVES = 128;
 
+/** Memory of a receive that is one of many: of most heads and messages, and no power of two, so that they do not all share the same lines of a cache. */
+const RECEIVE_BYTES = 4_096 + 192;
+/** With fewer calls, io_uring costs as much as it saves. */
+const FEWEST_CALLS = 3;
+
 const F_DUPFD_CLOEXEC = 1030;
-const EAGAIN = 11;
-const EINTR = 4;
+
+/** The system calls of a layer. With a ring, those of several sockets are made at once, of `fewestCalls` or more. */
+export type FfiCalls = { libc: Libc; ring: IoUring | undefined; fewestCalls?: number };
 
 /**
- * Sockets over epoll, readv and writev, which `node:ffi` calls. One turn reads each ready socket once, and the bytes are processed at once; then
- * everything that was sent leaves, in one call per socket. It has a descriptor and keeps the process running only while sockets are open.
+ * Sockets over epoll, readv and writev, which `node:ffi` calls, and over io_uring where the kernel allows it. One turn reads each ready socket once; then
+ * everything that was sent leaves, in one call per socket, or in one for all. It has a descriptor and keeps the process running only while sockets are open.
  */
 export class FfiSockets implements SocketLayer {
   readonly name = "ffi";
@@ -49,18 +56,23 @@ export class FfiSockets implements SocketLayer {
   #dirtyCount = 0;
   /** `onClose` is due. */
   readonly #closed = new Fifo<FfiSocket>();
+  readonly #fewestCalls: number;
+  /** Those that have received in this turn, ahead of `onBytes`. */
+  readonly #received: FfiSocket[] = [];
+  #receivedCount = 0;
   #moves = 0;
   #inTurn = false;
   #flushDue = false;
   #immediate: NodeJS.Immediate | undefined;
 
-  constructor(libc: Libc, events: SocketEvents, { poison }: SocketLayerOptions) {
+  constructor({ libc, ring, fewestCalls = FEWEST_CALLS }: FfiCalls, events: SocketEvents, { poison }: SocketLayerOptions) {
     this.#libc = libc;
+    this.#fewestCalls = fewestCalls;
     this.#events = events;
     this.#turnMemory = new TurnMemory(poison);
     const memory = this.#turnMemory.bytes;
     this.memory = memory;
-    this.#io = { libc, memory, address: addressOf(libc, memory), vectors: new IoVectors(libc), pieces: new PieceMemory(libc) };
+    this.#io = { libc, ring, memory, address: addressOf(libc, memory), vectors: new IoVectors(libc), pieces: new PieceMemory(libc) };
   }
 
   adopt(stream: Duplex, { readToEnd, asStream = false }: AdoptOptions): SocketId {
@@ -135,6 +147,7 @@ export class FfiSockets implements SocketLayer {
     const source = this.#find(from);
     const target = this.#find(to);
     if (source === undefined || target === undefined || source === target || this.#moves >= MAX_MOVES) return false;
+    if (source.received !== NOT_RECEIVED) return false;
     if (source.move !== undefined || target.mover !== undefined || target.drops) return false;
     const move = BodyMove.open(this.#libc, source, target, bytes);
     if (move === undefined) return false;
@@ -211,11 +224,11 @@ export class FfiSockets implements SocketLayer {
     try {
       this.#takeEvents();
       this.#reportClosed();
+      this.#receiveReady();
       this.#useReady();
     } finally {
       this.#inTurn = false;
-      this.#flush();
-      this.#turnMemory.forgetRead(0);
+      this.#emptyMemory();
       this.#schedule();
     }
   };
@@ -246,6 +259,44 @@ export class FfiSockets implements SocketLayer {
       this.#sockets.delete(socket);
       this.#events.onClose(socket.id, socket.error);
     }
+  }
+
+  /** Receives from the sockets that are ready, in one call. Those with a long body have calls of their own, with more memory. */
+  #receiveReady(): void {
+    const { ring, address } = this.#io;
+    const count = Math.min(this.#ready.length, MAX_TURN_SOCKETS);
+    if (ring === undefined || count < this.#fewestCalls) return;
+    const start = this.#turnMemory.readAt;
+    for (let index = 0; index < count; index++) {
+      const socket = this.#ready.at(index);
+      if (!socket.receives || !ring.hasPlace(0)) continue;
+      this.#received[ring.count] = socket;
+      ring.receive(socket.fd, address, start + ring.count * RECEIVE_BYTES, RECEIVE_BYTES);
+    }
+    if (ring.count === 0) return;
+    this.#receivedCount = ring.submit();
+    this.#turnMemory.addRead(this.#receivedCount * RECEIVE_BYTES);
+    for (let index = 0; index < this.#receivedCount; index++) {
+      const socket = this.#received[index] as FfiSocket;
+      const result = ring.resultOf(index);
+      // It is read again by itself.
+      if (result === -EAGAIN || result === -EINTR) continue;
+      socket.received = result;
+      socket.receivedAt = start + index * RECEIVE_BYTES;
+    }
+  }
+
+  /** What was received and not reported, e.g. since the socket was paused, is kept until it can be. */
+  #keepReceived(): void {
+    for (let index = 0; index < this.#receivedCount; index++) (this.#received[index] as FfiSocket).keepReceived(this.memory);
+    this.#receivedCount = 0;
+  }
+
+  /** Sends everything that refers to the memory of this turn, before it is used again. */
+  #emptyMemory(): void {
+    this.#keepReceived();
+    this.#flush();
+    this.#turnMemory.forgetRead(0);
   }
 
   #useReady(): void {
@@ -293,10 +344,10 @@ export class FfiSockets implements SocketLayer {
 
   /** Returns how many bytes were read. */
   #read(socket: FfiSocket): number {
+    if (socket.received !== NOT_RECEIVED) return this.#useReceived(socket);
     const turnMemory = this.#turnMemory;
     if (turnMemory.isReadFull) {
-      this.#flush();
-      turnMemory.forgetRead(0);
+      this.#emptyMemory();
       // A refused write may have closed it: its descriptor may be another connection's by now.
       if (socket.closing) return 0;
     }
@@ -309,6 +360,7 @@ export class FfiSockets implements SocketLayer {
       // A short read has emptied the kernel's buffer: the next bytes are a new event.
       if (length < space && !socket.hungUp) socket.readable = false;
       else this.#addReady(socket);
+      socket.isLong = length >= RECEIVE_BYTES;
       turnMemory.addRead(length);
       this.#events.onBytes(socket.id, this.memory, at, at + length);
       if (this.#dirtyCount === 0) turnMemory.forgetRead(at);
@@ -318,16 +370,33 @@ export class FfiSockets implements SocketLayer {
     return 0;
   }
 
-  #readEnd(socket: FfiSocket, result: number): void {
+  /** The same for one that has received. */
+  #useReceived(socket: FfiSocket): number {
+    const { received, receivedAt, kept } = socket;
+    socket.received = NOT_RECEIVED;
+    socket.kept = undefined;
+    if (received <= 0) {
+      this.#readEnd(socket, received, -received);
+      return 0;
+    }
+    socket.isLong = received === RECEIVE_BYTES;
+    // Those of an earlier turn: more may have come since.
+    if (received < RECEIVE_BYTES && kept === undefined && !socket.hungUp) socket.readable = false;
+    else this.#addReady(socket);
+    if (kept === undefined) this.#events.onBytes(socket.id, this.memory, receivedAt, receivedAt + received);
+    else this.#events.onBytes(socket.id, kept, 0, received);
+    return received;
+  }
+
+  #readEnd(socket: FfiSocket, result: number, errno = this.#libc.errno()): void {
     socket.readable = false;
     if (result < 0) {
-      const errno = this.#libc.errno();
       if (errno === EAGAIN) return;
       if (errno === EINTR) {
         socket.readable = true;
         return this.#addReady(socket);
       }
-      socket.fail(this.#libc.failure("read"));
+      socket.fail(this.#libc.failure("read", errno));
       return this.#addDirty(socket);
     }
     if (socket.remoteEnded) return;
@@ -338,6 +407,11 @@ export class FfiSockets implements SocketLayer {
 
   /** Sends everything, and closes what is to be closed. No event comes from it. */
   #flush(): void {
+    const { ring } = this.#io;
+    if (ring !== undefined && this.#dirtyCount >= this.#fewestCalls) {
+      for (let index = 0; index < this.#dirtyCount; index++) (this.#dirty[index] as FfiSocket).addTo(ring, this.#io);
+      if (ring.count > 0) ring.submit();
+    }
     for (let index = 0; index < this.#dirtyCount; index++) {
       const socket = this.#dirty[index] as FfiSocket;
       socket.dirty = false;

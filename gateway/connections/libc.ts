@@ -1,4 +1,4 @@
-import type { DynamicLibrary } from "node:ffi";
+import type { DynamicLibrary, FunctionSignature } from "node:ffi";
 import { arch, platform } from "node:process";
 import { getSystemErrorName } from "node:util";
 import { isMainThread } from "node:worker_threads";
@@ -24,23 +24,32 @@ export type Libc = {
   epoll_create1(flags: number): number;
   epoll_ctl(epoll: number, operation: number, fd: number, event: Pointer): number;
   epoll_wait(epoll: number, events: Pointer, max: number, timeoutMs: number): number;
+  io_uring_setup(entries: number, params: Pointer): number;
+  io_uring_enter(fd: number, submit: number, minimum: number, flags: number): number;
+  mmap(at: Pointer, bytes: bigint, protection: number, flags: number, fd: number, offset: bigint): Pointer;
+  socketpair(domain: number, type: number, protocol: number, ends: Pointer): number;
   uv_poll_init(loop: Pointer, handle: Pointer, fd: number): number;
   uv_poll_start(handle: Pointer, events: number, callback: Pointer): number;
   uv_close(handle: Pointer, callback: Pointer): void;
   uv_handle_size(type: number): bigint;
   /** The error of the last failed call. It belongs to this thread, and nothing runs between a call and the read of this memory. */
   errno(): number;
-  /** That error as Node's own sockets have it, with `code` and `syscall`. */
-  failure(call: string): NodeJS.ErrnoException;
+  /** That error, or another one, as Node's own sockets have it, with `code` and `syscall`. */
+  failure(call: string, errno?: number): NodeJS.ErrnoException;
   /** The address of a function, for libuv to call. */
   symbol(name: string): Pointer;
   /** The event loop of this thread. */
   readonly loop: Pointer;
   /** The address of memory. The caller keeps the memory reachable, and never resizes or transfers it. */
   addressOf(memory: ArrayBuffer | NodeJS.ArrayBufferView): Pointer;
+  /** Memory that the kernel has mapped. It must stay mapped. */
+  memoryAt(address: Pointer, bytes: number): ArrayBuffer;
 };
 
 const FD = "int32";
+/** The same on all processors. */
+const IO_URING_SETUP = 425n;
+const IO_URING_ENTER = 426n;
 const SIGNATURES = {
   readv: { arguments: [FD, "pointer", "int32"], return: "int32" },
   writev: { arguments: [FD, "pointer", "int32"], return: "int32" },
@@ -54,6 +63,8 @@ const SIGNATURES = {
   epoll_create1: { arguments: ["int32"], return: "int32" },
   epoll_ctl: { arguments: [FD, "int32", FD, "pointer"], return: "int32" },
   epoll_wait: { arguments: [FD, "pointer", "int32", "int32"], return: "int32" },
+  mmap: { arguments: ["pointer", "uint64", "int32", "int32", FD, "int64"], return: "pointer" },
+  socketpair: { arguments: ["int32", "int32", "int32", "pointer"], return: "int32" },
   uv_poll_init: { arguments: ["pointer", "pointer", FD], return: "int32" },
   uv_poll_start: { arguments: ["pointer", "int32", "pointer"], return: "int32" },
   uv_close: { arguments: ["pointer", "pointer"], return: "void" },
@@ -72,13 +83,20 @@ export function loadLibc(): Libc {
   const functions = library.getFunctions(SIGNATURES);
   const errnoAt = library.getFunction("__errno_location", { arguments: [], return: "pointer" })();
   const errno = new Int32Array(ffi.toArrayBuffer(errnoAt, 4, false));
+  // The C library has no functions for these two. A library has one signature for each name.
+  const systemCall = <Signature extends FunctionSignature>(signature: Signature) => new ffi.DynamicLibrary(null).getFunction("syscall", signature);
+  const setup = systemCall({ arguments: ["int64", "int32", "pointer"], return: "int32" } as const);
+  const enter = systemCall({ arguments: ["int64", FD, "int32", "int32", "int32", "pointer", "pointer"], return: "int32" } as const);
   return {
     ...functions,
+    io_uring_setup: (entries, params) => setup(IO_URING_SETUP, entries, params),
+    io_uring_enter: (fd, submit, minimum, flags) => enter(IO_URING_ENTER, fd, submit, minimum, flags, 0n, 0n),
     errno: () => errno[0] as number,
-    failure: (call) => systemError(call, errno[0] as number),
+    failure: (call, code = errno[0] as number) => systemError(call, code),
     symbol: (name) => library.getSymbol(name),
     loop: ffi.getCurrentEventLoop(),
     addressOf: (memory) => ffi.getRawPointer(memory),
+    memoryAt: (address, bytes) => ffi.toArrayBuffer(address, bytes, false),
   };
 }
 

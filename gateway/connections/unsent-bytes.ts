@@ -110,15 +110,16 @@ export function addressOf(libc: Libc, memory: NodeJS.ArrayBufferView): MemoryAdd
 export class IoVectors {
   static readonly MAX = 64;
   readonly pointer: Pointer;
-  readonly #words = new Uint32Array(IoVectors.MAX * 4);
+  readonly words: Uint32Array;
 
-  constructor(libc: Libc) {
-    this.pointer = libc.addressOf(this.#words);
+  constructor(libc: Libc, count = IoVectors.MAX) {
+    this.words = new Uint32Array(count * 4);
+    this.pointer = libc.addressOf(this.words);
   }
 
   /** `length` bytes from offset `at` of the memory at `address`. */
   set(index: number, { low, high }: MemoryAddress, at: number, length: number): void {
-    const words = this.#words;
+    const { words } = this;
     const start = low + at;
     const word = index * 4;
     words[word] = start;
@@ -135,6 +136,11 @@ export class Fifo<T> {
 
   get length(): number {
     return this.#tail - this.#head;
+  }
+
+  /** Behind so many others. */
+  at(index: number): T {
+    return this.#items[this.#head + index] as T;
   }
 
   push(item: T): void {

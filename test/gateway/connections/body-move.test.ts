@@ -7,7 +7,7 @@ import { eventually } from "../../fixtures/eventually.ts";
 import { ALL, openPairs } from "./layer-stand.ts";
 
 const MIB = 1_048_576;
-const MOVING = ALL.filter(({ kind }) => kind.name === "ffi");
+const MOVING = ALL.filter(({ kind }) => kind.name !== "node");
 
 function descriptors(): number {
   return readdirSync("/proc/self/fd").length;
@@ -49,6 +49,25 @@ for (const each of ALL.filter(({ kind }) => kind.name === "node"))
   });
 
 for (const each of MOVING) {
+  t.test(`${each.name}: bytes that came in the turn in which a move begins come once`, async (t) => {
+    const { stand, pair } = await openPairs(t, each);
+    const pairs = [await pair(), await pair(), await pair()] as const;
+    const [{ socket: first, peer }, { socket: from, peer: sender }, { socket: to, peer: receiver }] = pairs;
+    const received = digest(receiver);
+    let moves: boolean | undefined;
+    first.onBytes = () => {
+      moves = stand.layer.move(from.id, to.id, 5);
+    };
+    for (const one of [peer, sender]) one.write("bytes");
+    // Both are known to have bytes, so both are ready in the same turn.
+    const other = await pair();
+    for (const { socket } of [...pairs, other]) socket.layer.resume(socket.id);
+    other.peer.write("later");
+    await eventually("all bytes", () => other.socket.bytes + from.bytes + received.bytes === 10);
+    t.equal(received.bytes, moves ? 5 : 0);
+    t.equal(from.bytes, moves ? 0 : 5);
+  });
+
   t.test(`${each.name}: bytes are moved in order, and those behind them are read`, async (t) => {
     const body = randomBytes(24 * MIB);
     const { from, to, sender, receiver, begin } = await openMove(t, each, body.length);

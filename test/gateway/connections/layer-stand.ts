@@ -7,6 +7,7 @@ import { NodeSockets } from "../../../gateway/connections/node-sockets.ts";
 import { FfiSockets } from "../../../gateway/connections/ffi-sockets.ts";
 import { loadLibc } from "../../../gateway/connections/libc.ts";
 import { makeCertificate } from "../../fixtures/certificates.ts";
+import { testCalls } from "../../fixtures/connections.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { listen } from "../../fixtures/server.ts";
 import { tempFolder } from "../../fixtures/temp-folder.ts";
@@ -27,7 +28,13 @@ export const LAYERS: readonly LayerKind[] = [
   { name: "node", open: (events) => new NodeSockets(events, { poison: true }), transports: TRANSPORTS, turnBytes: Infinity },
   {
     name: "ffi",
-    open: (events) => new FfiSockets(loadLibc(), events, { poison: true }),
+    open: (events) => new FfiSockets({ libc: loadLibc(), ring: undefined }, events, { poison: true }),
+    transports: ["IPv4", "IPv6", "Unix"],
+    turnBytes: 8 * 1_048_576,
+  },
+  {
+    name: "ffi with io_uring",
+    open: (events) => new FfiSockets(testCalls(), events, { poison: true }),
     transports: ["IPv4", "IPv6", "Unix"],
     turnBytes: 8 * 1_048_576,
   },
