@@ -231,10 +231,12 @@ const AWAKE_REASONS: Record<KeepsAwake["kind"], (context: ExplainContext) => str
     const until = warmUp && warmUntil(warmUp.hours, now);
     return until === undefined ? undefined : `Its usual hours (${warmUp?.hours.join("; ")}) last until ${new Date(until).toISOString()}.`;
   },
-  recentUse: ({ row, now, usage, limits }) => {
+  recentUse: (context) => {
+    const { row, now, limits } = context;
     const minutesIdle = row.config.shutdownTimeoutMinutes;
-    if (minutesIdle === undefined || usage.measuredMsAgo === undefined || usage.open > 0 || busyMs(row, now, limits) > 0 || warmMs(row, now) > 0)
-      return undefined;
+    const leftMs = idleInMs(context, limits) ?? 0;
+    // What depends on it may keep it running after that time, and so may what it reports.
+    if (minutesIdle === undefined || leftMs <= 0 || busyMs(row, now, limits) > 0 || warmMs(row, now) > 0) return undefined;
     return `It was started, or had traffic${row.deployed?.worker ? " or worked" : ""}, within the last ${minutesIdle === 1 ? "minute" : minutes(minutesIdle)}.`;
   },
 };

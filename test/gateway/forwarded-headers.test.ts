@@ -179,6 +179,7 @@ t.test("without a Host there is none to tell", async (t) => {
     ["X-Forwarded-For", "::1"],
     ["X-Forwarded-Proto", "https"],
     ["traceparent", /^00-/],
+    ["X-Request-Id", /^[0-9a-f]{32}$/],
   ]);
 });
 

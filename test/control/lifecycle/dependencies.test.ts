@@ -57,7 +57,7 @@ t.test("it runs for as long as a container that depends on it does, and no longe
   await stand.wake(web.id);
   await stand.clock.advance(4 * MINUTE_MS);
   t.equal(stand.row(db.id).state, "STARTED", "its own time has passed");
-  t.match((await explain(stand, db)).awake, [{ kind: "dependents", says: "web depends on it and may use it." }]);
+  t.same((await explain(stand, db)).awake, [{ kind: "dependents", says: "web depends on it and may use it." }]);
   await stand.clock.advance(MINUTE_MS + 1_000);
   await stand.reaches(web.id, "SYSTEM_STOPPED");
   await stand.reaches(db.id, "SYSTEM_STOPPED");

@@ -66,6 +66,8 @@ t.test("a client of HTTP/1.1 is answered by a container that speaks HTTP/2", asy
   });
   t.notOk("connection" in received || "host" in received);
   t.match(answer, /\r\n0\r\nx-after: 1\r\n\r\n$/);
+  stand.remove(ID);
+  await eventually("its address is not watched any more", () => stand.watchers(ID) === 0);
 });
 
 t.test("bodies, lengths, statuses and trailers in both directions over HTTP/2", async (t) => {

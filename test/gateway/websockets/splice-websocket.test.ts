@@ -20,15 +20,33 @@ type Spliced = {
   links: { client: NetConnection; container: NetConnection };
   bytes: () => number;
   drain(): void;
+  /** How many wait for the drain. */
+  listeners: () => number;
   over: () => boolean;
 };
 
-type Options = { early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingeringCloseMs?: number; clock?: Clock };
+/** What happens before the two become one. */
+type Before = (near: Spliced["links"] & { draining: Draining }) => void | Promise<void>;
+type Options = { early?: Buffer[]; rest?: Buffer; pongFilter?: PongFilter; lingeringCloseMs?: number; clock?: Clock; before?: Before };
+
+class CountedDraining extends Draining {
+  readonly listeners = new Set<() => void>();
+
+  override add(act: () => void): void {
+    this.listeners.add(act);
+    super.add(act);
+  }
+
+  override delete(act: () => void): void {
+    this.listeners.delete(act);
+    super.delete(act);
+  }
+}
 
 /** Two connections that have become one WebSocket. */
 async function splice(
   t: Test,
-  { early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000, clock = systemClock() }: Options = {},
+  { early = [], rest = Buffer.alloc(0), pongFilter, lingeringCloseMs = 1_000, clock = systemClock(), before }: Options = {},
 ): Promise<Spliced> {
   const links = openTestConnections();
   const near: NetConnection[] = [];
@@ -51,7 +69,8 @@ async function splice(
   const received = { client: Buffer.alloc(0), container: Buffer.alloc(0) };
   client.far.on("data", (chunk: Buffer) => (received.client = Buffer.concat([received.client, chunk])));
   container.far.on("data", (chunk: Buffer) => (received.container = Buffer.concat([received.container, chunk])));
-  const draining = new Draining();
+  const draining = new CountedDraining();
+  await before?.({ client: client.link, container: container.link, draining });
   let count = 0;
   let over = false;
   void spliceWebSocket({
@@ -73,6 +92,7 @@ async function splice(
     links: { client: client.link, container: container.link },
     bytes: () => count,
     drain: () => draining.begin(),
+    listeners: () => draining.listeners.size,
     over: () => over,
   };
 }
@@ -169,7 +189,24 @@ t.test("the death of one side ends the other within 200 ms", async (t) => {
     t.ok(performance.now() - began < 200, `the container, by ${how}`);
     second.container.end();
     await eventually("it is over", second.over);
+    t.equal(second.listeners(), 0, "and waits for nothing any more");
   }
+});
+
+t.test("a connection that has closed before the two become one ends the other, too", async (t) => {
+  for (const side of ["client", "container"] as const) {
+    const before: Before = async (near) => {
+      near[side].destroy();
+      await eventually("it is closed", () => near[side].closed);
+    };
+    const { over } = await splice(t, { before, lingeringCloseMs: 20 });
+    await eventually(`it is over without the ${side}`, over);
+  }
+});
+
+t.test("a WebSocket that begins in a gateway about to end gets the close to connect anew", async (t) => {
+  const { received } = await splice(t, { before: ({ draining }) => draining.begin() });
+  await eventually("the close", () => received.client.equals(RESTARTS));
 });
 
 t.test("who does not follow is cut off after a while", async (t) => {
