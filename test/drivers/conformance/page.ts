@@ -34,7 +34,7 @@ driver.
 
 ## Conformance
 
-\`npm test\` runs ${CASES.length} cases with ${ALL.map(({ name, on }) => `${name} on ${on}`).join("; ")}. If an orchestrator cannot pass a case, its cell says why.
+\`.ci/run\` runs ${CASES.length} cases with ${ALL.map(({ name, on }) => `${name} on ${on}`).join("; ")}. If an orchestrator cannot pass a case, its cell says why.
 
 ${THEMES.map(themed).join("\n")}
 ## When a start fails
