@@ -1,5 +1,4 @@
 import { readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { type ParseSettingsFile, type ReadSettings, readSettings, SETTINGS_FILE, SETTINGS_FILE_NAME } from "../conf/read-settings.ts";
 import type { Settings } from "../conf/settings.ts";
 import { readAdminKey } from "../control/identity/admin-key.ts";
@@ -12,7 +11,7 @@ import { privateListeners } from "../lib/refused-addresses.ts";
 import { type ControlLink, localControl } from "../gateway/feed/control-client.ts";
 import { configuredControlLink, serveControlLink } from "../processes/control-link.ts";
 import type { Parent } from "../processes/parent.ts";
-import { hasApiSocket, openRuntimeFolder, type RuntimeFolder } from "../processes/runtime-folder.ts";
+import { hasApiSocket, openRuntimeFolder, type RuntimeFolder, runtimePlace } from "../processes/runtime-folder.ts";
 import { type PublishedMetrics, publishMetrics } from "../processes/telemetry.ts";
 import { type CallApi, createServerClient, type ServerClient } from "./server/server-client.ts";
 import { VERSION } from "./version.ts";
@@ -63,11 +62,7 @@ export async function publishProcessMetrics(
 }
 
 export function openRuntime(context: Pick<CommandContext, "env">, settings: Settings): RuntimeFolder {
-  return openRuntimeFolder(runtimeAt(context, settings));
-}
-
-function runtimeAt({ env }: Pick<CommandContext, "env">, { data }: Settings) {
-  return { data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 };
+  return openRuntimeFolder(runtimePlace(context.env, settings.data));
 }
 
 /** The control plane that a process of this machine follows. Call it with the handle of the process, if it has a parent. Faults: SETTINGS_INVALID. */
@@ -83,7 +78,7 @@ export function localServer(context: CommandContext, { key: given, bareKey }: { 
   const away = "Start it first, set BERTH_DATA to its folder, or name another server with --server.";
   const key = given ?? readAdminKey({ dataFolder: settings.data, given: settings.adminKey });
   // A standby may have no key. It responds to every call with the leader's address.
-  if (key === undefined && !hasApiSocket(runtimeAt(context, settings)))
+  if (key === undefined && !hasApiSocket(runtimePlace(context.env, settings.data)))
     throw new Fault("CONTROL_AWAY", `No berth runs on the data folder ${settings.data}. ${away}`);
   const hints = { away, key: given === undefined ? "Run this with the BERTH_ADMIN_KEY that it was started with." : "" };
   const name = `the berth on the data folder ${settings.data}`;

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { existsSync, lstatSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { Fault } from "../lib/fault.ts";
 import { makeFolder } from "../lib/make-folder.ts";
@@ -17,17 +18,25 @@ export type RuntimeFolder = {
 const PARENT_SOCKET = "parent.sock";
 const API_SOCKET = "api.sock";
 
+/** What decides where the runtime folder of a berth is. */
+type RuntimePlace = { data: string; base: string; uid: number };
+
+/** Of the berth of `uid`, or of this process's user, on a data folder. */
+export function runtimePlace(env: NodeJS.ProcessEnv, data: string, uid = process.getuid?.() ?? 0): RuntimePlace {
+  return { data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid };
+}
+
 /** The runtime folder of another user's berth; nothing is made, and nothing may be there. */
-export function parentSocketOf(options: { data: string; base: string; uid: number }): string {
+export function parentSocketOf(options: RuntimePlace): string {
   return join(runtimeFolderOf(options), PARENT_SOCKET);
 }
 
 /** Whether a control process has its socket there, or had. Nothing is made. */
-export function hasApiSocket(options: { data: string; base: string; uid: number }): boolean {
+export function hasApiSocket(options: RuntimePlace): boolean {
   return existsSync(join(runtimeFolderOf(options), API_SOCKET));
 }
 
-function runtimeFolderOf(options: { data: string; base: string; uid: number }): string {
+function runtimeFolderOf(options: RuntimePlace): string {
   const name = createHash("sha256").update(resolve(options.data)).digest("hex").slice(0, 12);
   return join(options.base, `berth-${options.uid}-${name}`);
 }
@@ -36,7 +45,7 @@ function runtimeFolderOf(options: { data: string; base: string; uid: number }): 
  * The folder of the Unix sockets between the processes of one berth: short, since a socket's path may have 107 bytes only;
  * named by the data folder, so that all processes of one berth find it; for this user only.
  */
-export function openRuntimeFolder(options: { data: string; base: string; uid: number }): RuntimeFolder {
+export function openRuntimeFolder(options: RuntimePlace): RuntimeFolder {
   const folder = runtimeFolderOf(options);
   makeFolder(folder);
   const stats = lstatSync(folder);

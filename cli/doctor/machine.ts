@@ -3,7 +3,6 @@ import { lookup } from "node:dns/promises";
 import { existsSync, statSync } from "node:fs";
 import { statfs } from "node:fs/promises";
 import { isIP } from "node:net";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { decodeJwt } from "jose";
@@ -14,7 +13,7 @@ import { parseRegistryAddress } from "../../gateway/registry/upstream/registry-a
 import { FEW_DESCRIPTORS } from "../../lib/connection-limits.ts";
 import { Fault } from "../../lib/fault.ts";
 import { reasonOf } from "../../lib/http-client.ts";
-import { parentSocketOf } from "../../processes/runtime-folder.ts";
+import { parentSocketOf, runtimePlace } from "../../processes/runtime-folder.ts";
 import { loadParentLimits } from "../install/upgrade.ts";
 import { type CheckContext, type CheckProblem, type CheckResult, failure, urlAt, warning } from "./check.ts";
 import { checkDatabase } from "./database.ts";
@@ -87,7 +86,7 @@ export async function checkOpenFiles({ context, settings }: CheckContext): Promi
   const data = resolve(settings.data);
   if (!existsSync(data)) return { unlooked: `there is no ${data} here` };
   // Root may check the berth of another user.
-  const path = parentSocketOf({ data, base: context.env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: statSync(data).uid });
+  const path = parentSocketOf(runtimePlace(context.env, data, statSync(data).uid));
   const limits = await loadParentLimits({ path, clock: context.clock });
   if (limits?.pid === undefined) return { unlooked: `no \`berth serve\` of this version runs on ${data}` };
   const { pid, openFiles } = limits;

@@ -1,6 +1,5 @@
 import { execFile, execFileSync } from "node:child_process";
 import { chownSync, existsSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import type { Settings } from "../../conf/settings.ts";
@@ -10,7 +9,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault, type FaultData } from "../../lib/fault.ts";
 import { requestSocket } from "../../lib/http-client.ts";
 import type { ParentLimits } from "../../processes/parent-socket.ts";
-import { parentSocketOf } from "../../processes/runtime-folder.ts";
+import { parentSocketOf, runtimePlace } from "../../processes/runtime-folder.ts";
 import { type CommandContext, loadSettings } from "../command-context.ts";
 import { defineVerb, type Verbs } from "../command.ts";
 import { VERSION } from "../version.ts";
@@ -70,7 +69,7 @@ export const verbs: Verbs = {
 
 /** For a source tree that was already replaced. Faults: CONTROL_AWAY if no berth of this user runs; PROGRAM_UNUSABLE. */
 async function handOverInPlace({ env, clock }: CommandContext, { data }: Settings): Promise<string> {
-  const path = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: process.getuid?.() ?? 0 });
+  const path = parentSocketOf(runtimePlace(env, data));
   const answer = await callParent({ path, clock }, "hand-over").catch(async (error: unknown) => {
     await callParent({ path, clock }, "resume");
     throw error;
@@ -106,7 +105,7 @@ function localTarget(context: CommandContext, settings: Settings, program: strin
   /** Files belong to the owner of the store, so that berth can read what root creates. */
   const owner = existsSync(data) ? statSync(data) : undefined;
   const asOwner = owner && process.getuid?.() === 0 ? { uid: owner.uid, gid: owner.gid } : {};
-  const parentSocket = parentSocketOf({ data, base: env["XDG_RUNTIME_DIR"] ?? tmpdir(), uid: owner?.uid ?? process.getuid?.() ?? 0 });
+  const parentSocket = parentSocketOf(runtimePlace(env, data, owner?.uid));
   let hasTried = false;
   /** First a handover to the new program. After a failed one, the berth that still runs resumes. Returns the version that is known to take requests. */
   const replace = async (): Promise<string | undefined> => {
