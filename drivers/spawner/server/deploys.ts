@@ -1,5 +1,5 @@
 import type { Clock } from "../../../lib/clock.ts";
-import { withTimeout } from "../../../lib/deadline.ts";
+import { openDeadline, withTimeout } from "../../../lib/deadline.ts";
 import { ExpiringMap } from "../../../lib/expiring-map.ts";
 import { Fault } from "../../../lib/fault.ts";
 import { createKeyedMutex } from "../../../lib/keyed-mutex.ts";
@@ -153,23 +153,29 @@ async function timedDeploy(
 ): Promise<Deployment> {
   stop.signal.throwIfAborted();
   const began = clock.monotonic();
-  const overdue = async () => {
-    const logs = await readLogTail(driver, service, clock);
-    const seconds = Math.round((clock.monotonic() - began) / 1_000);
-    stop.abort(new Fault("START_TIMED_OUT", `${service} did not become ready within ${seconds} s.`, { logs }));
-  };
-  const arm = () => clock.after(startMs, () => void overdue());
-  let cancel = arm();
+  let logs: string[] = [];
+  const deadline = openDeadline({
+    clock,
+    ms: startMs,
+    // Progress at the end of `capMs` counts in full.
+    capMs: capMs + startMs,
+    beforeAbort: async () => void (logs = await readLogTail(driver, service, clock)),
+    overdue: () => {
+      const seconds = Math.round((clock.monotonic() - began) / 1_000);
+      return new Fault("START_TIMED_OUT", `${service} did not become ready within ${seconds} s.`, { logs });
+    },
+    signal: stop.signal,
+  });
+  const { signal } = deadline;
+  signal.addEventListener("abort", () => stop.abort(signal.reason), { once: true });
   const onPull = (progress: PullProgress) => {
     notify(progress);
-    if (clock.monotonic() - began > capMs) return;
-    cancel();
-    cancel = arm();
+    deadline.extend();
   };
   try {
-    return await task({ signal: stop.signal, onPull });
+    return await task({ signal, onPull });
   } finally {
-    cancel();
+    deadline.close();
   }
 }
 
