@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Settings } from "../conf/settings.ts";
 import { ADMIN_KEY_FILE } from "../control/identity/admin-key.ts";
-import { KEY_FILE } from "../control/packages/credentials/open-vault.ts";
+import { KEY_FILE } from "../control/packages/credentials/key-file.ts";
 import { backUp } from "../control/store/backup.ts";
 import { GATEWAY_TOKEN_FILE } from "../gateway/contract.ts";
 import { configuredPostgres } from "../control/store/postgres/address.ts";

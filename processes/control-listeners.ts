@@ -5,7 +5,7 @@ import { openGatewayListener } from "../control/api/control-listener.ts";
 import type { FeedHandler } from "../control/api/feed.ts";
 import { openConsoleListener } from "../control/console/console-routes.ts";
 import { createGatewayTokens } from "../control/identity/gateway-tokens.ts";
-import { loadSharedKeys } from "../control/packages/credentials/open-vault.ts";
+import { loadSharedKeys } from "../control/packages/credentials/key-file.ts";
 import { keepKeys } from "../gateway/tls-keys.ts";
 import { createTrustedProxies } from "../gateway/trusted-proxies.ts";
 import type { Clock } from "../lib/clock.ts";

@@ -10,7 +10,7 @@ import { type LeaderTerm, openLeadership } from "../control/leadership/open-lead
 import { endedHolder, noteHolder } from "../control/leadership/predecessor.ts";
 import { openStandbyStore } from "../control/leadership/standby-store.ts";
 import { openSharedFolderReader } from "../control/identity/shared-folder.ts";
-import { loadKeys, openKeyFile } from "../control/packages/credentials/open-vault.ts";
+import { loadKeys, openKeyFile } from "../control/packages/credentials/key-file.ts";
 import { makeFolder } from "../lib/make-folder.ts";
 import { parsePostgresAddress, type PostgresOptions } from "../control/store/postgres/address.ts";
 import type { Settings } from "../conf/settings.ts";
