@@ -19,7 +19,7 @@ import { createIdentity } from "../control/identity/open-identity.ts";
 import { endSessionsAtRest } from "../control/identity/sessions.ts";
 import { createSigningKeys, pipeToken, queueToken, type SigningKeys, spawnerToken } from "../control/identity/signing-keys.ts";
 import { withPublishedFiles } from "../control/lifecycle/published-files.ts";
-import { withAdoptedServices } from "../control/lifecycle/engine.ts";
+import { withAdoptedServices } from "../control/lifecycle/adopted-services.ts";
 import { CONTAINERS_DISABLED, disableLifecycle, openLifecycle } from "../control/lifecycle/open-lifecycle.ts";
 import { createRegistryRetention } from "../control/api/retain-images.ts";
 import { createSeriesRecorder } from "../control/lifecycle/record-series.ts";

@@ -8,7 +8,8 @@ import { type EndCounts, hasAddress, ownedAddresses, stillReported } from "./add
 import type { Changes } from "./changes.ts";
 import { type Dependencies, startResting } from "./dependencies.ts";
 import { confirmDeployment, type ConfirmDeps, type Deploy } from "./deploy.ts";
-import { type ContainerEngine, logTailLines, type Outages } from "./engine.ts";
+import { type ContainerEngine, logTailLines } from "./engine.ts";
+import type { Outages } from "./outages.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import { failurePatch, type Moves, NOT_RUNNING } from "./moves.ts";
 

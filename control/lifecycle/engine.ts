@@ -4,19 +4,16 @@ import {
   type OwnedCall,
   type Driver,
   type DriverVerb,
-  type Foreign,
   type LogOptions,
   MOST_STOP_GRACE_SECONDS,
   type Observed,
-  wrapDriver,
 } from "../../drivers/driver.ts";
 import type { BackoffRange } from "../../lib/backoff.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { type DeadlineOptions, openDeadline } from "../../lib/deadline.ts";
 import { Fault, type FaultCode, type FaultData } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
-import type { AdoptedInstance, Container } from "../model/entities.ts";
-import type { Store } from "../store/open-store.ts";
+import type { Container } from "../model/entities.ts";
 
 /** A stop or a failed start waits this long for a log tail, and no longer. */
 const LOG_TAIL_MS = 1_000;
@@ -284,113 +281,4 @@ export function asFault(error: unknown, log: Log): Fault {
 export function cutFaultLogs(fault: FaultData): FaultData {
   if (!fault.logs?.length) return fault;
   return { ...fault, logs: fault.logs.join("\n").slice(-LONGEST_FAULT_LOGS).split("\n") };
-}
-
-/** An engine that ends stops its containers first, for up to 15 s each: what fails so shortly before its events end failed with it. */
-const SHUTDOWN_MS = 20_000;
-
-/** When the engine was last away, restarted or not observed. A failure in an outage does not count against a container. */
-export type Outages = {
-  /** The engine's events were interrupted. */
-  began(): void;
-  /** Events arrive again; for a driver that reports no breaks, this is the only signal. */
-  ended(): void;
-  /** True for what was started at `since` (epoch ms), ran until the last outage, and may have ended with it. */
-  mayHaveEnded(since: number): boolean;
-  /** True for a failure at `at` (epoch ms) that the last outage explains. */
-  explains(at: number): boolean;
-};
-
-/** Before the first `ended`, control itself was away since `openedAt`. */
-export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outages {
-  let from = openedAt;
-  let broke = openedAt;
-  let until: number | undefined;
-  const began = () => {
-    if (until === undefined) return;
-    broke = clock.now();
-    from = broke - SHUTDOWN_MS;
-    until = undefined;
-  };
-  return {
-    began,
-    ended: () => {
-      began();
-      until = clock.now();
-    },
-    // What was started without events counts as ever: else it could be started again and again without a pause.
-    mayHaveEnded: (since) => since < (until ?? broke),
-    explains: (at) => at >= from && (until === undefined || at < until),
-  };
-}
-
-type AdoptedService = { service: string; container: string; adopted: AdoptedInstance };
-
-/**
- * The driver, for which an adopted instance is a service like any other: found by its name, and only where it is that very instance. It carries no
- * labels, so only the store knows whose it is. A service that took its name since belongs to a foreign owner: it is neither reported nor ended.
- */
-export function withAdoptedServices(driver: Driver, { store, environment }: { store: Store; environment: string }): Driver {
-  const adoptedOf = async (service: string): Promise<AdoptedService | undefined> => {
-    const row = await store.containers.byService(service);
-    if (row !== undefined) return row.adopted && { service, container: row.id, adopted: row.adopted };
-    const removed = await store.tombstones.adopted(service);
-    return removed?.adopted && { service, container: removed.id, adopted: removed.adopted };
-  };
-
-  const foreignOf = async (call: Call): Promise<Foreign> => {
-    const foreign = await driver.foreign?.(call);
-    if (foreign === undefined) throw new Fault("ENGINE_FAILED", `The driver ${driver.name} cannot report services that berth did not create.`);
-    return foreign;
-  };
-
-  const observe = async ({ service, container, adopted }: AdoptedService, call: Call): Promise<Observed | undefined> => {
-    const reported = await (await foreignOf(call)).find(service, adopted.port, call);
-    if (reported === undefined || reported.instance !== adopted.instance) return undefined;
-    const { running, addresses, exit } = reported;
-    const labels = { store: store.id, environment, container, generation: adopted.generation };
-    return { service, labels, running, instance: adopted.instance, addresses: adopted.port === undefined ? [] : addresses, exit };
-  };
-
-  const { pause } = driver;
-  return wrapDriver(driver, {
-    // berth cannot create it again, so it does not pause it.
-    ...(pause ? { pause: async (service: string, call: Call) => (await adoptedOf(service)) === undefined && pause(service, call) } : {}),
-    logs: async function* (service, options, call) {
-      const adoptedService = await adoptedOf(service);
-      yield* adoptedService === undefined
-        ? driver.logs(service, options, call)
-        : (await foreignOf(call)).logs(adoptedService.adopted.instance, options, call);
-    },
-    // Only what already runs: a start is berth's own, under a name of its own.
-    deploy: async (spec, call) => {
-      const adoptedService = await adoptedOf(spec.service);
-      if (adoptedService === undefined) return driver.deploy(spec, call);
-      const fact = await observe(adoptedService, call);
-      if (!fact?.running) throw new Fault("CONTAINER_CRASHED", `${spec.service}, which was adopted, no longer runs.`);
-      const { addresses } = fact;
-      if (addresses.length > 0) {
-        const foreign = await foreignOf(call);
-        await Promise.all(addresses.map((address) => foreign.reached(address, call)));
-      }
-      return { addresses, instance: fact.instance, phases: { create: 0, boot: 0 } };
-    },
-    destroy: async (service, call) => {
-      const adoptedService = await adoptedOf(service);
-      if (adoptedService === undefined) return driver.destroy(service, call);
-      await (await foreignOf(call)).end(adoptedService.adopted.instance, call);
-    },
-    inspect: async (service, call) => {
-      const adoptedService = await adoptedOf(service);
-      return adoptedService === undefined ? driver.inspect(service, call) : observe(adoptedService, call);
-    },
-    list: async (call) => {
-      const list = await driver.list(call);
-      for (const { service, id, adopted } of await store.containers.adopted()) {
-        const observed = adopted && (await observe({ service, container: id, adopted }, call));
-        if (observed) list.push(observed);
-      }
-      return list;
-    },
-  });
 }

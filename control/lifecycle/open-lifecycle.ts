@@ -17,7 +17,8 @@ import { createMonotonicEpoch, idleInMs, type ReadSituation } from "./decide.ts"
 import { createDependencies } from "./dependencies.ts";
 import { createDeploy, environmentOf, type SpecSource } from "./deploy.ts";
 import { createLifecycleRequests, type LifecycleRequests } from "./desired-state.ts";
-import { createContainerEngine, createInFlightOperations, createOutages } from "./engine.ts";
+import { createContainerEngine, createInFlightOperations } from "./engine.ts";
+import { createOutages } from "./outages.ts";
 import { type ContainerExplanation, explainContainer } from "./explain-container.ts";
 import type { ImagePolicy } from "./image-policy.ts";
 import { LIFECYCLE_LIMITS, type LifecycleLimits } from "./limits.ts";
