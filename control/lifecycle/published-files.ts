@@ -1,5 +1,5 @@
 import { relative } from "node:path";
-import type { Driver } from "../../drivers/driver.ts";
+import { type Driver, wrapDriver } from "../../drivers/driver.ts";
 import type { Store } from "../store/open-store.ts";
 
 /** For a driver that runs published files: another process of a shared store may have written them on its machine. `folder`: the data folder. */
@@ -7,8 +7,7 @@ export function withPublishedFiles(driver: Driver, { publishedFiles }: Pick<Stor
   const fetched = async (path: string | undefined) => {
     if (path !== undefined) await publishedFiles.fetch(relative(folder, path));
   };
-  return {
-    ...driver,
+  return wrapDriver(driver, {
     resolve: async (source, call) => {
       await fetched(source.folder);
       return driver.resolve(source, call);
@@ -17,5 +16,5 @@ export function withPublishedFiles(driver: Driver, { publishedFiles }: Pick<Stor
       await fetched(spec.folder);
       return driver.deploy(spec, call);
     },
-  };
+  });
 }
