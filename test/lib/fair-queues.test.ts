@@ -63,6 +63,21 @@ t.test("who stops waiting gives the place in the queue back", async (t) => {
   t.same(await Promise.all([first, next]), ["a", "next"]);
 });
 
+t.test("a signal that aborts after its user has a slot, or before, takes neither a slot nor another's place in the queue", async (t) => {
+  const slots = createFairSlots({ slots: 1, slotsPerUser: 1, waiting: 2, waitingPerUser: 1, full });
+  const [over, left] = [new AbortController(), AbortSignal.abort(new Error("gone"))];
+  t.ok(slots.tryEnter("a"));
+  const waiting = [slots.enter("b", over.signal), slots.enter("c", signal)];
+  slots.leave("a");
+  await waiting[0];
+  over.abort();
+  slots.leave("b");
+  await waiting[1];
+  slots.leave("c");
+  await t.rejects(slots.enter("d", left), /gone/);
+  t.ok(slots.tryEnter("e"));
+});
+
 t.test("one user has all places but one, and while another one starts something, both have the same number", async (t) => {
   const queue = createRoundRobinQueue(startSlotsFor(2));
   for (let n = 0; n < 10; n++) queue.put(`storm-${n}`, "storm");

@@ -1,6 +1,9 @@
 import t, { type Test } from "tap";
 import type { Usage } from "../../../drivers/driver.ts";
+import { createUsage, openUseRecord } from "../../../control/lifecycle/usage.ts";
 import { Fault } from "../../../lib/fault.ts";
+import { openLog } from "../../../lib/log.ts";
+import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
 import { listening } from "../../fixtures/memory-driver.ts";
 import { type LifecycleFixture, openLifecycleFixture, USER } from "./lifecycle-fixture.ts";
@@ -138,3 +141,46 @@ for (const [what, aheadMs] of [
     await stand.reaches(id, "SYSTEM_STOPPED");
   });
 }
+
+t.test("of two reports of a gateway the newer one counts, and what it was once known to have received stays so", async (t) => {
+  const usage = createUsage(createStillClock(), 0);
+  const useOf = (id: string) => ({ id, open: 1, streams: 1, lastActive: 1 });
+  usage.joined("gateway", 5);
+  const large = Array.from({ length: 20_000 }, (_, n) => useOf(`container ${n}`));
+  await Promise.all([usage.report({ gateway: "gateway", seq: 5, uses: large }), usage.report({ gateway: "gateway", seq: 3, uses: [useOf("one")] })]);
+  t.same([usage.open("container 7"), usage.open("one")], [0, 1]);
+  t.ok(usage.drained("container 7", 5));
+});
+
+t.test("a last use that could not be stored is stored with the next ones", async (t) => {
+  const clock = createStillClock();
+  const usage = createUsage(clock, 0);
+  const stored: [string, number][][] = [];
+  const touch = async (uses: ReadonlyMap<string, number>) => {
+    stored.push([...uses]);
+    if (stored.length === 1) throw new Fault("STORE_UNAVAILABLE", "away");
+  };
+  const record = openUseRecord({
+    store: { containers: { touch } } as unknown as Parameters<typeof openUseRecord>[0]["store"],
+    usage,
+    clock,
+    flushMs: 1_000,
+    log: openLog({ level: "silent", name: "test" }),
+  });
+  record.start();
+  usage.used("a", 1);
+  await clock.advance(1_000);
+  usage.used("b", 2);
+  await clock.advance(1_000);
+  await record.close();
+  t.same(
+    stored.map((uses) => new Map(uses)),
+    [
+      new Map([["a", 1]]),
+      new Map([
+        ["a", 1],
+        ["b", 2],
+      ]),
+    ],
+  );
+});
