@@ -1,12 +1,7 @@
+import { parseImageReference } from "../lib/image-reference.ts";
 import type { ImageHealthcheck, ResolvedImage } from "./driver.ts";
 import { advisedFault } from "./faults.ts";
 
-const LABEL = "[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?";
-const REGISTRY = `(?:${LABEL}(?:\\.${LABEL})*|\\[[0-9a-fA-F:]+\\])(?::[0-9]+)?`;
-const PART = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
-const REFERENCE = new RegExp(
-  `^(?:(?<registry>${REGISTRY})/)?(?<repository>${PART}(?:/${PART})*)(?::(?<tag>[\\w][\\w.-]{0,127}))?(?:@(?<digest>[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-f]{32,}))?$`,
-);
 const IMAGE_ID = /^sha256:[0-9a-f]{64}$/;
 
 /** A parsed image reference. `kind: "id"` is the id of an image on this engine, which no registry has. */
@@ -25,19 +20,17 @@ export type Reference =
 /** Faults: IMAGE_REFERENCE_INVALID. */
 export function parseReference(ref: string): Reference {
   if (IMAGE_ID.test(ref)) return { kind: "id" };
-  const groups = ref.length <= 512 ? (REFERENCE.exec(ref)?.groups as Record<string, string | undefined> | undefined) : undefined;
-  if (!groups) throw advisedFault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
-  const { registry, repository = "", tag, digest } = groups;
-  // A first component without a dot or a colon is a namespace of the default registry (`datagrok/x`), not a host.
-  const explicit = registry !== undefined && (/[.:]/.test(registry) || registry === "localhost");
-  if (registry !== undefined && !explicit && !new RegExp(`^${PART}$`).test(registry)) {
-    throw advisedFault("IMAGE_REFERENCE_INVALID", `"${ref}" is not an image reference: the name must be in lower case.`);
+  const parsed = parseImageReference(ref);
+  if (!parsed) {
+    const hint = /[A-Z]/.test(ref.split(/[:@]/, 1)[0] ?? "") ? ": the name must be in lower case" : "";
+    throw advisedFault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference${hint}.`);
   }
+  const { host, repository, tag, digest } = parsed;
   return {
     kind: "name",
-    registry: explicit ? registry : undefined,
+    registry: host,
     digest,
-    name: registry === undefined ? repository : `${registry}/${repository}`,
+    name: host === undefined ? repository : `${host}/${repository}`,
     tag: digest ?? tag ?? "latest",
   };
 }

@@ -8,7 +8,7 @@ import { namedTarget, IMAGE_ACTIONS } from "./record-audit.ts";
 import { route, type Route, type RouteDeps } from "./route.ts";
 import { DONE, nullable, REPOSITORY, TAGGED_IMAGE, type TaggedImageJson, text } from "./schemas.ts";
 import type { Store } from "../store/open-store.ts";
-import { parseReference } from "../model/names.ts";
+import { splitReference } from "../model/names.ts";
 import { DIGEST_PATTERN } from "../../lib/registry-client/digest.ts";
 
 /** Names by the OCI Distribution Specification: words between slashes, never `..`. */
@@ -220,9 +220,9 @@ const CONTAINERS_AT_ONCE = 500;
 export async function imageUsage(store: Pick<Store, "containers">): Promise<ImageUsage> {
   const uses = new Map<string, ContainerImage[]>();
   /** Many containers have the same reference. */
-  const references = new Map<string, ReturnType<typeof parseReference>>();
+  const references = new Map<string, ReturnType<typeof splitReference>>();
   const add = (container: string, { ref, digest }: { ref: string; digest: string | undefined }) => {
-    const reference = references.get(ref) ?? parseReference(ref);
+    const reference = references.get(ref) ?? splitReference(ref);
     references.set(ref, reference);
     const use = { container, tag: reference.tag, digest };
     const segments = reference.name.split("/");

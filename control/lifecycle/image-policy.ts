@@ -7,7 +7,7 @@ import { Fault, type FaultCode } from "../../lib/fault.ts";
 import type { Metrics } from "../../lib/metrics/open-metrics.ts";
 import { HUB_NAME } from "../../lib/registry-client/docker-hub.ts";
 import type { Image } from "../model/entities.ts";
-import { parseReference } from "../model/names.ts";
+import { splitReference } from "../model/names.ts";
 
 /** What an administrator allows of images. Undefined or empty: anything. */
 export type ImageRules = {
@@ -123,7 +123,7 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
 
   const matches = (ref: string, { withRegistry }: { withRegistry: boolean }) => {
     if (isImageId(ref) || (registryOf(ref) !== undefined) !== withRegistry) return false;
-    const { name } = parseReference(ref);
+    const { name } = splitReference(ref);
     return patterns.some(({ hasRegistry, expression }) => hasRegistry === withRegistry && expression.test(name));
   };
 
@@ -143,10 +143,10 @@ export function createImagePolicy({ rules, read, signatures, metrics, clock }: I
 
   /** What has a digest never changes, so one request is enough. */
   const readOnce = async (ref: string, digest: string | undefined, turn: CheckTurn): Promise<RegistryImage | undefined> => {
-    const cached = digest === undefined ? undefined : measured.get(`${parseReference(ref).name}@${digest}`);
+    const cached = digest === undefined ? undefined : measured.get(`${splitReference(ref).name}@${digest}`);
     if (cached) return cached;
     const image = await inTurn(ref, turn, async (signal) => (turn.isNeeded?.() === false ? undefined : read(ref, digest, signal)));
-    if (image) measured.set(`${parseReference(ref).name}@${image.digest}`, image);
+    if (image) measured.set(`${splitReference(ref).name}@${image.digest}`, image);
     return image;
   };
 

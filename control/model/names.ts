@@ -105,7 +105,7 @@ export function isPackageName(packageName: string, text: string): boolean {
 }
 
 /** `host:5000/name:tag@sha256:…` → `host:5000/name` and `tag`, which is `latest` without one. */
-export function parseReference(ref: string): { name: string; tag: string } {
+export function splitReference(ref: string): { name: string; tag: string } {
   const [named = ""] = ref.split("@", 1);
   const colon = named.lastIndexOf(":");
   return colon > named.lastIndexOf("/") ? { name: named.slice(0, colon), tag: named.slice(colon + 1) } : { name: named, tag: "latest" };

@@ -1,7 +1,7 @@
 import { posix } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
 import type { Package } from "../../model/entities.ts";
-import { parseReference } from "../../model/names.ts";
+import { splitReference } from "../../model/names.ts";
 import type { PackageVersion, VersionFolder } from "../../model/records.ts";
 import type { FolderCounts } from "../../store/package-versions.ts";
 import type { Store } from "../../store/open-store.ts";
@@ -60,6 +60,6 @@ function definitionOf(folder: VersionFolder): Definition {
 /** A tag that may have moved is replaced by what it pointed to: the registry's digest, else the engine's id of the image. */
 function fixedReference({ ref, digest, resolvedId, mutable }: VersionFolder): string {
   if (!mutable) return ref;
-  if (digest !== undefined) return `${parseReference(ref).name}@${digest}`;
+  if (digest !== undefined) return `${splitReference(ref).name}@${digest}`;
   return resolvedId !== undefined && /^sha256:[0-9a-f]{64}$/.test(resolvedId) ? resolvedId : ref;
 }

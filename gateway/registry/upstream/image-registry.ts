@@ -2,6 +2,7 @@ import type { Clock } from "../../../lib/clock.ts";
 import { Fault } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import type { HttpClient } from "../../../lib/http-client.ts";
+import { parseImageReference } from "../../../lib/image-reference.ts";
 import { openRegistryHttp, stoppingFault, type Upstream, upstreamClient } from "./upstream.ts";
 import type { RegistryLogin } from "../../../lib/registry-client/registry-login.ts";
 import { challengeUpstream } from "./challenge-upstream.ts";
@@ -109,20 +110,11 @@ type ImageName = {
   suffix: string;
 };
 
-const PART = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
-const NAME = new RegExp(
-  `^(?<repository>${PART}(?:/${PART})*)(?::(?<tag>\\w[\\w.-]{0,127}))?(?:@(?<digest>[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-f]{32,128}))?$`,
-);
-const HOST = /^(localhost|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+|\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+(?=:))(:\d{1,5})?$/;
-
 /** Faults: IMAGE_REFERENCE_INVALID. */
 export function readImageName(ref: string): ImageName {
-  const slash = ref.indexOf("/");
-  const first = slash === -1 ? "" : ref.slice(0, slash);
-  const host = HOST.test(first) ? first : undefined;
-  const groups = ref.length <= 512 ? NAME.exec(host === undefined ? ref : ref.slice(slash + 1))?.groups : undefined;
-  if (!groups) throw new Fault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
-  const { repository = "", tag, digest } = groups as Record<string, string | undefined>;
+  const parsed = parseImageReference(ref);
+  if (!parsed) throw new Fault("IMAGE_REFERENCE_INVALID", `"${ref.slice(0, 512)}" is not an image reference.`);
+  const { host, repository, tag, digest } = parsed;
   return { host, repository, version: digest ?? tag ?? "latest", suffix: digest === undefined ? `:${tag ?? "latest"}` : `@${digest}` };
 }
 
