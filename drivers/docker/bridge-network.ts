@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { ContainerInfo } from "dockerode";
 import type { Log } from "../../lib/log.ts";
+import { readJson } from "../engine/dial.ts";
 import type { Engine } from "../engine/engine.ts";
 import { answered, undefinedOn } from "../engine/faults.ts";
 import { NETWORK_LABEL } from "../engine/reach.ts";
@@ -38,7 +39,9 @@ type NetworkDescription = {
 
 export async function findNetwork(engine: Engine, name: string, signal: AbortSignal | undefined): Promise<BridgeNetwork | undefined> {
   const call = { doing: `Inspecting the network ${name}`, signal };
-  const description = await undefinedOn([404], () => engine.call(call, (docker) => docker.getNetwork(name).inspect()));
+  const description = await undefinedOn([404], () =>
+    engine.call(call, (docker, own) => readJson(docker, `/networks/${encodeURIComponent(name)}`, own)),
+  );
   return description && parseNetwork(description as NetworkDescription);
 }
 

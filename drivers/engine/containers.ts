@@ -3,8 +3,8 @@ import type { ContainerInfo } from "dockerode";
 import { Fault } from "../../lib/fault.ts";
 import { readJsonLists } from "../../lib/json-lists.ts";
 import { advisedFault } from "../faults.ts";
+import { dial } from "./dial.ts";
 import type { Engine } from "./engine.ts";
-import { dial } from "./streams.ts";
 
 export type ContainerLine = Pick<ContainerInfo, "Id" | "Names" | "Labels" | "State" | "NetworkSettings" | "Ports">;
 

@@ -9,6 +9,7 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Capacity, Usage } from "../driver.ts";
 import { advisedFault, unansweredFault } from "../faults.ts";
+import { readJson } from "./dial.ts";
 import { type CallKind, engineFault, undefinedOn } from "./faults.ts";
 
 /** The time limit of every call except streams. */
@@ -98,7 +99,7 @@ const MEBIBYTE = 1_048_576;
 
 /** The size of the engine's machine. Faults: ENGINE_UNREACHABLE, ENGINE_FAILED. */
 export async function engineCapacity(engine: Engine, signal: AbortSignal): Promise<Capacity> {
-  const info = (await engine.call({ doing: "Inspecting the engine", signal }, (docker) => docker.info())) as {
+  const info = (await engine.call({ doing: "Inspecting the engine", signal }, (docker, own) => readJson(docker, "/info", own))) as {
     NCPU?: number;
     MemTotal?: number;
   };

@@ -1,14 +1,13 @@
 import type { ImageInspectInfo } from "dockerode";
-import type Docker from "dockerode";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import { jsonLines } from "../../lib/lines.ts";
 import type { Call, DeployCall, ImageMeasures, Registry, ResolvedImage } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { exposedPorts, parseMoment, parseReference, parseRuntime, platformName, type Reference } from "../image.ts";
+import { readJson } from "./dial.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault, undefinedOn } from "./faults.ts";
-import { dial } from "./streams.ts";
 
 /**
  * The engine repeats an image's configuration in what it reports of each container, and its labels in each event. Its author may expose 65,535 ports of three
@@ -26,26 +25,10 @@ function refuseConfig(ref: string): Fault {
 /** The engine's own copy of an image, if it has one. Faults: IMAGE_REFUSED. */
 export async function localImage(engine: Engine, ref: string, signal: AbortSignal): Promise<ImageInspectInfo | undefined> {
   const reply = await undefinedOn([404], () =>
-    engine.call({ doing: `Inspecting ${ref}`, signal }, (docker, abortSignal) => readJson(docker, `/images/${ref}/json`, abortSignal)),
+    engine.call({ doing: `Inspecting ${ref}`, signal }, (docker, abortSignal) => readJson(docker, `/images/${ref}/json`, abortSignal, MAX_REPLY)),
   );
   if (reply === "oversized") throw refuseConfig(ref);
   return reply as ImageInspectInfo | undefined;
-}
-
-async function readJson(docker: Docker, path: string, signal: AbortSignal): Promise<object | "oversized"> {
-  const body = await dial(docker, path, {}, signal);
-  const pieces: Buffer[] = [];
-  let size = 0;
-  try {
-    for await (const piece of body as AsyncIterable<Buffer>) {
-      size += piece.length;
-      if (size > MAX_REPLY) return "oversized";
-      pieces.push(piece);
-    }
-  } finally {
-    body.destroy();
-  }
-  return JSON.parse(Buffer.concat(pieces).toString("utf8")) as object;
 }
 
 /** How an image was looked up. `digest`: that of the tag in the registry. */
@@ -105,7 +88,7 @@ function isOfRepository(name: string, ref: string): boolean {
 /** The commands of the image's layers, oldest first; none if they are too long. */
 async function history(engine: Engine, id: string, signal: AbortSignal): Promise<string[]> {
   const layers = await engine.call({ doing: `Reading the history of ${id}`, signal }, (docker, abortSignal) =>
-    readJson(docker, `/images/${id}/history`, abortSignal),
+    readJson(docker, `/images/${id}/history`, abortSignal, MAX_REPLY),
   );
   return layers === "oversized" ? [] : (layers as { CreatedBy?: string }[]).map(({ CreatedBy }) => CreatedBy ?? "").toReversed();
 }

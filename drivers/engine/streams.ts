@@ -1,11 +1,11 @@
 import type { Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
-import type Docker from "dockerode";
 import { decodeText, jsonLines, shortenTimes } from "../../lib/lines.ts";
 import type { Log } from "../../lib/log.ts";
 import type { Call, LogOptions } from "../driver.ts";
 import { reconnect } from "../events.ts";
+import { dial } from "./dial.ts";
 import type { Engine } from "./engine.ts";
 import { answered, engineFault } from "./faults.ts";
 
@@ -40,16 +40,6 @@ export async function* logStream(
   } finally {
     stream.destroy();
   }
-}
-
-/** The body of a response as it comes: the client's own methods buffer and parse all of it, such as a whole log. */
-export function dial(docker: Docker, path: string, query: object, abortSignal: AbortSignal): Promise<Readable> {
-  const { promise, resolve, reject } = Promise.withResolvers<Readable>();
-  docker.modem.dial(
-    { path, method: "GET", isStream: true, statusCodes: { 200: true, 404: "no such thing", 500: "server error" }, abortSignal, options: query },
-    (error: unknown, stream: unknown) => (error ? reject(error) : resolve(stream as Readable)),
-  );
-  return promise;
 }
 
 const HEADER = 8;

@@ -1,9 +1,13 @@
+import { once } from "node:events";
 import { createServer, type ServerResponse } from "node:http";
-import t from "tap";
+import { type AddressInfo, createServer as createTcpServer, type Socket } from "node:net";
+import t, { type Test } from "tap";
 import { systemClock } from "../../../lib/clock.ts";
 import { listContainers } from "../../../drivers/engine/containers.ts";
-import { openEngine } from "../../../drivers/engine/engine.ts";
-import { eventually } from "../../fixtures/eventually.ts";
+import { findNetwork } from "../../../drivers/docker/bridge-network.ts";
+import { engineCapacity, openEngine } from "../../../drivers/engine/engine.ts";
+import { localImage } from "../../../drivers/engine/images.ts";
+import { eventually, PATIENCE_MS } from "../../fixtures/eventually.ts";
 import { longestTurn } from "../../fixtures/longest-turn.ts";
 import { listen } from "../../fixtures/server.ts";
 
@@ -66,3 +70,34 @@ t.test("a list of containers whose images have many ports and labels does not ho
   t.ok(longestMs < 50, `${longestMs} ms`);
   engine.close();
 });
+
+t.test("a look-up that the engine does not answer ends with its connection", async (t) => {
+  const { port, connections } = await openCountedSilence(t);
+  const engine = openEngine({ host: `tcp://127.0.0.1:${port}`, callMs: 50 }, systemClock());
+  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const calls: Promise<unknown>[] = [
+    engineCapacity(engine, signal),
+    localImage(engine, "a:1", signal),
+    findNetwork(engine, "berth", signal),
+    listContainers(engine, { label: "berth.container", all: true }, signal),
+  ];
+  for (const call of calls) await t.rejects(call, { code: "ENGINE_UNREACHABLE" });
+  await eventually("no connection is left", () => connections().total === calls.length && connections().open === 0);
+  engine.close();
+});
+
+async function openCountedSilence(t: Test) {
+  const sockets = new Set<Socket>();
+  let total = 0;
+  const server = createTcpServer((socket) => {
+    total++;
+    sockets.add(socket.on("error", () => {}).resume());
+    socket.on("close", () => sockets.delete(socket));
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return { port: (server.address() as AddressInfo).port, connections: () => ({ total, open: sockets.size }) };
+}
