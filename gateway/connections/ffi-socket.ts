@@ -95,9 +95,14 @@ export class FfiSocket {
     );
   }
 
-  /** The layer's memory is about to be used again. */
+  /** The layer's memory is about to be used again. Only bytes and errors are kept: the end is received again, as an error may have come behind it. */
   keepReceived(memory: Buffer): void {
-    if (this.received > 0) this.kept ??= Buffer.from(memory.subarray(this.receivedAt, this.receivedAt + this.received));
+    const { received, receivedAt } = this;
+    if (received === 0) this.received = NOT_RECEIVED;
+    if (received <= 0 || this.closing) return;
+    // Not of Node's pool: a short rest would keep a whole part of it.
+    this.kept = Buffer.allocUnsafeSlow(received);
+    memory.copy(this.kept, 0, receivedAt, receivedAt + received);
   }
 
   /** Bytes that the kernel has not taken. */

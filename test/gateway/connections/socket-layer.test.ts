@@ -295,6 +295,26 @@ for (const each of ALL) {
     await eventually("the bytes of paused sockets", () => paused.every(({ socket }) => socket.text === "xy"));
   });
 
+  t.test(`${each.name}: a connection that breaks behind its end, while a handler of its turn has paused it`, async (t) => {
+    if (each.transport !== "Unix" || each.kind.name === "node") return t.comment("others report the end only");
+    const { stand, pair } = await openPairs(t, each);
+    const [first, ending] = [await pair(), await pair()];
+    first.socket.onBytes = () => stand.layer.pause(ending.socket.id);
+    for (const { socket } of [first, ending]) stand.layer.resume(socket.id);
+    first.peer.write("x");
+    ending.peer.end();
+    await eventually("the pause", () => first.socket.bytes === 1);
+    t.equal(ending.socket.ends, 0);
+    // More than the peer's stream reads ahead: unread bytes break the connection.
+    ending.socket.send("x".repeat(100_000));
+    await eventually("bytes to come", () => ending.peer.readableLength > 0);
+    ending.peer.destroy();
+    await eventually("it to break", () => stand.layer.isBroken(ending.socket.id));
+    stand.layer.resume(ending.socket.id);
+    await eventually("the close", () => ending.socket.closes === 1, 5_000);
+    t.match(ending.socket.error, { code: "ECONNRESET" });
+  });
+
   t.test(`${each.name}: numbers of closed sockets do nothing, and their slots are used again`, async (t) => {
     const { stand, pair } = await openPairs(t, each);
     const descriptors = readdirSync("/proc/self/fd").length;
