@@ -23,7 +23,7 @@ const RESET_OPTION = 13;
 const RESET_VALUE = new Int32Array([1, 0]);
 export const EINTR = 4;
 export const EAGAIN = 11;
-/** Of `received`: nothing was received that is not yet reported. */
+/** Of `received`: everything that was received is reported. */
 export const NOT_RECEIVED = -0x8000_0000;
 const NO_CALL = -1;
 
@@ -35,12 +35,13 @@ export class FfiSocket {
   paused = true;
   /** The kernel may have bytes, an end or an error. */
   readable = false;
-  /** What a call returned that received ahead of `onBytes`: bytes, 0 at the end, or a negative error number. */
+  /** What a receive among many returned that is not yet reported: how many bytes, 0 at the end, or a negative error number. */
   received = NOT_RECEIVED;
-  /** Where these bytes are in the layer's memory, or, once the turn is over, the bytes. */
+  /** Where these bytes are in the layer's memory, until it is used again. */
   receivedAt = 0;
+  /** A copy of these bytes, from then on. */
   kept: Buffer | undefined;
-  /** Its last receive has filled its memory: the next one gets more of it. */
+  /** There was more than a receive among many takes: the next read is one of its own, with more memory. */
   isLong = false;
   /** An end or an error follows the bytes, and no event announces it: read until then. */
   hungUp = false;
@@ -73,7 +74,7 @@ export class FfiSocket {
   /** The others, in pairs. */
   #more: number[] | undefined;
   #rangeCount = 0;
-  /** The place of its send among the results of the ring. */
+  /** While the ring sends its ranges: the place of that call among the results. */
   #call = NO_CALL;
   /** Created when the kernel does not take everything. */
   #unsent: UnsentBytes | undefined;
@@ -88,8 +89,8 @@ export class FfiSocket {
     this.#pieces = pieces;
   }
 
-  /** It has a receive of the usual kind. */
-  get receives(): boolean {
+  /** It may have a receive among many. */
+  get mayReceive(): boolean {
     return (
       this.readable && !this.paused && !this.isLong && !this.writable && !this.closing && this.#move === undefined && this.received === NOT_RECEIVED
     );
@@ -181,8 +182,8 @@ export class FfiSocket {
     if (at + sent < end) this.#keepUnsent(memory, at + sent, end);
   }
 
-  /** Adds its ranges to what the ring sends in one call. `flush` takes the result. */
-  addTo(ring: IoUring, { address }: SocketIo): void {
+  /** Adds its ranges to what the ring sends, if they fit. `flush` follows, and uses the result. */
+  addSendTo(ring: IoUring, { address }: SocketIo): void {
     const count = this.#rangeCount;
     if (count === 0 || !ring.hasPlace(count)) return;
     this.#fill(ring.vectors, ring.nextVector, address);
@@ -250,12 +251,13 @@ export class FfiSocket {
     }
   }
 
+  /** Writes the ranges in a call of their own. Returns the number of bytes that the kernel took, or -1 if it refuses all. */
   #writeRanges(io: SocketIo, count: number): number {
     this.#fill(io.vectors, 0, io.address, count);
     return this.#writev(io, count);
   }
 
-  /** The number of bytes that the kernel took, or -1 if it refuses all. */
+  /** The same of what the ring has sent. */
   #takeResult(io: SocketIo, count: number): number {
     const result = (io.ring as IoUring).resultOf(this.#call);
     this.#call = NO_CALL;

@@ -28,7 +28,10 @@ const LONG_BYTES = 65_536;
 /** Each has a pipe, of two descriptors. Beyond it, bodies are read. */
 const MAX_MOVES = 128;
 
-/** Memory of a receive that is one of many: of most heads and messages, and no power of two, so that they do not all share the same lines of a cache. */
+/**
+ * Memory of a receive among many, in one submission of io_uring: enough for most heads and messages. No power of two, so that they do not all share the
+ * same lines of a cache.
+ */
 const RECEIVE_BYTES = 4_096 + 192;
 /** With fewer calls, io_uring costs as much as it saves. */
 const FEWEST_CALLS = 3;
@@ -57,7 +60,7 @@ export class FfiSockets implements SocketLayer {
   /** `onClose` is due. */
   readonly #closed = new Fifo<FfiSocket>();
   readonly #fewestCalls: number;
-  /** Those that have received in this turn, ahead of `onBytes`. */
+  /** Sockets that have received in this turn, ahead of their `onBytes`. */
   readonly #received: FfiSocket[] = [];
   #receivedCount = 0;
   #moves = 0;
@@ -269,7 +272,7 @@ export class FfiSockets implements SocketLayer {
     const start = this.#turnMemory.readAt;
     for (let index = 0; index < count; index++) {
       const socket = this.#ready.at(index);
-      if (!socket.receives || !ring.hasPlace(0)) continue;
+      if (!socket.mayReceive || !ring.hasPlace(0)) continue;
       this.#received[ring.count] = socket;
       ring.receive(socket.fd, address, start + ring.count * RECEIVE_BYTES, RECEIVE_BYTES);
     }
@@ -279,7 +282,7 @@ export class FfiSockets implements SocketLayer {
     for (let index = 0; index < this.#receivedCount; index++) {
       const socket = this.#received[index] as FfiSocket;
       const result = ring.resultOf(index);
-      // It is read again by itself.
+      // It is read by itself when its turn comes.
       if (result === -EAGAIN || result === -EINTR) continue;
       socket.received = result;
       socket.receivedAt = start + index * RECEIVE_BYTES;
@@ -370,7 +373,7 @@ export class FfiSockets implements SocketLayer {
     return 0;
   }
 
-  /** The same for one that has received. */
+  /** The same for a socket that has received: reports the result. */
   #useReceived(socket: FfiSocket): number {
     const { received, receivedAt, kept } = socket;
     socket.received = NOT_RECEIVED;
@@ -409,7 +412,7 @@ export class FfiSockets implements SocketLayer {
   #flush(): void {
     const { ring } = this.#io;
     if (ring !== undefined && this.#dirtyCount >= this.#fewestCalls) {
-      for (let index = 0; index < this.#dirtyCount; index++) (this.#dirty[index] as FfiSocket).addTo(ring, this.#io);
+      for (let index = 0; index < this.#dirtyCount; index++) (this.#dirty[index] as FfiSocket).addSendTo(ring, this.#io);
       if (ring.count > 0) ring.submit();
     }
     for (let index = 0; index < this.#dirtyCount; index++) {

@@ -6,8 +6,13 @@ const MAX_CALLS = 256;
 /** Vectors of all sends of one submission. */
 const MAX_VECTORS = 1_024;
 
-/** Continue after a call that fails; no interrupts, since every call is done when the submission returns; one thread submits. Linux 6.0. */
-const SETUP_FLAGS = (1 << 7) | (1 << 8) | (1 << 12);
+/** Of `io_uring_setup`. Continue after a call that fails. */
+const SETUP_SUBMIT_ALL = 1 << 7;
+/** No interrupts: every call is done when the submission returns. */
+const SETUP_COOP_TASKRUN = 1 << 8;
+/** One thread submits: Linux 6.0. */
+const SETUP_SINGLE_ISSUER = 1 << 12;
+/** Of `io_uring_enter`: wait for results. */
 const ENTER_GETEVENTS = 1;
 const OP_SENDMSG = 9;
 const OP_SEND = 26;
@@ -16,16 +21,25 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const EINTR = 4;
 
-/** In words of 4 bytes: `io_uring_params`, `io_uring_sqe`, `io_uring_cqe`, `msghdr`. */
+/** Sizes of the kernel's structures, in words of 4 bytes: `io_uring_params`, `io_uring_sqe`, `io_uring_cqe`, `msghdr`. */
 const PARAMS_WORDS = 30;
-const SQE_WORDS = 16;
-const CQE_WORDS = 4;
+const CALL_WORDS = 16;
+const COMPLETION_WORDS = 4;
 const MESSAGE_WORDS = 14;
-const SQES_OFFSET = 0x1000_0000n;
-const PROTECTION = 3;
-const SHARED_POPULATED = 0x8001;
+/** Words of `io_uring_params`: the flags, and where the offsets in each half of the ring begin. */
+const FLAGS_WORD = 2;
+const SUBMISSION_OFFSETS_WORD = 10;
+const COMPLETION_OFFSETS_WORD = 20;
 
-/** An address in the kernel's own order: the lower half, then the upper. */
+/** What is mapped of a ring: its counters and results, and its calls. */
+const RING_OFFSET = 0n;
+const CALLS_OFFSET = 0x1000_0000n;
+/** `PROT_READ | PROT_WRITE`, and `MAP_SHARED | MAP_POPULATE`. */
+const PROTECTION = 3;
+const MAP_FLAGS = 0x8001;
+const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
+
+/** An address as two words: the lower half first. */
 function writeAddress(words: Uint32Array, at: number, { low, high }: MemoryAddress, offset: number): void {
   const start = low + offset;
   words[at] = start;
@@ -44,7 +58,7 @@ export class IoUring {
   nextVector = 0;
   /** Calls that were added since the last submission. */
   count = 0;
-  /** False: it did not work, and takes no more calls. */
+  /** False: the kernel has refused calls once. It takes no more. */
   isUsable = true;
   readonly #libc: Libc;
   readonly #fd: number;
@@ -54,7 +68,7 @@ export class IoUring {
   readonly #messagesAt: MemoryAddress;
   readonly #vectorsAt: MemoryAddress;
   readonly #results = new Int32Array(MAX_CALLS);
-  /** Words of the ring. */
+  /** Places in `#ring`, in words. */
   readonly #submissionTail: number;
   readonly #completionHead: number;
   readonly #completionTail: number;
@@ -69,16 +83,17 @@ export class IoUring {
     this.#vectorsAt = addressOf(libc, this.vectors.words);
     this.#messagesAt = addressOf(libc, this.#messages);
     const params = new Uint32Array(PARAMS_WORDS);
-    params[2] = SETUP_FLAGS;
+    params[FLAGS_WORD] = SETUP_SUBMIT_ALL | SETUP_COOP_TASKRUN | SETUP_SINGLE_ISSUER;
     this.#fd = libc.io_uring_setup(MAX_CALLS, libc.addressOf(params));
     if (this.#fd < 0) throw libc.failure("io_uring_setup");
     const [submissions = 0, completions = 0] = params;
-    // Offsets in bytes: of the head, the tail, the mask, the number of entries, flags, drops, and the array; or of the overflow and the entries.
-    const [, submissionTail = 0, , , , , array = 0] = params.subarray(10);
-    const [completionHead = 0, completionTail = 0, , , , entries = 0] = params.subarray(20);
-    const bytes = Math.max(array + submissions * 4, entries + completions * CQE_WORDS * 4);
-    this.#ring = this.#map(bytes, 0n);
-    this.#calls = this.#map(submissions * SQE_WORDS * 4, SQES_OFFSET);
+    // In bytes: `io_sqring_offsets` (head, tail, mask, entries, flags, dropped, array), `io_cqring_offsets` (head, tail, mask, entries, overflow, cqes).
+    const [, submissionTail = 0, , , , , array = 0] = params.subarray(SUBMISSION_OFFSETS_WORD);
+    const [completionHead = 0, completionTail = 0, , , , entries = 0] = params.subarray(COMPLETION_OFFSETS_WORD);
+    const bytes = Math.max(array + submissions * 4, entries + completions * COMPLETION_WORDS * 4);
+    this.#ring = this.#map(bytes, RING_OFFSET);
+    this.#calls = this.#map(submissions * CALL_WORDS * 4, CALLS_OFFSET);
+    // The array names the calls in the order of their submission: always the same.
     for (let index = 0; index < submissions; index++) this.#ring[array / 4 + index] = index;
     this.#submissionTail = submissionTail / 4;
     this.#submissionMask = submissions - 1;
@@ -89,7 +104,7 @@ export class IoUring {
   }
 
   #map(bytes: number, offset: bigint): Uint32Array {
-    const address: Pointer = this.#libc.mmap(0n, BigInt(bytes), PROTECTION, SHARED_POPULATED, this.#fd, offset);
+    const address: Pointer = this.#libc.mmap(0n, BigInt(bytes), PROTECTION, MAP_FLAGS, this.#fd, offset);
     if (address === MAP_FAILED) {
       const failure = this.#libc.failure("mmap");
       this.#libc.close(this.#fd);
@@ -98,12 +113,12 @@ export class IoUring {
     return new Uint32Array(this.#libc.memoryAt(address, bytes));
   }
 
-  /** Whether it takes another call, with so many vectors. */
+  /** Whether another call fits, with so many vectors. */
   hasPlace(vectors: number): boolean {
     return this.isUsable && this.count < MAX_CALLS && this.nextVector + vectors <= MAX_VECTORS;
   }
 
-  /** Receives up to `length` bytes at offset `at` of `memory`. */
+  /** Adds a receive of up to `length` bytes to offset `at` of `memory`. Its place among the results is `count` before it. */
   receive(fd: number, memory: MemoryAddress, at: number, length: number): void {
     const calls = this.#calls;
     const call = this.#add(OP_RECV, fd, MSG_DONTWAIT);
@@ -111,7 +126,7 @@ export class IoUring {
     calls[call + 6] = length;
   }
 
-  /** Sends the next `count` vectors, which the caller has set from `nextVector` on. Returns its place among the results. */
+  /** Adds a send of `count` vectors, which the caller has set from `nextVector` on. Returns its place among the results. */
   send(fd: number, count: number): number {
     const calls = this.#calls;
     const place = this.count;
@@ -134,7 +149,7 @@ export class IoUring {
     return place;
   }
 
-  /** Makes the calls that were added, and returns how many they were. */
+  /** Makes the calls that were added, and returns how many they were. Their results are valid until the next submission. */
   submit(): number {
     const { count } = this;
     this.count = 0;
@@ -142,7 +157,7 @@ export class IoUring {
     this.#results.fill(-EINTR, 0, count);
     const submitted = Math.max(this.#libc.io_uring_enter(this.#fd, count, 0, 0), 0);
     if (submitted < count) {
-      // The kernel has no memory for them. They are taken back.
+      // The kernel has no memory for the others. They are taken back.
       this.isUsable = false;
       const ring = this.#ring;
       ring[this.#submissionTail] = (ring[this.#submissionTail] as number) - (count - submitted);
@@ -164,7 +179,7 @@ export class IoUring {
     const ring = this.#ring;
     const calls = this.#calls;
     const tail = ring[this.#submissionTail] as number;
-    const call = (tail & this.#submissionMask) * SQE_WORDS;
+    const call = (tail & this.#submissionMask) * CALL_WORDS;
     calls[call] = operation;
     calls[call + 1] = fd;
     calls[call + 7] = flags;
@@ -179,12 +194,10 @@ export class IoUring {
     let head = ring[this.#completionHead] as number;
     const count = (tail - head) >>> 0;
     for (let left = count; left > 0; left--, head++) {
-      const completion = this.#completions + (head & this.#completionMask) * CQE_WORDS;
+      const completion = this.#completions + (head & this.#completionMask) * COMPLETION_WORDS;
       this.#results[ring[completion] as number] = ring[completion + 2] as number;
     }
     ring[this.#completionHead] = head;
     return count;
   }
 }
-
-const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
