@@ -2,7 +2,7 @@ import { constants, type ClientHttp2Stream, type IncomingHttpHeaders } from "nod
 import { crc32 } from "node:zlib";
 import { describeSession } from "./client-session.ts";
 import { frame } from "../../fixtures/frame.ts";
-import { WrongResponse, type CheckedResponse, type SentRequest, type SoakTarget } from "./ordinary-clients.ts";
+import { otherBytes, WrongResponse, type CheckedResponse, type SentRequest, type SoakTarget } from "./ordinary-clients.ts";
 import { bodyOf, targetOf } from "./plan.ts";
 
 /** When a client cancels a stream. */
@@ -90,7 +90,7 @@ function judge(
   if (headers["x-sum"] !== sum) throw new WrongResponse(`the container got another body than ${plan.id} sent`);
   const isBodyless = method === "HEAD" || plan.status === 204 || plan.status === 304;
   const expected = bodyOf(plan.id, isBodyless ? 0 : plan.length);
-  if (!expected.subarray(0, body.length).equals(body)) throw new WrongResponse(`the response to ${plan.id} has bytes of another one`);
+  if (!expected.subarray(0, body.length).equals(body)) throw otherBytes(plan.id, expected, body);
   if (!complete) return { outcome: "broken" };
   if (body.length !== expected.length)
     throw new WrongResponse(`the response to ${plan.id} has ${body.length} of ${expected.length} bytes, and looks complete`);

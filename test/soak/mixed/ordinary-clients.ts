@@ -25,6 +25,18 @@ export type CheckedResponse = { outcome: "right" | "refused" | "not repeated" | 
 /** A response that belongs to another request, or bytes of none. */
 export class WrongResponse extends Error {}
 
+/** Says where the bytes begin to differ, and what came there. */
+export function otherBytes(id: string, expected: Buffer, body: Buffer): WrongResponse {
+  let at = 0;
+  while (body[at] === expected[at]) at++;
+  const came = body.subarray(at, at + 16);
+  const from = expected.indexOf(came);
+  const where = from < 0 ? "nowhere in its own" : `at byte ${from} of its own`;
+  return new WrongResponse(
+    `the response to ${id} has bytes of another one from byte ${at} of ${body.length} on: ${came.toString("hex")}, ${where} ${expected.length}`,
+  );
+}
+
 export function openAgent(secured: boolean): PlainAgent | SecureAgent {
   const options = { keepAlive: true, maxFreeSockets: 32 };
   return secured ? new SecureAgent({ ...options, rejectUnauthorized: false }) : new PlainAgent(options);
@@ -91,7 +103,7 @@ async function checkResponse({ method, plan, bodyLength }: SentRequest, incoming
   if (sum !== String(crc32(bodyOf(`${plan.id} sent`, bodyLength)))) throw new WrongResponse(`the container got another body than ${plan.id} sent`);
   const body = Buffer.concat(pieces);
   const expected = method === "HEAD" || plan.status === 204 || plan.status === 304 ? bodyOf(plan.id, 0) : bodyOf(plan.id, plan.length);
-  if (!expected.subarray(0, body.length).equals(body)) throw new WrongResponse(`the response to ${plan.id} has bytes of another one`);
+  if (!expected.subarray(0, body.length).equals(body)) throw otherBytes(plan.id, expected, body);
   if (!complete) return { outcome: "broken" };
   if (body.length !== expected.length)
     throw new WrongResponse(`the response to ${plan.id} has ${body.length} of ${expected.length} bytes, and looks complete`);
