@@ -55,7 +55,9 @@ function answerEarly({ id, act }: ContainerPlan, request: IncomingMessage, respo
 
 function act(plan: ContainerPlan, sum: number, { method, socket }: IncomingMessage, response: ServerResponse): void {
   if (plan.act === "is silent") return;
-  for (let nth = 0; nth < plan.interim; nth++) response.writeEarlyHints({ link: `</${nth}>; rel=preload` });
+  // A response that waits for the end of the previous one has no socket yet: Node would send its hints behind its head.
+  const interim = response.socket === null ? 0 : plan.interim;
+  for (let nth = 0; nth < interim; nth++) response.writeEarlyHints({ link: `</${nth}>; rel=preload` });
   const body = bodyOf(plan.id, plan.length);
   const framing: Record<ContainerPlan["framing"], Record<string, string | number>> = {
     length: { "Content-Length": body.length },
