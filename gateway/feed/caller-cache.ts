@@ -1,7 +1,7 @@
 import { hash } from "node:crypto";
+import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
 import { ByteMap } from "../../lib/byte-map.ts";
-import { ExpiringMap } from "../../lib/expiring-map.ts";
 import { addressBlock } from "../../lib/connection-limits.ts";
 import { Fault, type FaultCode } from "../../lib/fault.ts";
 import { createFairQueue, type FairQueueLimits, createJoinedLookups, createSingleFlight } from "../shared-lookups.ts";
@@ -15,7 +15,7 @@ import { CallerEdits } from "../caller-edits.ts";
 const VALID_MS = 8_000;
 const SWEEP_MS = 1_000;
 /** While control is away no user can sign out either, so cached callers stay valid for this time. */
-const AWAY_MS = 15 * 60_000;
+const AWAY_SECONDS = 15 * 60;
 /** How long an old reply is valid before the next request checks whether control is back. */
 const STALE_MS = 2_000;
 /** How long a cached caller waits for a new reply. After that the old one is valid, and the new one is used when it arrives. */
@@ -83,7 +83,7 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
   // Read for every request, so by the token's bytes and without the clock: a digest, or a cache with expiry, costs more than the rest of a decision.
   const valid = new ByteMap<CachedCaller>({ maxSize: MOST_CALLERS, maxKeyBytes: TOKEN_BYTES });
   // A map of its own, so that a flood of invented tokens cannot evict real callers.
-  const earlier = new ExpiringMap<string, Caller>({ ms: AWAY_MS, most: MOST_CALLERS, clock });
+  const earlier = new NodeCache({ useClones: false, stdTTL: AWAY_SECONDS, maxKeys: MOST_CALLERS });
   const wrong = createWrongTokens(wrongTokens, clock);
   // The queue bounds the lookups.
   const inFlight = createSingleFlight<Caller | undefined>(Number.POSITIVE_INFINITY, full);
@@ -114,7 +114,7 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
 
   /** The earlier caller, if control is away. */
   const earlierOrThrow = (key: string, error: unknown): Caller => {
-    const caller = error instanceof Fault && AWAY.has(error.code) ? earlier.get(key) : undefined;
+    const caller = error instanceof Fault && AWAY.has(error.code) ? earlier.get<Caller>(key) : undefined;
     if (caller === undefined) throw error;
     return extend(caller);
   };
@@ -139,11 +139,11 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
     const caller = reply && knownCaller(token, reply);
     if (caller === undefined) {
       valid.delete(token);
-      earlier.delete(key);
+      earlier.del(key);
       wrong.rejected(key);
     } else if (sent.signOuts === signOuts) {
       store(caller, sent.at, VALID_MS);
-      earlier.set(key, caller);
+      remember(earlier, key, caller);
       wrong.accepted(key);
     }
     return caller;
@@ -207,15 +207,15 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
       if (!isToken(token)) return Promise.resolve(undefined);
       const key = digest(token);
       if (wrong.has(key)) return Promise.resolve(undefined);
-      const remembered = isAway() ? earlier.get(key) : undefined;
+      const remembered = isAway() ? earlier.get<Caller>(key) : undefined;
       if (remembered !== undefined) return Promise.resolve(extend(remembered));
       const find = (waiting: AbortSignal) =>
         inFlight.run(key, waiting, (needed) => lookUp(token, key, addressBlock(client), AbortSignal.any([needed, closed])));
-      const earlierCaller = earlier.get(key);
+      const earlierCaller = earlier.get<Caller>(key);
       if (earlierCaller === undefined) return find(signal);
       // Continues after this request continues with the old reply.
       const reply = find(closed).catch((error: unknown) => earlierOrThrow(key, error));
-      return soonOr(reply, signal, () => (earlier.get(key) === earlierCaller ? extend(earlierCaller) : undefined));
+      return soonOr(reply, signal, () => (earlier.get<Caller>(key) === earlierCaller ? extend(earlierCaller) : undefined));
     },
     // Callers of open exchanges are looked up until the exchange ends: a lookup counts as use.
     findEnded: (tokens) => {
@@ -229,13 +229,13 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
     clear: () => {
       signOuts++;
       valid.clear();
-      earlier.clear();
+      earlier.flushAll();
       for (const listener of listeners) listener();
     },
     close: () => {
       cancelSweep?.();
       valid.clear();
-      earlier.clear();
+      earlier.close();
       wrong.clear();
       return Promise.resolve();
     },
@@ -244,6 +244,12 @@ export function openCallerCache(deps: CallerCacheDeps): CallerCache {
 
 function digest(token: string): string {
   return hash("sha256", token);
+}
+
+/** A full cache is emptied: that is rare, and cheaper than an order of entries. */
+function remember(cache: NodeCache, key: string, value: unknown): void {
+  if (cache.getStats().keys >= MOST_CALLERS) cache.flushAll();
+  cache.set(key, value);
 }
 
 /** The holder of a token, as a cache keeps it. Undefined: a token that cannot be in a header has no holder. */

@@ -1,6 +1,6 @@
 import { hash } from "node:crypto";
+import NodeCache from "node-cache";
 import type { Clock } from "../../lib/clock.ts";
-import { ExpiringMap } from "../../lib/expiring-map.ts";
 import { Fault } from "../../lib/fault.ts";
 import { verifyToken, LONGEST_TOKEN, type PrefetchSigners, type Signers, openSigners } from "../../lib/jwks/signers.ts";
 import type { Log } from "../../lib/log.ts";
@@ -27,13 +27,12 @@ type TokenVerifierDeps = Signers & { audience: string; clock: Clock };
 /** The form of every signed token. */
 const COMPACT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 const MOST_REMEMBERED = 10_000;
-const REMEMBERED_MS = 3_600_000;
 
 type CachedGrant = { grant: TokenGrant; version: number; until: number };
 
 /** Verifies tokens of `{identity}/docker/token`, and caches the valid ones. */
 export function openTokenVerifier({ keys, issuer, audience, clock }: TokenVerifierDeps): { verify: VerifyToken; close(): void } {
-  const remembered = new ExpiringMap<string, CachedGrant>({ ms: REMEMBERED_MS, most: MOST_REMEMBERED, clock });
+  const remembered = new NodeCache({ useClones: false, stdTTL: 3_600, maxKeys: MOST_REMEMBERED });
 
   const verify = async (token: string, digest: string): Promise<TokenGrant> => {
     // The version from before: the next check notices a key that is removed meanwhile.
@@ -41,7 +40,8 @@ export function openTokenVerifier({ keys, issuer, audience, clock }: TokenVerifi
     const payload = await verifyToken(token, { keys, issuer, audience, clock });
     if (payload["lim"] !== "docker") throw new Fault("TOKEN_INVALID", "The token is not for a registry");
     const grant: TokenGrant = { subject: payload.sub ?? "", access: readAccess(payload["access"]), issuedAt: payload.iat ?? 0 };
-    remembered.set(digest, { grant, version, until: (payload.exp ?? 0) * 1_000 });
+    if (remembered.getStats().keys >= MOST_REMEMBERED) remembered.flushAll();
+    remembered.set(digest, { grant, version, until: (payload.exp ?? 0) * 1_000 } satisfies CachedGrant);
     return grant;
   };
 
@@ -51,13 +51,13 @@ export function openTokenVerifier({ keys, issuer, audience, clock }: TokenVerifi
       // For example the anonymous token: it needs no verification.
       if (!COMPACT.test(token)) throw new Fault("TOKEN_INVALID", "This token allows only public pulls; sign in first");
       const digest = hash("sha256", token);
-      const cached = remembered.get(digest);
+      const cached = remembered.get<CachedGrant>(digest);
       if (cached === undefined) return verify(token, digest);
       const recall = (version: number) => (cached.version === version && clock.now() < cached.until ? cached.grant : verify(token, digest));
       const version = keys.version();
       return typeof version === "number" ? recall(version) : version.then(recall);
     },
-    close: () => remembered.clear(),
+    close: () => remembered.close(),
   };
 }
 
