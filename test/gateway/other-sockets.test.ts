@@ -3,10 +3,8 @@ import { join } from "node:path";
 import t from "tap";
 import { SOCKET_KINDS, testSockets } from "../fixtures/connections.ts";
 
-/** The tests that see most of the engine, on the kinds of sockets that a gateway does not have by default. `npm run test:sockets` runs all. */
+/** The tests that see most of the engine in little time, on the kinds of sockets that a gateway does not have by default. `npm run test:sockets` runs all. */
 const FILES = [
-  "integrity",
-  "leaks",
   "aborts",
   "connections",
   "descriptors",

@@ -71,7 +71,6 @@ export const SLOW_FILES: readonly string[] = [
   "test/drivers/swarm/late-starts.test.ts",
   "test/drivers/swarm/machine-address.test.ts",
   "test/drivers/swarm/nodes.test.ts",
-  "test/failover/failover.test.ts",
   "test/failover/sample.test.ts",
   "test/fuzz/exchanges.test.ts",
   "test/fuzz/moving.test.ts",

@@ -3,10 +3,9 @@ import { startPostgres } from "../../fixtures/postgres.ts";
 import { databasesWithSchema, waitForStatements } from "../../fixtures/store-kinds.ts";
 import { useDatabase } from "./fixtures/open-api-fixture.ts";
 
-/** The tests of lists, filters, entities and publishing again, with their stores in PostgreSQL. */
+/** The tests of lists, filters and publishing again, with their stores in PostgreSQL: those whose statements PostgreSQL may take another way. */
 const server = await startPostgres(t);
 waitForStatements();
 const fresh = databasesWithSchema(server);
 useDatabase(async () => ({ postgres: await fresh() }));
-for (const name of ["containers", "images", "lists", "server-lists", "packages", "record-audit", "accounts", "trusted-publishers"])
-  await import(`./${name}.test.ts`);
+for (const name of ["containers", "images", "lists", "packages"]) await import(`./${name}.test.ts`);
