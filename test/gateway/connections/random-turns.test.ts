@@ -61,6 +61,17 @@ class Modelled {
     return PATTERN.subarray(start, start + length);
   }
 
+  /** Bytes that came in place of the expected ones, and where the pattern has them. */
+  describe(bytes: Buffer, isOfLayer: boolean): string {
+    const expected = this.pattern(this.reported, bytes.length);
+    const first = bytes.findIndex((byte, index) => byte !== expected[index]);
+    const some = bytes.subarray(first, first + 16);
+    const places = { came: PATTERN.indexOf(some), expected: PATTERN.indexOf(expected.subarray(first, first + 16)) };
+    const { reported, written, moved, toMove, broken } = this;
+    const state = { reported, written, moved, toMove, broken, isOfLayer, length: bytes.length, first, some: some.toString("hex"), places };
+    return `other bytes came: ${JSON.stringify(state)}`;
+  }
+
   get isOpen(): boolean {
     return !this.broken && this.socket.closes === 0;
   }
@@ -122,14 +133,14 @@ class RandomTurns {
       this.#check("bytes of a paused socket came", !one.paused);
       this.#check("bytes came behind the end", socket.ends === 0);
       this.#check("bytes came that should be moved", one.toMove === 0 || !(one.receiver as Modelled).isOpen);
-      this.#check(`other bytes came after ${one.reported}`, one.pattern(one.reported, length).equals(memory.subarray(at, end)));
+      const bytes = memory.subarray(at, end);
+      if (!one.pattern(one.reported, length).equals(bytes)) this.failures.push(one.describe(bytes, memory === socket.layer.memory));
       one.reported += length;
       if (!this.#active) return;
       const other = this.#pick();
       if (this.#below(2) === 0 && other.takesBytes) {
         const from = at + this.#below(length);
-        const bytes = Buffer.from(memory.subarray(from, end));
-        this.#send(other, bytes, () => other.socket.layer.send(other.socket.id, memory, from, end));
+        this.#send(other, Buffer.from(memory.subarray(from, end)), () => other.socket.layer.send(other.socket.id, memory, from, end));
       }
       if (this.#below(8) === 0) this.move(one, this.#pick());
       for (let count = this.#below(3); count > 0; count--) this.act();
