@@ -92,7 +92,7 @@ export function loadLibc(): Libc {
     io_uring_setup: (entries, params) => setup(IO_URING_SETUP, entries, params),
     io_uring_enter: (fd, submit, minimum, flags) => enter(IO_URING_ENTER, fd, submit, minimum, flags, 0n, 0n),
     errno: () => errno[0] as number,
-    failure: (call, code = errno[0] as number) => systemError(call, code),
+    failure: (call, code = errno[0]) => systemError(call, code),
     symbol: (name) => library.getSymbol(name),
     loop: ffi.getCurrentEventLoop(),
     addressOf: (memory) => ffi.getRawPointer(memory),
@@ -100,7 +100,7 @@ export function loadLibc(): Libc {
   };
 }
 
-function systemError(syscall: string, errno: number): NodeJS.ErrnoException {
+function systemError(syscall: string, errno = 0): NodeJS.ErrnoException {
   const code = getSystemErrorName(-errno);
   return Object.assign(new Error(`${syscall} ${code}`), { code, syscall, errno: -errno });
 }
