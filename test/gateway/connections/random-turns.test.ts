@@ -16,8 +16,8 @@ const SECONDS = Number(process.env["FUZZ_SECONDS"] ?? 0);
 const SEEDS = 3;
 const SOCKETS = 16;
 const STEPS = 50;
-/** The bytes of every stream are those of this pattern, from a place of its own: a lost, repeated or swapped byte shows. */
-const PATTERN_BYTES = 1_000_003;
+/** The bytes of every stream are those of this pattern, from a place of its own: a lost, repeated or swapped byte shows. Longer than one read. */
+const PATTERN_BYTES = 1_500_007;
 const ONCE = randomBytes(PATTERN_BYTES);
 const PATTERN = Buffer.concat([ONCE, ONCE]);
 /** Around the size of one receive among many, that of a long one, and of small and large sends. */
