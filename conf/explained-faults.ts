@@ -83,10 +83,6 @@ const OTHER_FAULTS = {
     todo: "Correct it, and publish again.",
   },
   PACKAGE_TOO_LARGE: { means: "The ZIP, or its unpacked content, is too large.", todo: "Remove what is not needed, or raise BERTH_MAX_PACKAGE_MB." },
-  IMAGE_REFUSED: {
-    means: "The image breaks a rule of this server: its name, signature, size, age or configuration; the message names it, and what is allowed.",
-    todo: "Follow the message, and publish again. [Rules for images](../image-policy.md).",
-  },
   PACKAGE_REFUSED: {
     means: "An image of the package, or their number or size, breaks a rule of this server; the message names it, and what is allowed.",
     todo: "Follow the message; an administrator can change the rule. [Rules for images](../image-policy.md).",

@@ -14,6 +14,10 @@ export const ADVICE = {
     means: "No configured registry has the image or the tag, or the engine no longer has it.",
     todo: "Push it, or correct its name, and publish again.",
   },
+  IMAGE_REFUSED: {
+    means: "The image breaks a rule of this server: its name, signature, size, age or configuration; the message names it, and what is allowed.",
+    todo: "Follow the message, and publish again. [Rules for images](../image-policy.md).",
+  },
   PULL_DENIED: {
     means: "The registry refused the pull; the message names the credentials.",
     todo: "Give that user read access to the repository, or set REGISTRY_USERNAME and REGISTRY_PASSWORD.",

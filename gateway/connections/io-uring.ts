@@ -48,8 +48,8 @@ function writeAddress(words: Uint32Array, at: number, { low, high }: MemoryAddre
 
 /**
  * Receives and sends of many sockets in one system call (io_uring(7)). None waits: what a socket cannot do at once returns EAGAIN, so all are done when
- * `submit` returns, and the kernel keeps no address of this process's memory. For calls of up to a few KiB that costs a third less than one system call
- * for each: the processor goes to the kernel and back once, and finds more of the program in its caches.
+ * `submit` returns, and the kernel keeps no address of this process's memory. Small requests and messages cost up to a fifth less so
+ * (docs/contributing/figures.md): the processor goes to the kernel and back once, and finds more of the program in its caches.
  */
 export class IoUring {
   /** Of the sends: see `send`. */

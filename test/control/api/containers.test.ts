@@ -296,7 +296,7 @@ t.test("with a browser's cookie, only pages of the same or an allowed origin cha
   for (const [what, headers, status] of [
     ["says nothing", {}, 403],
     ["same origin, by Sec-Fetch-Site", { "sec-fetch-site": "same-origin" }, 200],
-    ["typed by the user", { "sec-fetch-site": "none" }, 200],
+    ["no page: typed by the user, or a link in a mail", { "sec-fetch-site": "none" }, 403],
     ["same origin, by Origin", { origin: "http://berth.example:8080" }, 200],
     ["same origin behind TLS", { origin: "https://berth.example:8080" }, 200],
     ["same origin, by Referer", { referer: "http://berth.example:8080/page" }, 200],
