@@ -55,7 +55,7 @@ t.test("it says its version, commit and build", async (t) => {
 
 t.test("its gateways use ffi sockets, and Node's warning about them reaches no user", async (t) => {
   const { stdout, stderr } = run("doctor");
-  t.match(stdout, /^✓ ok +sockets +ffi$/m);
+  t.match(stdout, /^✓ ok +sockets +ffi, with(?:out)? io_uring/m);
   t.notMatch(stdout + stderr, /experimental/i);
 });
 
