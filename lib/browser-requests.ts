@@ -1,10 +1,11 @@
 import type { HeaderOf } from "./sign-in.ts";
 
 /**
- * The page that made a request: this server's `own`, one of a `permitted` origin, a `foreign` one, or `unsaid`. Browsers send `Origin` with every upgrade
+ * The page that made a request: this server's `own`, one of a `permitted` origin, a `foreign` one; `none`: its user typed the address, or opened a link of another
+ * program, such as a mail; or `unsaid`. Browsers send `Origin` with every upgrade
  * and every method that changes something; with a GET they may send no header about the page.
  */
-type PageOrigin = "own" | "permitted" | "foreign" | "unsaid";
+type PageOrigin = "own" | "permitted" | "foreign" | "none" | "unsaid";
 
 type Line = readonly [name: string, value: string];
 
@@ -31,8 +32,8 @@ export function pageOf(header: HeaderOf, permitted: readonly string[]): PageOrig
   if (from !== undefined && permitted.includes(from)) return "permitted";
   // Not in a handshake: browsers differ in whether ws: and http: are one site.
   const site = header("upgrade") === undefined ? header("sec-fetch-site") : undefined;
-  // `none`: typed or bookmarked by the user.
-  if (site !== undefined) return site === "same-origin" || site === "none" ? "own" : "foreign";
+  if (site === "none") return "none";
+  if (site !== undefined) return site === "same-origin" ? "own" : "foreign";
   if (source === undefined) return "unsaid";
   return from !== undefined && isHost(from, header("host")) ? "own" : "foreign";
 }

@@ -57,13 +57,10 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     const header = headerOf(request.headers);
     const caller = await (isAtConsole(request) ? authorizeAtConsole(header) : authenticate(header, identity.who));
     const mutates = request.routeOptions.config.mutates ?? !isSafe(request.method);
-    // A browser opens a link of a mail as an address that its user types, and some GETs start and stop containers.
-    if (caller.by === "cookie" && mutates && header("sec-fetch-site") === "none")
-      throw new Fault("ORIGIN_NOT_PERMITTED", "A link may not do this with the browser's cookie: use a button of the console.");
-    // A browser may send a GET without a header about its page, so a missing header proves nothing.
-    if (!isAtConsole(request) && caller.by === "cookie" && mutates && !["own", "permitted"].includes(pageOf(header, pages))) {
-      throw new Fault("ORIGIN_NOT_PERMITTED", "A page of another origin may not do this with the browser's cookie.");
-    }
+    // A browser may send a GET without a header about its page, so a missing header proves nothing. And some GETs start and stop containers.
+    const page = pageOf(header, isAtConsole(request) ? consolePages : pages);
+    if (caller.by === "cookie" && mutates && page !== "own" && page !== "permitted")
+      throw new Fault("ORIGIN_NOT_PERMITTED", "Neither a page of another origin nor a link outside of pages may do this with the browser's cookie.");
     callers.set(request, caller);
     return caller;
   };
@@ -75,7 +72,7 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     // Only a session of the console has no token for containers.
     if (token === undefined || caller === undefined || caller.derivedToken !== undefined)
       return authenticate((name) => (name === "cookie" ? undefined : header(name)), identity.who);
-    if (!["own", "permitted"].includes(pageOf(header, consolePages)))
+    if (!["own", "permitted", "none"].includes(pageOf(header, consolePages)))
       throw new Fault("ORIGIN_NOT_PERMITTED", "Only the console's own pages may use its cookie; BERTH_CONSOLE_URL names its public address.");
     return { ...caller, by: "cookie", token };
   };

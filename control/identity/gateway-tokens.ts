@@ -3,9 +3,8 @@ import { randomBytes, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../lib/clock.ts";
-import { Fault } from "../../lib/fault.ts";
 import { replaceFile } from "../../lib/replace-file.ts";
-import { storeFault } from "../store/store-fault.ts";
+import { useDataFile } from "../store/store-fault.ts";
 import { tokenDigest } from "./sessions.ts";
 
 /** The token of gateways on other machines. It is in a file of the data folder with mode 0600, so that it exists before berth runs. */
@@ -37,15 +36,7 @@ export function createGatewayTokens(options: {
   let entries: GatewayTokenEntry[] = [];
   let readAt: number | undefined;
 
-  const guarded = <R>(work: () => R): R => {
-    try {
-      return work();
-    } catch (error) {
-      const fault = storeFault(error, dataFolder);
-      if (fault instanceof Fault) throw fault;
-      throw new Fault("DATA_FOLDER_UNUSABLE", `The file of gateways' tokens ${path} cannot be used: ${(error as Error).message}.`, { cause: error });
-    }
-  };
+  const guarded = <R>(work: () => R): R => useDataFile(dataFolder, `The file of gateways' tokens ${path}`, work);
   const read = () => {
     entries = parse(readText(path)).filter(({ until }) => until === undefined || until > clock.now());
     readAt = clock.monotonic();

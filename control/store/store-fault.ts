@@ -21,3 +21,14 @@ export function storeFault(error: unknown, folder: string): unknown {
   if (!meaning) return error;
   return new Fault(meaning[1], `${meaning[2]} (${folder}, ${code}).`, { cause: error });
 }
+
+/** Reads or writes a file of the data folder beside the database. `name`: what it is. Faults: DATA_FOLDER_UNUSABLE, STORE_FULL, STORE_READ_ONLY. */
+export function useDataFile<R>(folder: string, name: string, work: () => R): R {
+  try {
+    return work();
+  } catch (error) {
+    const fault = storeFault(error, folder);
+    if (fault instanceof Fault) throw fault;
+    throw new Fault("DATA_FOLDER_UNUSABLE", `${name} cannot be used: ${(error as Error).message}.`, { cause: error });
+  }
+}

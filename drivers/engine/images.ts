@@ -5,7 +5,7 @@ import { jsonLines } from "../../lib/lines.ts";
 import type { Call, DeployCall, ImageMeasures, Registry, ResolvedImage } from "../driver.ts";
 import { advisedFault } from "../faults.ts";
 import { exposedPorts, parseMoment, parseReference, parseRuntime, platformName, type Reference } from "../image.ts";
-import { readJson } from "./dial.ts";
+import { readJson, readJsonUpTo } from "./dial.ts";
 import type { Engine } from "./engine.ts";
 import { engineFault, undefinedOn } from "./faults.ts";
 
@@ -24,11 +24,12 @@ function refuseConfig(ref: string): Fault {
 
 /** The engine's own copy of an image, if it has one. Faults: IMAGE_REFUSED. */
 export async function localImage(engine: Engine, ref: string, signal: AbortSignal): Promise<ImageInspectInfo | undefined> {
-  const reply = await undefinedOn([404], () =>
-    engine.call({ doing: `Inspecting ${ref}`, signal }, (docker, abortSignal) => readJson(docker, `/images/${ref}/json`, abortSignal, MAX_REPLY)),
-  );
-  if (reply === "oversized") throw refuseConfig(ref);
-  return reply as ImageInspectInfo | undefined;
+  return undefinedOn([404], async () => {
+    const call = { doing: `Inspecting ${ref}`, signal };
+    const image = await engine.call(call, (docker, abortSignal) => readJsonUpTo(MAX_REPLY, docker, `/images/${ref}/json`, abortSignal));
+    if (image === undefined) throw refuseConfig(ref);
+    return image as ImageInspectInfo;
+  });
 }
 
 /** How an image was looked up. `digest`: that of the tag in the registry. */
@@ -88,9 +89,9 @@ function isOfRepository(name: string, ref: string): boolean {
 /** The commands of the image's layers, oldest first; none if they are too long. */
 async function history(engine: Engine, id: string, signal: AbortSignal): Promise<string[]> {
   const layers = await engine.call({ doing: `Reading the history of ${id}`, signal }, (docker, abortSignal) =>
-    readJson(docker, `/images/${id}/history`, abortSignal, MAX_REPLY),
+    readJsonUpTo(MAX_REPLY, docker, `/images/${id}/history`, abortSignal),
   );
-  return layers === "oversized" ? [] : (layers as { CreatedBy?: string }[]).map(({ CreatedBy }) => CreatedBy ?? "").toReversed();
+  return ((layers ?? []) as { CreatedBy?: string }[]).map(({ CreatedBy }) => CreatedBy ?? "").toReversed();
 }
 
 /** A longer silence comes from the registry or the disk. */

@@ -1,4 +1,4 @@
-import type { Libc, Pointer } from "./libc.ts";
+import { EAGAIN, EINTR, type Libc, type Pointer } from "./libc.ts";
 
 /** One step, so that one socket cannot occupy a turn. */
 const MAX_STEP_BYTES = 1_048_576;
@@ -11,8 +11,6 @@ const F_SETPIPE_SZ = 1031;
 const SPLICE_F_MOVE = 1;
 const SPLICE_F_NONBLOCK = 2;
 const NO_OFFSET: Pointer = 0n;
-const EAGAIN = 11;
-const EINTR = 4;
 /** EINVAL, ENOSYS: the kernel does not do it with this socket, which is read then. */
 const UNSUPPORTED: ReadonlySet<number> = new Set([22, 38]);
 

@@ -4,7 +4,7 @@ import { withTimeout } from "../../lib/deadline.ts";
 import { Epoll, EPOLLIN } from "./epoll.ts";
 import { type FfiCalls, FfiSockets } from "./ffi-sockets.ts";
 import { IoUring } from "./io-uring.ts";
-import { type Libc, loadLibc } from "./libc.ts";
+import { EAGAIN, EBADF, type Libc, loadLibc } from "./libc.ts";
 import { addressOf } from "./unsent-bytes.ts";
 import { NO_SOCKET, type SocketEvents, type SocketId, type OpenSocketLayer } from "./socket-layer.ts";
 import type { Log } from "../../lib/log.ts";
@@ -49,7 +49,12 @@ export async function testFfi(clock: Clock): Promise<(FfiCalls & { ringProblem?:
 export function openRing(libc: Libc): { ring: IoUring } | { ring: undefined; ringProblem: string } {
   try {
     const ring = new IoUring(libc);
-    testRing(libc, ring);
+    try {
+      testRing(libc, ring);
+    } catch (error) {
+      ring.close();
+      throw error;
+    }
     return { ring };
   } catch (error) {
     return { ring: undefined, ringProblem: (error as Error).message };
@@ -58,7 +63,6 @@ export function openRing(libc: Libc): { ring: IoUring } | { ring: undefined; rin
 
 /** On a busy machine. It usually takes 5 ms. */
 const TEST_MS = 5_000;
-const EBADF = 9;
 /** `uv_poll_t` has 160 bytes today. */
 const MAX_HANDLE_BYTES = 1_024;
 const IDS = [0x1234567, 0x7654321] as const;
@@ -107,7 +111,6 @@ async function testEvents(libc: Libc, signal: AbortSignal): Promise<void> {
 
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
-const EAGAIN = 11;
 const HELLO = Buffer.from("hello, ");
 const RING = Buffer.from("ring");
 

@@ -2,7 +2,7 @@ import { type MemoryAddress, addressOf, IoVectors, type PieceMemory, UnsentBytes
 import type { BodyMove } from "./body-move.ts";
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP } from "./epoll.ts";
 import type { IoUring } from "./io-uring.ts";
-import type { Libc } from "./libc.ts";
+import { EAGAIN, EINTR, type Libc } from "./libc.ts";
 
 /** What all sockets of a layer write with. */
 export type SocketIo = {
@@ -21,8 +21,6 @@ const SOL_SOCKET = 1;
 /** The option by which a close resets the connection, and its value: on, 0 seconds (socket(7)). */
 const RESET_OPTION = 13;
 const RESET_VALUE = new Int32Array([1, 0]);
-export const EINTR = 4;
-export const EAGAIN = 11;
 /** Of `received`: everything that was received is reported. */
 export const NOT_RECEIVED = -0x8000_0000;
 const NO_CALL = -1;

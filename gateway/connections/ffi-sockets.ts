@@ -1,10 +1,10 @@
 import type { Duplex } from "node:stream";
 import { BodyMove } from "./body-move.ts";
 import { Epoll, EPOLLOUT } from "./epoll.ts";
-import { EAGAIN, EINTR, FfiSocket, NOT_RECEIVED, type SocketIo } from "./ffi-socket.ts";
+import { FfiSocket, NOT_RECEIVED, type SocketIo } from "./ffi-socket.ts";
 import { Fifo, addressOf, IoVectors, PieceMemory } from "./unsent-bytes.ts";
 import type { IoUring } from "./io-uring.ts";
-import type { Libc } from "./libc.ts";
+import { EAGAIN, EINTR, type Libc } from "./libc.ts";
 import {
   type AdoptOptions,
   MAX_BACKLOG,

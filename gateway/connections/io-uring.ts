@@ -1,5 +1,5 @@
-import type { Libc, Pointer } from "./libc.ts";
-import { addressOf, IoVectors, type MemoryAddress } from "./unsent-bytes.ts";
+import { EINTR, type Libc, type Pointer } from "./libc.ts";
+import { addressOf, IoVectors, type MemoryAddress, writeAddress } from "./unsent-bytes.ts";
 
 /** Calls of one submission. */
 const MAX_CALLS = 256;
@@ -19,7 +19,6 @@ const OP_SEND = 26;
 const OP_RECV = 27;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
-const EINTR = 4;
 
 /** Sizes of the kernel's structures, in words of 4 bytes: `io_uring_params`, `io_uring_sqe`, `io_uring_cqe`, `msghdr`. */
 const PARAMS_WORDS = 30;
@@ -38,13 +37,6 @@ const CALLS_OFFSET = 0x1000_0000n;
 const PROTECTION = 3;
 const MAP_FLAGS = 0x8001;
 const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
-
-/** An address as two words: the lower half first. */
-function writeAddress(words: Uint32Array, at: number, { low, high }: MemoryAddress, offset: number): void {
-  const start = low + offset;
-  words[at] = start;
-  words[at + 1] = start < 0x1_0000_0000 ? high : high + 1;
-}
 
 /**
  * Receives and sends of many sockets in one system call (io_uring(7)). None waits: what a socket cannot do at once returns EAGAIN, so all are done when
@@ -107,10 +99,15 @@ export class IoUring {
     const address: Pointer = this.#libc.mmap(0n, BigInt(bytes), PROTECTION, MAP_FLAGS, this.#fd, offset);
     if (address === MAP_FAILED) {
       const failure = this.#libc.failure("mmap");
-      this.#libc.close(this.#fd);
+      this.close();
       throw failure;
     }
     return new Uint32Array(this.#libc.memoryAt(address, bytes));
+  }
+
+  /** For one that is not used. What was mapped stays, as arrays refer to it. */
+  close(): void {
+    this.#libc.close(this.#fd);
   }
 
   /** Whether another call fits, with so many vectors. */
@@ -164,7 +161,9 @@ export class IoUring {
     }
     let missing = submitted - this.#takeCompletions();
     while (missing > 0) {
-      this.#libc.io_uring_enter(this.#fd, 0, missing, ENTER_GETEVENTS);
+      const waited = this.#libc.io_uring_enter(this.#fd, 0, missing, ENTER_GETEVENTS);
+      // The kernel may still use the memory of these calls, so nothing can go on.
+      if (waited < 0 && this.#libc.errno() !== EINTR) throw this.#libc.failure("io_uring_enter");
       missing -= this.#takeCompletions();
     }
     return count;

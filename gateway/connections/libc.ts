@@ -46,6 +46,11 @@ export type Libc = {
   memoryAt(address: Pointer, bytes: number): ArrayBuffer;
 };
 
+/** Error numbers, the same on all processors. */
+export const EINTR = 4;
+export const EBADF = 9;
+export const EAGAIN = 11;
+
 const FD = "int32";
 /** The same on all processors. */
 const IO_URING_SETUP = 425n;

@@ -101,6 +101,13 @@ export type MemoryAddress = { readonly low: number; readonly high: number };
 
 const WORD = 0x1_0000_0000;
 
+/** Writes an address as two words, the lower half first. */
+export function writeAddress(words: Uint32Array, at: number, { low, high }: MemoryAddress, offset: number): void {
+  const start = low + offset;
+  words[at] = start;
+  words[at + 1] = start < WORD ? high : high + 1;
+}
+
 export function addressOf(libc: Libc, memory: NodeJS.ArrayBufferView): MemoryAddress {
   const address = libc.addressOf(memory);
   return { low: Number(address & 0xffff_ffffn), high: Number(address >> 32n) };
@@ -118,12 +125,10 @@ export class IoVectors {
   }
 
   /** `length` bytes from offset `at` of the memory at `address`. */
-  set(index: number, { low, high }: MemoryAddress, at: number, length: number): void {
+  set(index: number, memory: MemoryAddress, at: number, length: number): void {
     const { words } = this;
-    const start = low + at;
     const word = index * 4;
-    words[word] = start;
-    words[word + 1] = start < WORD ? high : high + 1;
+    writeAddress(words, word, memory, at);
     words[word + 2] = length;
   }
 }

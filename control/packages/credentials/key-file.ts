@@ -3,7 +3,7 @@ import { chmodSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Fault } from "../../../lib/fault.ts";
 import { replaceFile } from "../../../lib/replace-file.ts";
-import { storeFault } from "../../store/store-fault.ts";
+import { useDataFile } from "../../store/store-fault.ts";
 
 /** The keys of an installation, in a file of its own: a copy of the database contains no key. */
 export type KeyFile = {
@@ -20,15 +20,7 @@ const HEAD = "# The key of the credentials in berth.db. Keep a copy of it, but n
 /** Faults, in its methods: DATA_FOLDER_UNUSABLE, STORE_FULL, STORE_READ_ONLY. */
 export function openKeyFile(dataFolder: string): KeyFile {
   const path = join(dataFolder, KEY_FILE);
-  const guarded = <R>(work: () => R): R => {
-    try {
-      return work();
-    } catch (error) {
-      const fault = storeFault(error, dataFolder);
-      if (fault instanceof Fault) throw fault;
-      throw new Fault("DATA_FOLDER_UNUSABLE", `The key file ${path} cannot be used: ${(error as Error).message}.`, { cause: error });
-    }
-  };
+  const guarded = <R>(work: () => R): R => useDataFile(dataFolder, `The key file ${path}`, work);
   return {
     path,
     read: () => guarded(() => parse(readKeyFile(path), path)),

@@ -1,5 +1,4 @@
 import { execFileSync } from "node:child_process";
-import { readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import t from "tap";
 import { testFfiSockets } from "../../../gateway/connections/choose-sockets.ts";
@@ -7,18 +6,10 @@ import { type Libc, loadLibc } from "../../../gateway/connections/libc.ts";
 import { systemClock } from "../../../lib/clock.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { countDescriptors } from "./layer-stand.ts";
 
 /** Epoll descriptors of this process. */
-const epolls = () => readdirSync("/proc/self/fd").filter((fd) => linkOf(fd) === "anon_inode:[eventpoll]").length;
-
-function linkOf(fd: string): string {
-  try {
-    return readlinkSync(`/proc/self/fd/${fd}`);
-  } catch {
-    // The descriptor of the listing itself.
-    return "";
-  }
-}
+const epolls = () => countDescriptors("anon_inode:[eventpoll]");
 
 const LIBC = JSON.stringify(join(import.meta.dirname, "../../../gateway/connections/libc.ts"));
 

@@ -3,7 +3,10 @@ import { openRing } from "../../../gateway/connections/choose-sockets.ts";
 import { FfiSockets } from "../../../gateway/connections/ffi-sockets.ts";
 import { type Libc, loadLibc } from "../../../gateway/connections/libc.ts";
 import { eventually } from "../../fixtures/eventually.ts";
-import { openPairs } from "./layer-stand.ts";
+import { countDescriptors, openPairs } from "./layer-stand.ts";
+
+/** Rings of this process. */
+const rings = () => countDescriptors("anon_inode:[io_uring]");
 
 t.test("where the kernel does not have it, or it does something else, it is not used", (t) => {
   const libc = loadLibc();
@@ -11,10 +14,16 @@ t.test("where the kernel does not have it, or it does something else, it is not 
   const differing: [Partial<Libc>, RegExp][] = [
     [{ io_uring_setup: () => -1, failure: () => new Error("io_uring_setup ENOSYS") }, /^io_uring_setup ENOSYS$/],
     [{ socketpair: () => -1, failure: () => new Error("socketpair EMFILE") }, /^(?:socketpair EMFILE|io_uring_setup E[A-Z]+)$/],
+    [
+      { io_uring_enter: (_fd, submit) => (submit > 0 ? submit : -1), errno: () => 9, failure: (call) => new Error(`${call} EBADF`) },
+      /^io_uring_(?:enter|setup) EBADF$/,
+    ],
     [{ io_uring_enter: () => -1 }, /^io_uring (?:returned -4,-4,-4,-4,-4, not -11,7,11,-9,18|_setup)/],
     [{ io_uring_enter: (fd, submit, ...more) => enter(fd, Math.min(submit, 1), ...more) }, /^io_uring/],
   ];
+  const before = rings();
   for (const [change, problem] of differing) t.match(openRing({ ...libc, ...change }), { ring: undefined, ringProblem: problem });
+  t.equal(rings(), before, "none stays open");
   t.end();
 });
 

@@ -1,3 +1,4 @@
+import { readdirSync, readlinkSync } from "node:fs";
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
@@ -200,4 +201,18 @@ export async function openPairs(
     return { socket, peer };
   };
   return { stand, pair };
+}
+
+/** Descriptors of this process that are links to `what`. */
+export function countDescriptors(what: string): number {
+  return readdirSync("/proc/self/fd").filter((fd) => linkOf(fd) === what).length;
+}
+
+function linkOf(fd: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    // The descriptor of the listing itself.
+    return "";
+  }
 }
