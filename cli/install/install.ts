@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { Fault } from "../../lib/fault.ts";
 import { defineVerb, type Verbs } from "../command.ts";
@@ -36,8 +36,8 @@ export const verbs: Verbs = {
           "berth runs from its source tree, or from the npm package. Build the executable with `npm run build:binary`, and run its install.",
         );
       if (process.getuid?.() !== 0) throw new Fault("PROGRAM_UNUSABLE", "Only root can install a service: run this with sudo.");
-      if (root === "/") makeUser();
       const { hasEngineGroup, isFirst } = installFiles({ root, program: process.execPath });
+      if (root === "/") makeUser({ groups: hasEngineGroup ? [ENGINE_GROUP] : [] });
       const { program, unit, settings } = INSTALL_PATHS;
       screen.print(isFirst ? `Written: ${program}, ${unit}, ${settings}.` : `Written: ${program}, ${unit}. Kept: ${settings}.`);
       if (!hasEngineGroup)
@@ -49,18 +49,20 @@ export const verbs: Verbs = {
   }),
 };
 
-/** A user without a writable home, a shell or a password. */
-function makeUser(): void {
+/** A user without a writable home, a shell or a password. Its commands, such as `sudo berth doctor`, need the groups that its unit has. Faults: PROGRAM_UNUSABLE. */
+export function makeUser({ groups }: { groups: readonly string[] }): void {
   const words = ["--system", "--user-group", "--home-dir", INSTALL_PATHS.data, "--no-create-home", "--shell", "/usr/sbin/nologin", SERVICE_USER];
+  const hasUser = spawnSync("getent", ["passwd", SERVICE_USER], { stdio: "ignore", timeout: MAKE_USER_MS }).status === 0;
+  if (!hasUser) changeUsers("useradd", words);
+  for (const group of groups) changeUsers("usermod", ["--append", "--groups", group, SERVICE_USER]);
+}
+
+function changeUsers(command: string, words: string[]): void {
   try {
-    execFileSync("getent", ["passwd", SERVICE_USER], { stdio: "ignore", timeout: MAKE_USER_MS });
-  } catch {
-    try {
-      execFileSync("useradd", words, { stdio: ["ignore", "ignore", "pipe"], timeout: MAKE_USER_MS, encoding: "utf8" });
-    } catch (cause) {
-      const stderr = (cause as { stderr?: string }).stderr?.trim();
-      throw new Fault("PROGRAM_UNUSABLE", `The user ${SERVICE_USER} cannot be created: ${stderr || (cause as Error).message}`, { cause });
-    }
+    execFileSync(command, words, { stdio: ["ignore", "ignore", "pipe"], timeout: MAKE_USER_MS, encoding: "utf8" });
+  } catch (cause) {
+    const stderr = (cause as { stderr?: string }).stderr?.trim();
+    throw new Fault("PROGRAM_UNUSABLE", `The user ${SERVICE_USER} cannot be created: ${stderr || (cause as Error).message}`, { cause });
   }
 }
 

@@ -63,6 +63,17 @@ t.test("installed again, it has the new program and keeps the administrator's se
   t.equal(statSync(join(root, INSTALL_PATHS.program)).mode & 0o777, 0o755);
 });
 
+t.test("the service's user is in the engine's group, whose socket its commands need", async (t) => {
+  const install = join(import.meta.dirname, "../../../cli/install/install.ts");
+  // Changes of /etc end with this namespace.
+  const script = `mount -t tmpfs tmpfs /mnt && mkdir /mnt/upper /mnt/work
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/upper,workdir=/mnt/work /etc
+getent group docker >/dev/null || groupadd --system docker
+for time in first again; do "$0" -e 'import(process.argv[1]).then(({ makeUser }) => makeUser({ groups: ["docker"] }))' "$1"; id --name --groups berth; done`;
+  const { stdout, stderr, status } = spawnSync("unshare", ["--mount", "sh", "-ec", script, process.execPath, install], { encoding: "utf8" });
+  t.same({ status, stdout }, { status: 0, stdout: "berth docker\nberth docker\n" }, stderr);
+});
+
 t.test("from its source tree berth installs nothing, and says what does", async (t) => {
   const { code, output } = await new Promise<{ code: number; output: string }>((resolve) => {
     const program = join(import.meta.dirname, "../../../berth.ts");
