@@ -31,7 +31,7 @@ export type WebhookSenderDeps = {
   random?: () => number;
 };
 
-/** The subjects of its requests, from when the next one is sent, and while it is paused, when its oldest event is dropped; epoch ms. */
+/** The subjects of its requests, from when the next one is sent (on the monotonic scale), and while it is paused, when its oldest event is dropped (epoch ms). */
 type WebhookQueue = { busy: Set<string>; notBefore: number; expiresOn: number };
 
 type AttemptOutcome = AttemptResult & { isDelivered: boolean; isGone: boolean; retryAfterMs: number };
@@ -123,7 +123,8 @@ export function openWebhookSender({ store, vault, metrics, clock, log, random }:
     const failures = webhook.failures + 1;
     const isPaused = webhook.stopReason === undefined && failures >= LIMITS.failuresUntilPause;
     log.warn({ webhook: id, url, status: result.status, failures, reason: result.failure }, isPaused ? "webhook paused" : "webhook attempt failed");
-    if (failures >= LIMITS.failuresUntilProbes) queue.notBefore = now + retryDelay(LIMITS.probe, failures - LIMITS.failuresUntilProbes + 1, random);
+    if (failures >= LIMITS.failuresUntilProbes)
+      queue.notBefore = clock.monotonic() + retryDelay(LIMITS.probe, failures - LIMITS.failuresUntilProbes + 1, random);
     const notBefore = now + Math.max(requestedMs, retryDelay(LIMITS.retry, row.attempts + 1, random));
     const isLast = row.attempts + 1 >= LIMITS.attempts || notBefore > row.queuedOn + LIMITS.lifetimeMs;
     if (isLast) await webhooks.end(webhook, row, result, { at: now, result: "failed", stop: isPaused });
@@ -141,7 +142,7 @@ export function openWebhookSender({ store, vault, metrics, clock, log, random }:
       if (stop.signal.aborted) return;
       // It is sent again, with the same id.
       log.error({ err: error, webhook: webhook.id }, "webhook outcome not stored");
-      queue.notBefore = clock.now() + STORE_RETRY_MS;
+      queue.notBefore = clock.monotonic() + STORE_RETRY_MS;
     } finally {
       queue.busy.delete(row.subject);
       pump();
@@ -168,9 +169,11 @@ export function openWebhookSender({ store, vault, metrics, clock, log, random }:
     // A request that ends sends what follows.
     if (queue.busy.size >= concurrency) return Infinity;
     if (webhook.stopReason !== undefined) return dropExpired(webhook, queue);
-    if (queue.notBefore > clock.now()) return queue.notBefore;
+    const probeMs = queue.notBefore - clock.monotonic();
+    if (probeMs > 0) return clock.now() + probeMs;
     const heads = await webhooks.heads(webhook.id, [...queue.busy], concurrency - queue.busy.size + 1);
     if (heads.length === 0 && queue.busy.size === 0 && waiting > 0) webhooks.recount();
+    let next = Infinity;
     for (const row of heads) {
       if (queue.busy.size >= concurrency || stop.signal.aborted) return Infinity;
       const now = clock.now();
@@ -178,12 +181,17 @@ export function openWebhookSender({ store, vault, metrics, clock, log, random }:
         await webhooks.end(webhook, row, undefined, { at: now, result: "failed", stop: false });
         continue;
       }
-      if (row.notBefore > now) return row.notBefore;
+      // Tried in the future: the clock was set back, and the pause has passed already or soon will.
+      const isAfterSetBack = row.triedOn !== undefined && row.triedOn > now;
+      if (row.notBefore > now && !isAfterSetBack) {
+        next = Math.min(next, row.notBefore);
+        continue;
+      }
       queue.busy.add(row.subject);
       const sent = send(webhook, row, queue).finally(() => sending.delete(sent));
       sending.add(sent);
     }
-    return Infinity;
+    return next;
   };
   const pass = async (): Promise<void> => {
     cancelTimer();

@@ -368,6 +368,31 @@ t.test("many failures in a row are sent one at a time with growing delays, then 
   });
 });
 
+t.test("a clock that is set back delays no attempt, neither of an event nor of a webhook that fails again and again", async (t) => {
+  const outbox = await openOutbox(t);
+  const receiver = await openReceiver(t);
+  const id = await outbox.add(receiver.url);
+  receiver.answers((response) => void response.writeHead(500).end());
+  outbox.sender().start();
+  await outbox.change("containers/a");
+  let attempts = 0;
+  const untilTried = () =>
+    eventually("an attempt", async () => {
+      const [row] = await outbox.latest(id);
+      return row && row.attempts > attempts ? (attempts = row.attempts) : undefined;
+    });
+  await untilTried();
+  for (const again of [2, 3, 4]) {
+    outbox.clock.jump(-2 * DAY_MS);
+    await outbox.clock.advance(WEBHOOK_LIMITS.retry.firstMs * 2 ** again);
+    await untilTried();
+  }
+  receiver.answers((response) => void response.writeHead(204).end());
+  outbox.clock.jump(-2 * DAY_MS);
+  await outbox.replace();
+  await eventually("delivered", async () => (await outbox.latest(id)).some(({ result }) => result === "delivered"));
+});
+
 t.test("an event is given up after its attempts or a day, and the next of its container follows", async (t) => {
   const outbox = await openOutbox(t);
   const receiver = await openReceiver(t);
