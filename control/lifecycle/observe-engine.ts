@@ -13,6 +13,7 @@ import { type ContainerEngine, type InFlightOperations, isEngineTrouble } from "
 import type { Outages } from "./outages.ts";
 import type { LifecycleLimits } from "./limits.ts";
 import type { Moves } from "./moves.ts";
+import type { ContainerUsage } from "./usage.ts";
 import { containerKey, imageKey, SWEEP, type WorkQueue } from "./work-queue.ts";
 
 export type FollowEventsDeps = RetryDeps &
@@ -151,6 +152,7 @@ type ClockSkewDeps = {
   store: Pick<Store, "containers" | "images" | "transaction" | "afterCommit">;
   moves: Pick<Moves, "update">;
   queue: Pick<WorkQueue, "add">;
+  usage: Pick<ContainerUsage, "repairClockSkew">;
   clock: Pick<Clock, "now">;
   limits: Pick<LifecycleLimits, "startRetry">;
 };
@@ -159,7 +161,8 @@ type ClockSkewDeps = {
  * Repairs rows with a time in the future: the clock was set back since. What waits in them counts from now, and not from when that time comes again, which
  * may be hours.
  */
-async function repairClockSkew({ store, moves, queue, clock, limits }: ClockSkewDeps): Promise<void> {
+async function repairClockSkew({ store, moves, queue, usage, clock, limits }: ClockSkewDeps): Promise<void> {
+  for (const id of usage.repairClockSkew()) queue.add(containerKey(id));
   const now = clock.now();
   const latest = now + limits.startRetry.longestMs;
   const look = (key: string) => store.afterCommit(() => queue.add(key));
@@ -168,11 +171,12 @@ async function repairClockSkew({ store, moves, queue, clock, limits }: ClockSkew
       await store.images.update(id, { since: now });
       look(imageKey(id));
     }
-    for (const { id, state, since, notBefore, runningSince = 0 } of await store.containers.ofTheFuture(now, latest)) {
+    for (const { id, state, since, lastActive, notBefore, runningSince = 0 } of await store.containers.ofTheFuture(now, latest)) {
       const waits = since > now && (isPassing(state) || state === "STARTED");
-      if (!waits && notBefore <= latest) continue;
+      if (!waits && lastActive <= now && notBefore <= latest) continue;
       await moves.update(id, {
         ...(waits ? { since: now } : {}),
+        ...(lastActive > now ? { lastActive: now } : {}),
         ...(runningSince > now ? { runningSince: now } : {}),
         ...(notBefore > latest ? { notBefore: now } : {}),
       });

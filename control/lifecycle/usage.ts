@@ -49,6 +49,8 @@ export type ContainerUsage = {
   drained(id: string, seq: number, except?: readonly string[]): boolean;
   /** Epoch ms; 0 where it was not used since this process started. */
   lastActive(id: string): number;
+  /** The clock was set back: uses of a later time count as of now. Returns their containers. */
+  repairClockSkew(): string[];
   /** What `lastActive` has changed since the last call. */
   takeFresh(): Map<string, number>;
   /** Puts back what could not be written. */
@@ -142,6 +144,15 @@ export function createUsage({ now, monotonic }: Pick<Clock, "now" | "monotonic">
       return except.reduce((left, one) => left - streams(one), streams(id)) <= 0;
     },
     lastActive: (id) => lastActive.get(id) ?? 0,
+    repairClockSkew: () => {
+      const at = now();
+      const later = [...lastActive].filter(([, usedOn]) => usedOn > at).map(([id]) => id);
+      for (const id of later) {
+        lastActive.set(id, at);
+        fresh.set(id, at);
+      }
+      return later;
+    },
     takeFresh: () => {
       const taken = fresh;
       fresh = new Map();

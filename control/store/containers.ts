@@ -152,7 +152,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
   const ofTheFuture = table.list((query, values: { now: number; latest: number }) =>
     // Each by its own index; with OR SQLite takes neither.
     query.where(
-      sql<boolean>`id in (select id from containers where ${AT_WORK} and since > ${values.now}
+      sql<boolean>`id in (select id from containers where ${AT_WORK} and (since > ${values.now} or last_active > ${values.now})
         union all select id from containers where not_before > 0 and not_before > ${values.latest})`,
     ),
   );
@@ -480,8 +480,7 @@ export function createContainers(queries: Queries, kept: KeptRecords) {
         if (moved && reason) await kept.history.append({ entity: id, fromState: from, toState: to, cause: causeOf(patch.fault), ...reason });
         return moved;
       }),
-    /** `lastActive` (epoch ms) of many at once, in one transaction; it never goes back. */
-    /** In parts, each in a transaction and a turn of its own: there may be a hundred thousand. A part that fails may be written again with the others. */
+    /** `lastActive` (epoch ms) of many at once; it never goes back. In parts, each in a transaction and a turn of its own: there may be a hundred thousand. A part that fails may be written again with the others. */
     touch: async (lastActive: ReadonlyMap<string, number>): Promise<void> => {
       const uses = [...lastActive];
       for (let at = 0; at < uses.length; at += TOUCHED_AT_ONCE) {

@@ -61,7 +61,8 @@ export function openUseReports({ clock, readHead, send }: UseReportDeps): UseRep
       const pieces = [Buffer.from(`${JSON.stringify({ ...head, at: clock.now(), ...(closing ? { last: true } : {}) }).slice(0, -1)},"uses":[`)];
       for (let at = 0; at < reported.length; at += IN_ONE_TURN) {
         if (at > 0) await new Promise(setImmediate);
-        const part = reported.slice(at, at + IN_ONE_TURN).map(takeUse);
+        const now = clock.now();
+        const part = reported.slice(at, at + IN_ONE_TURN).map((use) => takeUse(use, now));
         sent.push(...part);
         pieces.push(Buffer.from(`${at > 0 ? "," : ""}${JSON.stringify(part).slice(1, -1)}`));
       }
@@ -129,7 +130,9 @@ export function openUseReports({ clock, readHead, send }: UseReportDeps): UseRep
 }
 
 /** The use in the form of the wire. What has changed since then is of the next report. */
-function takeUse(use: CountedUse): ReportedUse {
+function takeUse(use: CountedUse, now: number): ReportedUse {
+  // The clock was set back: else each report of an open WebSocket would be use.
+  if (use.lastActive > now) use.lastActive = now;
   const { id, open, streams, lastActive, responses, load, replica } = use;
   use.reportDue = false;
   const traffic = responses?.traffic.take();

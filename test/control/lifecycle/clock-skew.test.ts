@@ -51,6 +51,30 @@ t.test("set back by an hour, an idle container sleeps when it has been idle from
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
+t.test("set back by an hour, a container that was used just before sleeps when it has been idle from then on, stored or not", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { id } = await stand.publish({ config: { shutdownTimeoutMinutes: 1 } });
+  await stand.start(id);
+  const use = () => {
+    const uses = [{ id, open: 0, streams: 0, lastActive: stand.clock.now() }];
+    return stand.lifecycle().recordUse({ gateway: "gateway", seq: stand.lifecycle().seq(), uses });
+  };
+  await stand.lifecycle().gatewayJoined("gateway", 0);
+  for (const storedMs of [0, 30_000]) {
+    await use();
+    await stand.clock.advance(storedMs);
+    stand.clock.jump(-HOUR_MS);
+    await stand.clock.advance(SWEEP_MS);
+    t.ok((stand.row(id).lastActive ?? 0) <= stand.clock.now());
+    await stand.clock.advance(40_000);
+    await use();
+    await stand.clock.advance(30_000);
+    t.equal(stand.row(id).state, "STARTED", "use after the step counts");
+  }
+  await stand.clock.advance(SWEEP_MS + 61_000);
+  await stand.reaches(id, "SYSTEM_STOPPED");
+});
+
 t.test("set back by an hour, a container runs for its max_minutes from then on", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = await stand.publish({ config: { onDemand: true, maxMinutes: 1 } });

@@ -57,6 +57,19 @@ t.test("what changes while a report is written is of that report or of the next,
   t.match(sent[1], { seq: 2, uses: { 0: { open: 2 }, 2_999: { open: 2 } } });
 });
 
+t.test("a use from before the clock was set back counts once, however often it is reported", async (t) => {
+  const { reports, sent } = openTestReports(t);
+  const use = { ...useOf(1), lastActive: Date.now() + 3_600_000 };
+  reports.used(use, true);
+  await eventually("a report", () => sent.length === 1);
+  const { at = 0, uses: [{ lastActive = 0 } = {}] = [] } = sent[0] ?? {};
+  t.ok(Math.abs(lastActive - at) < 60_000, `${lastActive - at} ms after the report`);
+  await eventually("a later moment", () => Date.now() > lastActive);
+  reports.used(use, true);
+  await eventually("another report", () => sent.length === 2);
+  t.equal(sent[1]?.uses[0]?.lastActive, lastActive);
+});
+
 t.test("what a failed report had is in the next one", async (t) => {
   let isAway = true;
   const { reports, sent } = openTestReports(t, async () => {
