@@ -11,7 +11,7 @@ import { wrongs } from "./proxy/check.ts";
 import { measureGrowth } from "./proxy/growth.ts";
 import { IDLE_ROWS, measureIdle } from "./proxy/idle.ts";
 import { installPeers } from "./proxy/install-peers.ts";
-import { measure, medians, startProxy, type At, type Cell, type BenchPass, type Runner } from "./proxy/measure.ts";
+import { measure, measureEach, measureInTurns, medians, startProxy, type At, type Cell, type BenchPass, type Runner } from "./proxy/measure.ts";
 import { fixedUpstream } from "./proxy/nginx.ts";
 import { readOptions } from "./proxy/options.ts";
 import { LOAD_CORE, openPinned } from "./proxy/pinned.ts";
@@ -146,13 +146,11 @@ async function measureAll(workload: Workload, runners: Runner[], at: At): Promis
   const passes = new Map<string, BenchPass[]>(can.map(({ name }) => [name, []]));
   const failed = new Map<string, string>();
   for (let pass = 0; pass < options.passes; pass++) {
-    for (const runner of can.filter(({ name }) => !failed.has(name))) {
-      try {
-        if (runner.pinned?.ended()) await startAgain(runner, at);
-        passes.get(runner.name)?.push(await measure(runner, workload, at));
-      } catch (error) {
-        failed.set(runner.name, (error as Error).message);
-      }
+    const left = can.filter(({ name }) => !failed.has(name));
+    for (const runner of left) if (runner.pinned?.ended()) await startAgain(runner, at);
+    for (const [name, got] of await (workload.takesTurns ? measureInTurns : measureEach)(left, workload, at)) {
+      if (got instanceof Error) failed.set(name, got.message);
+      else passes.get(name)?.push(got);
     }
   }
   return new Map([...passes].map(([name, got]): [string, Cell] => [name, failed.has(name) ? { failed: failed.get(name) ?? "" } : medians(got)]));

@@ -37,11 +37,8 @@ try {
   for (let pass = 0; pass < passes; pass++) {
     for (const [at, bytes] of SIZES.entries()) {
       for (const row of rows) {
-        const output = await processes.run(
-          `the load of ${row.name}`,
-          role("load", row.port, row.proxy.pid, bytes, CONNECTIONS, seconds),
-          seconds * 1_000 + 10_000,
-        );
+        const load = processes.startLoad(`the load of ${row.name}`, role("load", row.port, row.proxy.pid, bytes, CONNECTIONS, seconds));
+        const output = await processes.outputOf(load, seconds * 1_000 + 10_000);
         const result = JSON.parse(/RESULT (.*)/.exec(output)?.[1] ?? "{}") as { us: number; perSecond: number };
         row.us[at]?.push(result.us);
         if (at === 0) row.perSecond.push(result.perSecond);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { cpuUs, rssKb, watchRss } from "./cost.ts";
 import { PROXY_CORE, type Cores, type Pinned, type Processes } from "./pinned.ts";
 import type { Proxy } from "./proxies.ts";
@@ -18,6 +19,14 @@ export type At = { world: BenchWorld; seconds: number; streamMb: number; process
 
 /** Longer, and the first connections of a load expire before its end. */
 const MOST_WAKE_SECONDS = 4;
+
+/** Long enough that the processor's caches, lost to others meanwhile, cost little. */
+const TURN_MS = 200;
+/** Until the last answers of a turn have passed. */
+const SETTLE_MS = 30;
+/** Whose turns follow one another: a round is shorter than the four seconds for which berth keeps an idle connection to a container. */
+const MOST_IN_TURNS = 8;
+const OPEN_MS = 10_000;
 
 /** Time beyond the set duration of a load. */
 const SLACK_MS = 30_000;
@@ -48,7 +57,85 @@ async function wake(runner: Runner, workload: Workload, { wakeRequests = 1, ...a
   }
 }
 
-async function pass(runner: Runner, workload: Workload, { world, seconds, streamMb, processes, loadCores }: At): Promise<BenchPass> {
+async function pass(runner: Runner, workload: Workload, at: At): Promise<BenchPass> {
+  const {
+    count,
+    seconds,
+    cpuUs: spentUs,
+    ...rest
+  } = await endLoad(beginLoad(runner, workload, at, at.seconds), workload, at, at.seconds * 1_000 + SLACK_MS);
+  return { ...rest, cpuUs: spentUs / count, perSecond: count / seconds };
+}
+
+/** A pass of one proxy after another. */
+export async function measureEach(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass | Error>> {
+  const measured = new Map<string, BenchPass | Error>();
+  for (const runner of runners) measured.set(runner.name, await measure(runner, workload, at).catch((error: unknown) => error as Error));
+  return measured;
+}
+
+/**
+ * A pass of several proxies at once. Each load keeps its connections and runs for a fifth of a second, then the next has its turn: whatever else happens
+ * on the machine meets all alike, which seconds one after another do not ensure. Cost is that of the turns; times of answers and requests per second are
+ * those of a load without turns before them.
+ */
+export async function measureInTurns(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass | Error>> {
+  const groups = Array.from({ length: Math.ceil(runners.length / MOST_IN_TURNS) }, (_, at) =>
+    runners.slice(at * MOST_IN_TURNS, (at + 1) * MOST_IN_TURNS),
+  );
+  const measured: [string, BenchPass | Error][] = [];
+  for (const group of groups) measured.push(...(await measureGroup(group, workload, at)));
+  return new Map(measured);
+}
+
+async function measureGroup(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass | Error>> {
+  const measured = new Map<string, BenchPass | Error>();
+  const loads: { alone: BenchPass; load: RunningLoad; spentUs: number }[] = [];
+  const orFail = async ({ name }: Runner, step: () => Promise<void>) => {
+    await step().catch((error: unknown) => measured.set(name, error as Error));
+  };
+  for (const runner of runners) {
+    await orFail(runner, async () => {
+      const alone = await pass(runner, workload, at);
+      if (runner.pinned === undefined) measured.set(runner.name, alone);
+      else loads.push({ alone, ...(await firstTurn(beginLoad(runner, workload, at, "endless"), workload)) });
+    });
+  }
+  for (let turn = 0; turn < (at.seconds * 1_000) / TURN_MS; turn++) for (const one of loads) one.spentUs += await costOfTurn(one.load);
+  for (const { alone, load, spentUs } of loads) {
+    await orFail(load.runner, async () => {
+      // In this order: of a process that is stopped any thread may take the interrupt, and wrk's main thread would sleep on.
+      load.pinned.signal("SIGCONT");
+      load.pinned.signal("SIGINT");
+      const { count, ...memory } = await endLoad(load, workload, at, SLACK_MS);
+      measured.set(load.runner.name, { ...alone, rssMb: memory.rssMb, grownMb: memory.grownMb, cpuUs: spentUs / count });
+    });
+  }
+  return measured;
+}
+
+/** What opens its connections before it sends anything stops by itself then; that is not in its cost. */
+async function firstTurn(load: RunningLoad, workload: Workload): Promise<{ load: RunningLoad; spentUs: number }> {
+  if (!workload.stopsWhenOpen) return { load, spentUs: await costOfTurn(load, load.cpuBefore) };
+  const end = Date.now() + OPEN_MS;
+  while (!load.pinned.output().includes("OPEN") && !load.pinned.ended() && Date.now() < end) await sleep(10);
+  return { load, spentUs: 0 };
+}
+
+/** In microseconds of processor time, with that of answers that are under way when the load is stopped. */
+async function costOfTurn({ pinned, runner }: RunningLoad, before?: number): Promise<number> {
+  const pid = runner.pinned?.pid ?? 0;
+  const spent = before ?? cpuUs(pid);
+  pinned.signal("SIGCONT");
+  await sleep(TURN_MS);
+  pinned.signal("SIGSTOP");
+  await sleep(SETTLE_MS);
+  return cpuUs(pid) - spent;
+}
+
+type RunningLoad = { runner: Runner; pinned: Pinned; watch: { stop(): number } | undefined; rssBefore: number; cpuBefore: number };
+
+function beginLoad(runner: Runner, workload: Workload, { world, streamMb, processes, loadCores }: At, seconds: number | "endless"): RunningLoad {
   const { pinned, proxy, name } = runner;
   const pid = pinned?.pid;
   const port =
@@ -56,24 +143,22 @@ async function pass(runner: Runner, workload: Workload, { world, seconds, stream
   const command = workload.load({ world, port, pid, seconds, streamMb });
   const watch = pid === undefined ? undefined : watchRss(pid);
   const [rssBefore, cpuBefore] = pid === undefined ? [0, 0] : [rssKb(pid), cpuUs(pid)];
+  return { runner, pinned: processes.startLoad(`${workload.name} ${name}`, command, loadCores), watch, rssBefore, cpuBefore };
+}
+
+async function endLoad({ runner, watch, rssBefore, cpuBefore, ...load }: RunningLoad, workload: Workload, { processes }: At, withinMs: number) {
+  const { pinned } = runner;
   let most = 0;
   let output: string;
   try {
-    output = await processes.run(`${workload.name} ${name}`, command, seconds * 1_000 + SLACK_MS, loadCores);
+    output = await processes.outputOf(load.pinned, withinMs);
   } finally {
     most = watch?.stop() ?? 0;
   }
-  const spent = pid === undefined ? 0 : cpuUs(pid) - cpuBefore;
+  const spent = pinned === undefined ? 0 : cpuUs(pinned.pid) - cpuBefore;
   if (pinned?.ended()) throw new Error(`it ended: ${pinned.output().slice(-300)}`);
   const result = workload.read(output);
-  return {
-    cpuUs: (result.cpuUs ?? spent) / result.count,
-    perSecond: result.count / result.seconds,
-    ...(result.p50Us === undefined ? {} : { p50Us: result.p50Us }),
-    ...(result.p99Us === undefined ? {} : { p99Us: result.p99Us }),
-    rssMb: most / 1_024,
-    grownMb: (most - rssBefore) / 1_024,
-  };
+  return { ...result, cpuUs: result.cpuUs ?? spent, rssMb: most / 1_024, grownMb: (most - rssBefore) / 1_024 };
 }
 
 export function medians(passes: BenchPass[]): Exclude<Cell, { failed: string }> {

@@ -20,6 +20,7 @@ export type Pinned = {
   /** Everything that it wrote, for when something goes wrong. */
   output(): string;
   ended(): boolean;
+  signal(name: "SIGSTOP" | "SIGCONT" | "SIGINT"): void;
   stop(): Promise<void>;
 };
 
@@ -32,10 +33,10 @@ export function openPinned(folder: string) {
   const running = new Set<Pinned>();
   let count = 0;
 
-  const start = (name: string, cores: Cores, { argv, env }: PinnedCommand): Pinned => {
+  const start = (name: string, cores: Cores, { argv, env }: PinnedCommand, endedBy: "TERM" | "KILL" = "TERM"): Pinned => {
     const file = join(folder, `${count++}-${name.replaceAll(/[^a-z0-9]+/gi, "-")}.log`);
     const log = openSync(file, "w");
-    const child = spawn("setpriv", ["--pdeathsig=TERM", "taskset", "-c", cores, ...argv], {
+    const child = spawn("setpriv", [`--pdeathsig=${endedBy}`, "taskset", "-c", cores, ...argv], {
       cwd: folder,
       stdio: ["ignore", log, log],
       env: { PATH: PATHS, HOME: folder, ...env },
@@ -46,6 +47,7 @@ export function openPinned(folder: string) {
       pid: child.pid ?? 0,
       output: () => readFileSync(file, "utf8"),
       ended: () => child.exitCode !== null || child.signalCode !== null || child.pid === undefined,
+      signal: (signal) => void child.kill(signal),
       stop: async () => {
         await endTree(child);
         running.delete(pinned);
@@ -71,19 +73,20 @@ export function openPinned(folder: string) {
       }
       return pinned;
     },
-    /** Runs a load to its end and returns what it printed. */
-    run: async (name: string, command: PinnedCommand, withinMs: number, cores: Cores = LOAD_CORE): Promise<string> => {
-      const pinned = start(name, cores, command);
+    /** Starts a load, which may be stopped by a signal: then only SIGKILL ends it. */
+    startLoad: (name: string, command: PinnedCommand, cores: Cores = LOAD_CORE) => start(name, cores, command, "KILL"),
+    /** Waits for a load's end and returns what it printed. */
+    outputOf: async (load: Pinned, withinMs: number): Promise<string> => {
       const end = Date.now() + withinMs;
-      while (!pinned.ended()) {
+      while (!load.ended()) {
         if (Date.now() > end) {
-          await pinned.stop();
-          throw new Error(`${name} was not done within ${withinMs} ms: ${pinned.output().slice(-500)}`);
+          await load.stop();
+          throw new Error(`a load was not done within ${withinMs} ms: ${load.output().slice(-500)}`);
         }
         await sleep(10);
       }
-      running.delete(pinned);
-      return pinned.output();
+      running.delete(load);
+      return load.output();
     },
     stopAll: async () => {
       await Promise.all([...running].map((one) => one.stop()));
@@ -108,6 +111,7 @@ async function endTree(child: ChildProcess): Promise<void> {
   const exit = once(child, "exit");
   const pids = tree(child.pid);
   child.kill("SIGTERM");
+  child.kill("SIGCONT");
   const ended = await Promise.race([exit.then(() => true), sleep(STOP_MS, false, { ref: false })]);
   if (ended) return;
   for (const pid of pids) {

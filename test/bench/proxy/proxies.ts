@@ -38,19 +38,20 @@ const SOCKETS = [
 
 type RowOptions = Pick<BenchOptions, "berth" | "beside" | "profile">;
 
-/** A row each, in the order in which they are measured and shown; berth's are of the checkout that the options name. */
+/**
+ * A row each, in the order in which they are measured and shown: first those that berth is compared with, which then have their turns together. berth's
+ * are of the checkout that the options name.
+ */
 export function proxies(options: RowOptions): readonly Proxy[] {
   const { beside } = options;
   return [
     ...SOCKETS.map((sockets) => berth(options, sockets.name, sockets)),
     ...(beside === undefined ? [] : [berth(options, "berth, beside", { root: beside })]),
-    berth(options, "berth, http-proxy", { settings: { forwarder: "http-proxy" } }),
     ...nginxes(),
+    peer("http-proxy"),
+    peer("configurable-http-proxy", { noKeys: true }),
     { name: "nginx, pools", command: nginxMaps({ pools: true }), missing: program("nginx"), only: POOLED },
     { name: "nginx-lua, pools", command: nginxLua({ pools: true }), missing: luaMissing, only: POOLED },
-    { name: "haproxy", command: haproxy({ log: false }), missing: program("haproxy") },
-    { name: "caddy", command: caddy({ log: false }), missing: program("caddy") },
-    ...LIBRARIES,
     ...SOCKETS.map((sockets) => {
       return berth(options, `${sockets.name}, log`, { ...sockets, settings: { ...sockets.settings, accessLog: "/dev/null" }, only: LOGGED });
     }),
@@ -58,6 +59,13 @@ export function proxies(options: RowOptions): readonly Proxy[] {
     { name: "nginx-lua, log", command: nginxLua({ log: true }), missing: luaMissing, only: LOGGED },
     { name: "haproxy, log", command: haproxy({ log: true }), missing: program("haproxy"), only: LOGGED },
     { name: "caddy, log", command: caddy({ log: true }), missing: program("caddy"), only: LOGGED },
+    { name: "haproxy", command: haproxy({ log: false }), missing: program("haproxy") },
+    { name: "caddy", command: caddy({ log: false }), missing: program("caddy") },
+    peer("httpxy"),
+    peer("fastify-http-proxy"),
+    peer("http-proxy-3"),
+    berth(options, "berth, http-proxy", { settings: { forwarder: "http-proxy" } }),
+    peer("ws-ended", { only: ["ws125", "ws16k"] }),
     ...[
       berth(options, "berth, h2", { settings: { tls: true, http2: true, sockets: "ffi" }, needs: /"BERTH_HTTP2"/, only: ["get-h2"] }),
       { name: "nginx, h2", command: nginxMaps({ http2: true }), only: ["get-h2"] },
@@ -118,15 +126,6 @@ function nginxes(): Proxy[] {
     { name: "nginx-lua", command: nginxLua(), missing: luaMissing, streamsApart: true },
   ];
 }
-
-const LIBRARIES: readonly Proxy[] = [
-  peer("httpxy"),
-  peer("fastify-http-proxy"),
-  peer("http-proxy"),
-  peer("http-proxy-3"),
-  peer("configurable-http-proxy", { noKeys: true }),
-  peer("ws-ended", { only: ["ws125", "ws16k"] }),
-];
 
 /** A library, with a server around it in `peers/`. */
 function peer(name: string, more: Partial<Proxy> = {}): Proxy {

@@ -5,7 +5,14 @@ import type { PinnedCommand } from "./pinned.ts";
 import { PREFIX, WS_PREFIX, type BenchWorld } from "./world.ts";
 
 /** What a load is run against. `pid` is the proxy's; none where requests go to the container directly. */
-export type Against = { world: BenchWorld; port: number; pid: number | undefined; seconds: number; streamMb: number };
+export type Against = {
+  world: BenchWorld;
+  port: number;
+  pid: number | undefined;
+  /** Until it is interrupted: it takes turns with others. */
+  seconds: number | "endless";
+  streamMb: number;
+};
 
 export type Workload = {
   name: string;
@@ -20,6 +27,10 @@ export type Workload = {
   fresh?: true;
   /** Its load counts from the first request on, so a second that is not counted comes before it. */
   wakesFirst?: true;
+  /** Each answer is waited for, so the load can be held while others have their turns. Then nothing but its cost is taken from it. */
+  takesTurns?: true;
+  /** Endless, it prints `OPEN` and stops itself (SIGSTOP) between its connections and its first message. */
+  stopsWhenOpen?: true;
   /** A route that only berth has. */
   berthOnly?: true;
   /** Only proxies that name it do it. */
@@ -49,13 +60,28 @@ function wrk(name: string, says: string, plan: WrkPlan): Workload {
     unit: "request",
     to: plan.to,
     wakesFirst: true,
+    takesTurns: true,
     load: ({ world, port, pid, seconds }) => {
       const [first, last] = idsOf(world, plan.to);
       const numbers = [first, Math.min(last, first + (plan.containers ?? Infinity)), plan.sends, plan.headerBytes ?? 0].map(String);
       const argv = [world.folder, plan.method, plan.path, ...numbers, pid === undefined ? "" : PREFIX];
       const url = `http://127.0.0.1:${port}/`;
       const script = join(import.meta.dirname, "load/wrk.lua");
-      return { argv: ["wrk", "-t1", `-c${WRK_CONNECTIONS}`, `-d${seconds}s`, "--timeout", "10s", "-s", script, url, "--", ...argv] };
+      return {
+        argv: [
+          "wrk",
+          "-t1",
+          `-c${WRK_CONNECTIONS}`,
+          `-d${seconds === "endless" ? "1h" : `${seconds}s`}`,
+          "--timeout",
+          "60s",
+          "-s",
+          script,
+          url,
+          "--",
+          ...argv,
+        ],
+      };
     },
     read: (output) => {
       const got = result(output) as { requests: number; bytes: number; us: number; p50: number; p99: number; failed: number; statuses: number };
@@ -68,7 +94,7 @@ function wrk(name: string, says: string, plan: WrkPlan): Workload {
   };
 }
 
-type OwnPlan = Pick<Workload, "to" | "unit" | "stream" | "fresh" | "berthOnly"> & {
+type OwnPlan = Pick<Workload, "to" | "unit" | "stream" | "fresh" | "takesTurns" | "stopsWhenOpen" | "berthOnly"> & {
   /** It lasts so long at least: its figure is the slowest hundredth of a slow pace. */
   leastSeconds?: number;
   load: string;
@@ -81,7 +107,7 @@ type OwnPlan = Pick<Workload, "to" | "unit" | "stream" | "fresh" | "berthOnly"> 
 
 /** A load of our own, a process that reads the proxy's processor time itself. */
 function own(name: string, says: string, plan: OwnPlan): Workload {
-  const { to, unit, stream, fresh, berthOnly } = plan;
+  const { to, unit, stream, fresh, takesTurns, stopsWhenOpen, berthOnly } = plan;
   return {
     name,
     says,
@@ -89,6 +115,8 @@ function own(name: string, says: string, plan: OwnPlan): Workload {
     to,
     ...(stream && { stream }),
     ...(fresh && { fresh }),
+    ...(takesTurns && { takesTurns }),
+    ...(stopsWhenOpen && { stopsWhenOpen }),
     ...(berthOnly && { berthOnly }),
     load: (against) => ownCommand(plan, against),
     read: (output) => result(output) as LoadResult,
@@ -96,7 +124,7 @@ function own(name: string, says: string, plan: OwnPlan): Workload {
 }
 
 export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, streamMb, ...against }: Against): PinnedCommand {
-  const seconds = Math.max(against.seconds, plan.leastSeconds ?? 0);
+  const seconds = against.seconds === "endless" ? 0 : Math.max(against.seconds, plan.leastSeconds ?? 0);
   const loadPlan: LoadPlan = {
     folder: world.folder,
     port,
@@ -108,6 +136,7 @@ export function ownCommand(plan: Omit<OwnPlan, "unit">, { world, port, pid, stre
     bytes: plan.bytes ?? streamMb * 1_048_576,
     ...(pid === undefined ? {} : { pid }),
     ...(plan.more === undefined ? {} : { more: plan.more }),
+    ...(against.seconds === "endless" && { endless: true }),
   };
   return { argv: [process.execPath, join(import.meta.dirname, "load", `${plan.load}.ts`), JSON.stringify(loadPlan)] };
 }
@@ -119,7 +148,15 @@ function result(output: string): unknown {
 }
 
 const stream = { load: "stream", to: "raw", unit: "GiB", stream: true, connections: 1 } as const;
-const webSocket = { load: "websocket", to: "raw", unit: "message", path: "/ws", connections: SOCKETS } as const;
+const webSocket = {
+  load: "websocket",
+  to: "raw",
+  unit: "message",
+  path: "/ws",
+  connections: SOCKETS,
+  takesTurns: true,
+  stopsWhenOpen: true,
+} as const;
 
 /** A small GET, whose head has so many bytes of further headers. */
 export function smallGet(headerBytes: number): Workload {

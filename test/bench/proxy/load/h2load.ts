@@ -9,7 +9,7 @@ const STREAMS = 8;
 
 /** nghttp2's load: each request to another container, all with one key. */
 export const h2load = {
-  load: ({ world, port, seconds }: { world: BenchWorld; port: number; seconds: number }) => {
+  load: ({ world, port, seconds }: { world: BenchWorld; port: number; seconds: number | "endless" }) => {
     const file = join(world.folder, `h2-targets-${port}.txt`);
     const targets = world.ids.slice(0, world.fixed).map((id) => `https://127.0.0.1:${port}${PREFIX}${id}/small`);
     writeFileSync(file, targets.join("\n"));

@@ -13,6 +13,8 @@ export type LoadPlan = {
   /** Indices of the containers that get requests, from the first up to the second. */
   ids: readonly [number, number];
   seconds: number;
+  /** Until it is interrupted, and from the first message on. */
+  endless?: true;
   connections: number;
   /** Bytes of a message, or of a whole body. */
   bytes: number;

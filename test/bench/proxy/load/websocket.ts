@@ -15,12 +15,25 @@ const WARM_MS = 2_000;
 let end: ReturnType<typeof begin> | undefined;
 const times: number[] = [];
 const sockets = await Promise.all(Array.from({ length: plan.connections }, (_, index) => open(index)));
+if (plan.endless) {
+  console.log("OPEN");
+  process.kill(process.pid, "SIGSTOP");
+}
 for (const socket of sockets) play(socket);
-setTimeout(() => {
+if (plan.endless) {
   end = begin(plan);
-  times.length = 0;
-  setTimeout(() => tell(end?.(times.length, times) ?? fail("it never began")), plan.seconds * 1_000);
-}, WARM_MS);
+  process.once("SIGINT", finish);
+} else {
+  setTimeout(() => {
+    end = begin(plan);
+    times.length = 0;
+    setTimeout(finish, plan.seconds * 1_000);
+  }, WARM_MS);
+}
+
+function finish(): void {
+  tell(end?.(times.length, times) ?? fail("it never began"));
+}
 
 function open(index: number): Promise<Socket> {
   return new Promise((resolve) => {
