@@ -26,6 +26,13 @@ export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outa
     from = broke - SHUTDOWN_MS;
     until = undefined;
   };
+  /** Times in the future: the clock was set back. Else every failure would count as part of the outage until they come again. */
+  const repairClockSkew = () => {
+    const now = clock.now();
+    from = Math.min(from, now);
+    broke = Math.min(broke, now);
+    if (until !== undefined) until = Math.min(until, now);
+  };
   return {
     began,
     ended: () => {
@@ -33,7 +40,13 @@ export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outa
       until = clock.now();
     },
     // What was started without events counts as ever: else it could be started again and again without a pause.
-    mayHaveEnded: (since) => since < (until ?? broke),
-    explains: (at) => at >= from && (until === undefined || at < until),
+    mayHaveEnded: (since) => {
+      repairClockSkew();
+      return since < (until ?? broke);
+    },
+    explains: (at) => {
+      repairClockSkew();
+      return at >= from && (until === undefined || at < until);
+    },
   };
 }

@@ -75,6 +75,24 @@ t.test("set back by an hour, a container that was used just before sleeps when i
   await stand.reaches(id, "SYSTEM_STOPPED");
 });
 
+t.test("set back by an hour, a container that ends soon after each start is started more slowly each time", async (t) => {
+  const stand = await openLifecycleFixture(t);
+  const { id, service } = await stand.publish();
+  await stand.start(id);
+  stand.clock.jump(-HOUR_MS);
+  await stand.clock.advance(SWEEP_MS);
+  const waits: number[] = [];
+  for (let loss = 1; loss <= 4; loss++) {
+    await stand.world.kill(service);
+    await eventually("the loss is seen", () => stand.world.callCount(`deploy ${service}`) === loss + 1 || stand.row(id).state === "PENDING_START");
+    waits.push(Math.max(0, stand.row(id).notBefore - stand.clock.now()));
+    await stand.clock.advance(waits.at(-1) ?? 0);
+    await stand.reaches(id, "STARTED");
+    await stand.clock.advance(1);
+  }
+  t.ok((waits.at(-1) ?? 0) >= 2_000, `${waits.join(", ")} ms`);
+});
+
 t.test("set back by an hour, a container runs for its max_minutes from then on", async (t) => {
   const stand = await openLifecycleFixture(t);
   const { id } = await stand.publish({ config: { onDemand: true, maxMinutes: 1 } });
