@@ -24,6 +24,12 @@ const RESET_VALUE = new Int32Array([1, 0]);
 /** Of `received`: everything that was received is reported. */
 export const NOT_RECEIVED = -0x8000_0000;
 const NO_CALL = -1;
+/**
+ * Memory of a receive among many: enough for most heads and messages, and for one of 16 KiB with its head. No powers of two, so that they do not all share
+ * the same lines of a cache.
+ */
+const SHORT_RECEIVE = 4_096 + 192;
+const LONG_RECEIVE = 16_384 + 192;
 
 /** One open socket: what it has to send, and what is known about it. The layer reads it. */
 export class FfiSocket {
@@ -39,8 +45,8 @@ export class FfiSocket {
   receivedAt = 0;
   /** A copy of these bytes, from then on. */
   kept: Buffer | undefined;
-  /** There was more than a receive among many takes: the next read is one of its own, with more memory. */
-  isLong = false;
+  /** Memory that its next receive among many gets, by the length of the last one; 0: it reads in a call of its own, with more memory. */
+  receiveBytes = SHORT_RECEIVE;
   /** An end or an error follows the bytes, and no event announces it: read until then. */
   hungUp = false;
   /** The other end is gone. */
@@ -90,8 +96,19 @@ export class FfiSocket {
   /** It may have a receive among many. */
   get mayReceive(): boolean {
     return (
-      this.readable && !this.paused && !this.isLong && !this.writable && !this.closing && this.#move === undefined && this.received === NOT_RECEIVED
+      this.readable &&
+      !this.paused &&
+      this.receiveBytes > 0 &&
+      !this.writable &&
+      !this.closing &&
+      this.#move === undefined &&
+      this.received === NOT_RECEIVED
     );
+  }
+
+  /** Its last read had so many bytes, of `space`. */
+  noteLength(bytes: number, space: number): void {
+    this.receiveBytes = bytes < SHORT_RECEIVE ? SHORT_RECEIVE : bytes < LONG_RECEIVE && bytes < space ? LONG_RECEIVE : 0;
   }
 
   /** The layer's memory is about to be used again. Only bytes and errors are kept: the end is received again, as an error may have come behind it. */

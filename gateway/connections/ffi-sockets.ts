@@ -28,11 +28,6 @@ const LONG_BYTES = 65_536;
 /** Each has a pipe, of two descriptors. Beyond it, bodies are read. */
 const MAX_MOVES = 128;
 
-/**
- * Memory of a receive among many, in one submission of io_uring: enough for most heads and messages. No power of two, so that they do not all share the
- * same lines of a cache.
- */
-const RECEIVE_BYTES = 4_096 + 192;
 /** With fewer calls, io_uring costs as much as it saves. */
 const FEWEST_CALLS = 3;
 
@@ -264,28 +259,27 @@ export class FfiSockets implements SocketLayer {
     }
   }
 
-  /** Receives from the sockets that are ready, in one call. Those with a long body have calls of their own, with more memory. */
+  /** Receives from the sockets that are ready, in one call. Those with long bodies have calls of their own, with more memory. */
   #receiveReady(): void {
     const { ring, address } = this.#io;
     const count = Math.min(this.#ready.length, MAX_TURN_SOCKETS);
     if (ring === undefined || count < this.#fewestCalls) return;
-    const start = this.#turnMemory.readAt;
+    const turnMemory = this.#turnMemory;
     for (let index = 0; index < count; index++) {
       const socket = this.#ready.at(index);
-      if (!socket.mayReceive || !ring.hasPlace(0)) continue;
+      if (!socket.mayReceive || !ring.hasPlace(0) || turnMemory.isReadFull) continue;
       this.#received[ring.count] = socket;
-      ring.receive(socket.fd, address, start + ring.count * RECEIVE_BYTES, RECEIVE_BYTES);
+      socket.receivedAt = turnMemory.readAt;
+      ring.receive(socket.fd, address, socket.receivedAt, socket.receiveBytes);
+      turnMemory.addRead(socket.receiveBytes);
     }
     if (ring.count === 0) return;
     this.#receivedCount = ring.submit();
-    this.#turnMemory.addRead(this.#receivedCount * RECEIVE_BYTES);
     for (let index = 0; index < this.#receivedCount; index++) {
       const socket = this.#received[index] as FfiSocket;
       const result = ring.resultOf(index);
       // It is read by itself when its turn comes.
-      if (result === -EAGAIN || result === -EINTR) continue;
-      socket.received = result;
-      socket.receivedAt = start + index * RECEIVE_BYTES;
+      if (result !== -EAGAIN && result !== -EINTR) socket.received = result;
     }
   }
 
@@ -363,7 +357,7 @@ export class FfiSockets implements SocketLayer {
       // A short read has emptied the kernel's buffer: the next bytes are a new event.
       if (length < space && !socket.hungUp) socket.readable = false;
       else this.#addReady(socket);
-      socket.isLong = length >= RECEIVE_BYTES;
+      socket.noteLength(length, space);
       turnMemory.addRead(length);
       this.#events.onBytes(socket.id, this.memory, at, at + length);
       if (this.#dirtyCount === 0) turnMemory.forgetRead(at);
@@ -375,16 +369,16 @@ export class FfiSockets implements SocketLayer {
 
   /** The same for a socket that has received: reports the result. */
   #useReceived(socket: FfiSocket): number {
-    const { received, receivedAt, kept } = socket;
+    const { received, receivedAt, receiveBytes, kept } = socket;
     socket.received = NOT_RECEIVED;
     socket.kept = undefined;
     if (received <= 0) {
       this.#readEnd(socket, received, -received);
       return 0;
     }
-    socket.isLong = received === RECEIVE_BYTES;
+    socket.noteLength(received, receiveBytes);
     // Those of an earlier turn: more may have come since.
-    if (received < RECEIVE_BYTES && kept === undefined && !socket.hungUp) socket.readable = false;
+    if (received < receiveBytes && kept === undefined && !socket.hungUp) socket.readable = false;
     else this.#addReady(socket);
     if (kept === undefined) this.#events.onBytes(socket.id, this.memory, receivedAt, receivedAt + received);
     else this.#events.onBytes(socket.id, kept, 0, received);
