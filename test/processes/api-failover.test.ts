@@ -82,21 +82,21 @@ t.test("a call that changes nothing outlives two leaders", async (t) => {
   t.teardown(() => lock.end());
   await cluster.leader();
   await lock.query("BEGIN; LOCK TABLE audit IN ACCESS EXCLUSIVE MODE");
+  // A session of a leader that ended still waits. On a busy machine another one may lead in between, whose read waits as well.
+  const ended: unknown[] = [];
   const waiting = async () => {
-    const [row] = await server.query(
-      "SELECT count(DISTINCT pid)::int AS n FROM pg_locks WHERE NOT granted AND relation = 'audit'::regclass",
-      postgres.url,
-    );
-    return row?.["n"];
+    const rows = await server.query("SELECT DISTINCT pid FROM pg_locks WHERE NOT granted AND relation = 'audit'::regclass", postgres.url);
+    return rows.map(({ pid }) => pid).filter((pid) => !ended.includes(pid));
   };
   const read = call("/admin/audit");
-  for (const ends of [1, 2]) {
-    await eventually("the leader to read", async () => (await waiting()) === ends);
+  for (const name of ["first", "second"]) {
+    await eventually(`the ${name} leader to read`, async () => (await waiting()).length > 0);
     const leader = await cluster.leader();
+    ended.push(...(await waiting()));
     await leader.stop("SIGKILL");
     leader.start();
   }
-  await eventually("the third leader to read", async () => (await waiting()) === 3);
+  await eventually("the third leader to read", async () => (await waiting()).length > 0);
   await lock.query("COMMIT");
   t.match(await read, { status: 200 });
 });
