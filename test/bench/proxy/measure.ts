@@ -22,6 +22,7 @@ const MOST_WAKE_SECONDS = 4;
 
 /** Long enough that the processor's caches, lost to others meanwhile, cost little. */
 const TURN_MS = 200;
+const TURNS = 10;
 /** Until the last answers of a turn have passed. */
 const SETTLE_MS = 30;
 /** Whose turns follow one another: a round is shorter than the four seconds for which berth keeps an idle connection to a container. */
@@ -101,7 +102,7 @@ async function measureGroup(runners: readonly Runner[], workload: Workload, at: 
       else loads.push({ alone, ...(await firstTurn(beginLoad(runner, workload, at, "endless"), workload)) });
     });
   }
-  for (let turn = 0; turn < (at.seconds * 1_000) / TURN_MS; turn++) for (const one of loads) one.spentUs += await costOfTurn(one.load);
+  for (let turn = 0; turn < TURNS; turn++) for (const one of loads) one.spentUs += await costOfTurn(one.load);
   for (const { alone, load, spentUs } of loads) {
     await orFail(load.runner, async () => {
       // In this order: of a process that is stopped any thread may take the interrupt, and wrk's main thread would sleep on.
