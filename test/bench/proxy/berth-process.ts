@@ -44,8 +44,8 @@ const gateway = await openGateway({
   tls: tls ? openTlsKeys({ files: certificateOf({ folder }), clock, log }) : undefined,
   clock,
   log,
-  // All load comes from one address.
-  limits: { ...DEFAULT_LIMITS, connectionsPerAddress: 65_536, connectionsTotal: 65_536 },
+  // All load comes from one address. While others have their turn, connections stay open, as those of the peers do.
+  limits: { ...DEFAULT_LIMITS, connectionsPerAddress: 65_536, connectionsTotal: 65_536, upstreamIdleMs: 600_000 },
   ...engine,
 });
 await feed.ready();

@@ -21,11 +21,11 @@ export type At = { world: BenchWorld; seconds: number; streamMb: number; process
 const MOST_WAKE_SECONDS = 4;
 
 /** Long enough that the processor's caches, lost to others meanwhile, cost little. */
-const TURN_MS = 200;
-const TURNS = 10;
+const TURN_MS = 300;
+const TURNS = 8;
 /** Until the last answers of a turn have passed. */
 const SETTLE_MS = 30;
-/** Whose turns follow one another: a round is shorter than the four seconds for which berth keeps an idle connection to a container. */
+/** Whose turns follow one another: the more there are, the less of each is left in the processor's caches when its turn comes again. */
 const MOST_IN_TURNS = 8;
 const OPEN_MS = 10_000;
 
@@ -76,7 +76,7 @@ export async function measureEach(runners: readonly Runner[], workload: Workload
 }
 
 /**
- * A pass of several proxies at once. Each load keeps its connections and runs for a fifth of a second, then the next has its turn: whatever else happens
+ * A pass of several proxies at once. Each load keeps its connections and runs for 0.3 s, then the next has its turn: whatever else happens
  * on the machine meets all alike, which seconds one after another do not ensure. Cost is that of the turns; times of answers and requests per second are
  * those of a load without turns before them.
  */
@@ -95,9 +95,10 @@ async function measureGroup(runners: readonly Runner[], workload: Workload, at: 
   const orFail = async ({ name }: Runner, step: () => Promise<void>) => {
     await step().catch((error: unknown) => measured.set(name, error as Error));
   };
-  for (const runner of runners) {
+  const alones = new Map<Runner, BenchPass>();
+  for (const runner of runners) await orFail(runner, async () => void alones.set(runner, await pass(runner, workload, at)));
+  for (const [runner, alone] of alones) {
     await orFail(runner, async () => {
-      const alone = await pass(runner, workload, at);
       if (runner.pinned === undefined) measured.set(runner.name, alone);
       else loads.push({ alone, ...(await firstTurn(beginLoad(runner, workload, at, "endless"), workload)) });
     });
