@@ -218,7 +218,9 @@ export function openCachedUpstream(options: CachedUpstreamOptions): CachedUpstre
     const key = tagName(repository, tag);
     const cached = await store.tag(key);
     const stored = cached && (await store.manifest(cached.digest));
-    if (cached && stored && clock.now() - cached.checkedAt < freshMs) return { ...stored, from: "hit" };
+    const agedMs = clock.now() - (cached?.checkedAt ?? 0);
+    // Checked in the future: the clock was set back.
+    if (stored && agedMs >= 0 && agedMs < freshMs) return { ...stored, from: "hit" };
     try {
       return await checkTag(repository, tag);
     } catch (error) {

@@ -363,6 +363,17 @@ t.test("layers that arrive have their space within the size limit before the fir
   t.equal(await (await blob(digestOf(layers[2] ?? ""))).text(), layers[2], "the space is free again");
 });
 
+t.test("a tag that was checked before the clock was set back is checked again", async (t) => {
+  const hub = await openHub(t);
+  await hub.push("library/app", "1", "layer one");
+  let aheadMs = 3_600_000;
+  const { manifest } = await openCached(t, hub, { freshMs: 60_000, clock: { ...systemClock(), now: () => Date.now() + aheadMs } });
+  t.equal((await manifest("1")).status, 200);
+  aheadMs = 0;
+  const digest = await hub.push("library/app", "1", "layer two");
+  t.equal((await manifest("1")).headers.get("docker-content-digest"), digest);
+});
+
 t.test("what was not pulled for longest goes when the cache is full, and after its time", async (t) => {
   const hub = await openHub(t);
   const layers = ["a", "b", "c"].map((letter) => letter.repeat(1_000_000));
