@@ -11,7 +11,7 @@ import type { Store } from "../store/open-store.ts";
 const ACTION = "imagesRetained" satisfies AuditAction;
 /** The target of a daily run says how many. */
 const REMOVED = " removed";
-/** A run that the log has from so recently was today's. */
+/** A run that the log has from so recently was today's; one from a later time is from before the clock was set back. */
 const SAME_DAY_MS = 20 * 3_600_000;
 const LOOK_MS = 10 * 60_000;
 const FIRST_MS = 5_000;
@@ -50,7 +50,7 @@ export function createRegistryRetention(options: {
   const runDaily = async () => {
     // Also a user may have the login; a request has no such target.
     const [before] = await store.audit.list({ action: ACTION, login: "berth", target: REMOVED, limit: 1 });
-    if (before !== undefined && clock.now() - before.at < SAME_DAY_MS) return;
+    if (before !== undefined && Math.abs(clock.now() - before.at) < SAME_DAY_MS) return;
     const result = await run({ dryRun: false });
     if (result === undefined) return;
     const none = { userId: undefined, via: undefined, address: undefined, requestId: undefined, status: undefined };
