@@ -129,6 +129,8 @@ function chooseServer(
   const givenKey = options["key-file"] === undefined ? options.key : loadKeyFile(options["key-file"]);
   if (options.key !== undefined && options["key-file"] !== undefined)
     throw new Fault("SETTINGS_INVALID", "--key and --key-file both set a key: leave one out.");
+  // Else the command would use another key, and on this machine that of the first user.
+  if (options.key === "") throw new Fault("SETTINGS_INVALID", "--key is empty: set a developer key, or leave --key out.");
   const own = files.find((file) => file.own)?.default;
   const word = options.server ?? client.server ?? own;
   const fromSettings = () => client.key ?? (client.keyFile === undefined ? undefined : loadKeyFile(client.keyFile));

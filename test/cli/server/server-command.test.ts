@@ -21,6 +21,14 @@ t.test("a server is named by address or alias, and its key given in one of sever
   const rows: [what: string, files: Record<string, string>, env: Record<string, string>, args: string[], code: number, stderr?: RegExp][] = [
     ["no berth runs here", {}, {}, [], 5, /No berth runs/],
     ["this machine's", {}, { BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY }, [], 0],
+    [
+      "an empty key, as of a variable that is not set",
+      {},
+      { BERTH_DATA: join(data, "berth-data"), BERTH_ADMIN_KEY: ADMIN_KEY },
+      ["--key", ""],
+      2,
+      /--key is empty/,
+    ],
     ["an address and a key", {}, {}, ["--server", berth.base, "--key", ADMIN_KEY], 0],
     ["an address with its API and a key file", {}, {}, ["--server", `${berth.api}/`, "--key-file", keyFile], 0],
     ["by the environment", {}, { BERTH_SERVER: berth.base, BERTH_KEY_FILE: keyFile }, [], 0],
