@@ -12,6 +12,7 @@ import { openEngine, type TestEngine } from "./run/engine.ts";
 import { endLeftovers } from "./run/leftovers.ts";
 import { enterOwnNetwork } from "./run/own-network.ts";
 import { SLOW_FILES } from "./run/slow-files.ts";
+import { bundleProgram } from "./run/program.ts";
 import { ON_SOCKETS, socketKindOf } from "./run/on-sockets.ts";
 
 const named = process.env["DOCKER_HOST"] ?? "";
@@ -71,8 +72,9 @@ async function tests(engine: TestEngine): Promise<TestCount> {
   // The bare variables: what a developer has set for berth itself must not change what is tested.
   const bare = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(BERTH|GROK|TAP)_/.test(name)));
   const onSockets = sockets === undefined ? {} : { BERTH_SOCKETS: sockets };
+  const program = isNamed ? {} : await bundleProgram(root);
   // Most files load half of berth, and so do the processes that they start: each would compile it anew.
-  const env = { ...bare, ...cacheCompiledCode(root), ...onSockets, DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
+  const env = { ...bare, ...cacheCompiledCode(root), ...program, ...onSockets, DOCKER_HOST: engine.host, TEST_RUN_FOLDER: folder };
   const tap = join(root, "node_modules/.bin/tap");
   // Required, not imported: before what tap imports into each process.
   const args = [`--node-arg=--require=${join(root, "test/run/prepare-process.ts")}`];

@@ -39,14 +39,15 @@ const NO_OWN_PLACE = (root: string): Plugin => ({
 
 /**
  * In the npm package all files are one, too, but they have a place: what a source file calls its own path is its path below the root of the package.
+ * `place` is the expression for that root.
  */
-const PACKAGE_PLACE = (root: string): Plugin => ({
-  name: "package-place",
+const FIXED_PLACE = (root: string, place: string): Plugin => ({
+  name: "fixed-place",
   setup: (build) => {
     build.onLoad({ filter: /\.ts$/ }, ({ path }) => {
       const file = relative(root, path);
       if (!OWN_PLACE.includes(file)) return undefined;
-      const folder = `(__dirname + ${JSON.stringify(`/${dirname(file)}`)})`;
+      const folder = `(${place} + ${JSON.stringify(`/${dirname(file)}`)})`;
       const contents = readFileSync(path, "utf8").replaceAll("import.meta.filename", "__filename").replaceAll("import.meta.dirname", folder);
       return { contents, loader: "ts" };
     });
@@ -65,13 +66,14 @@ const OWN_VERSION = (root: string, version: string): Plugin => ({
   },
 });
 
-/** What the bundle becomes a part of, and the version that it has there. */
-export type BundleTarget = { for: "executable" | "npm package"; version: string };
+/** What the bundle becomes a part of, and the version that it has there. The one for tests uses the files and packages of the source tree. */
+export type BundleTarget = { for: "executable" | "npm package" | "tests"; version: string };
 
 /**
  * All of berth as one file, lazily loaded modules included. Its content does not depend on the time or place of the build.
  */
 export async function bundle(root: string, target: BundleTarget): Promise<Uint8Array> {
+  const places = { executable: [], "npm package": [FIXED_PLACE(root, "__dirname")], tests: [FIXED_PLACE(root, JSON.stringify(root))] };
   const { outputFiles } = await build({
     absWorkingDir: root,
     entryPoints: ["berth.ts"],
@@ -87,7 +89,8 @@ export async function bundle(root: string, target: BundleTarget): Promise<Uint8A
     // Names stay: stack traces show them, and some packages read them.
     minifySyntax: true,
     minifyWhitespace: true,
-    plugins: [SQLITE_ADDON, NO_OWN_PLACE(root), ...(target.for === "npm package" ? [PACKAGE_PLACE(root)] : []), OWN_VERSION(root, target.version)],
+    external: target.for === "tests" ? ["better-sqlite3"] : [],
+    plugins: [SQLITE_ADDON, NO_OWN_PLACE(root), ...places[target.for], OWN_VERSION(root, target.version)],
     logLevel: "warning",
   });
   return ascii((outputFiles[0] as { text: string }).text);
