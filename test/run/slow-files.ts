@@ -46,6 +46,7 @@ export const SLOW_FILES: readonly string[] = [
   "test/control/identity/service-tokens.test.ts",
   "test/control/leadership/open-leadership.test.ts",
   "test/control/model/addresses.test.ts",
+  "test/control/model/lifecycle.test.ts",
   "test/control/packages/credentials/container-environment.test.ts",
   "test/control/store/postgres.test.ts",
   "test/control/store/postgres/move-store.test.ts",
