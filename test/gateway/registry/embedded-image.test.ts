@@ -66,8 +66,8 @@ t.test("an unavailable image is reported, with the alternatives", async (t) => {
   await t.rejects(findDistribution("/nowhere", run), { code: "REGISTRY_PROGRAM_MISSING", message: /docker-registry.*127\.0\.0\.1:1/ });
 });
 
-/** What runs the image, for the registry on this data folder. */
+/** What runs the image, for the registry on this data folder: a file of the source tree, or a command of the bundle. */
 function runners(data: string): number[] {
   const lines = execFileSync("ps", ["-eo", "pid=,args="], { encoding: "utf8" }).split("\n");
-  return lines.filter((line) => line.includes("run-image.ts") && line.includes(data)).map((line) => Number.parseInt(line, 10));
+  return lines.filter((line) => /run-image\.ts|registry-image/.test(line) && line.includes(data)).map((line) => Number.parseInt(line, 10));
 }
