@@ -150,7 +150,7 @@ async function measureAll(workload: Workload, runners: Runner[], at: At): Promis
     for (const runner of left) if (runner.pinned?.ended()) await startAgain(runner, at);
     for (const [name, got] of await (workload.takesTurns ? measureInTurns : measureEach)(left, workload, at)) {
       if (got instanceof Error) failed.set(name, got.message);
-      else passes.get(name)?.push(got);
+      else passes.get(name)?.push(...got);
     }
   }
   return new Map([...passes].map(([name, got]): [string, Cell] => [name, failed.has(name) ? { failed: failed.get(name) ?? "" } : medians(got)]));

@@ -23,11 +23,12 @@ const MOST_WAKE_SECONDS = 4;
 /** Long enough that the processor's caches, lost to others meanwhile, cost little. */
 const TURN_MS = 300;
 const TURNS = 8;
+/** Before those that count: connections are opened, and caches and compiled code come back. */
+const WARM_TURNS = 3;
 /** Until the last answers of a turn have passed. */
 const SETTLE_MS = 30;
 /** Whose turns follow one another: the more there are, the less of each is left in the processor's caches when its turn comes again. */
 const MOST_IN_TURNS = 8;
-const OPEN_MS = 10_000;
 
 /** Time beyond the set duration of a load. */
 const SLACK_MS = 30_000;
@@ -69,70 +70,87 @@ async function pass(runner: Runner, workload: Workload, at: At): Promise<BenchPa
 }
 
 /** A pass of one proxy after another. */
-export async function measureEach(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass | Error>> {
-  const measured = new Map<string, BenchPass | Error>();
-  for (const runner of runners) measured.set(runner.name, await measure(runner, workload, at).catch((error: unknown) => error as Error));
+export async function measureEach(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass[] | Error>> {
+  const measured = new Map<string, BenchPass[] | Error>();
+  for (const runner of runners)
+    measured.set(
+      runner.name,
+      await measure(runner, workload, at).then(
+        (one) => [one],
+        (error: unknown) => error as Error,
+      ),
+    );
   return measured;
 }
 
 /**
- * A pass of several proxies at once. Each load keeps its connections and runs for 0.3 s, then the next has its turn: whatever else happens
- * on the machine meets all alike, which seconds one after another do not ensure. Cost is that of the turns; times of answers and requests per second are
- * those of a load without turns before them.
+ * Several proxies in turns, each of which is a pass. A load keeps its connections and runs for a part of a second, then the next has its turn: whatever
+ * else happens on the machine meets all alike, which seconds one after another do not ensure. The containers count what was answered in a turn. Times of
+ * answers, and answers per second, are those of a load without turns before them.
  */
-export async function measureInTurns(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass | Error>> {
+export async function measureInTurns(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass[] | Error>> {
   const groups = Array.from({ length: Math.ceil(runners.length / MOST_IN_TURNS) }, (_, at) =>
     runners.slice(at * MOST_IN_TURNS, (at + 1) * MOST_IN_TURNS),
   );
-  const measured: [string, BenchPass | Error][] = [];
+  const measured: [string, BenchPass[] | Error][] = [];
   for (const group of groups) measured.push(...(await measureGroup(group, workload, at)));
   return new Map(measured);
 }
 
-async function measureGroup(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass | Error>> {
-  const measured = new Map<string, BenchPass | Error>();
-  const loads: { alone: BenchPass; load: RunningLoad; spentUs: number }[] = [];
+async function measureGroup(runners: readonly Runner[], workload: Workload, at: At): Promise<Map<string, BenchPass[] | Error>> {
+  const measured = new Map<string, BenchPass[] | Error>();
+  const loads: { alone: BenchPass; load: RunningLoad; costsUs: number[] }[] = [];
   const orFail = async ({ name }: Runner, step: () => Promise<void>) => {
     await step().catch((error: unknown) => measured.set(name, error as Error));
   };
-  const alones = new Map<Runner, BenchPass>();
-  for (const runner of runners) await orFail(runner, async () => void alones.set(runner, await pass(runner, workload, at)));
-  for (const [runner, alone] of alones) {
+  for (const runner of runners) {
     await orFail(runner, async () => {
-      if (runner.pinned === undefined) measured.set(runner.name, alone);
-      else loads.push({ alone, ...(await firstTurn(beginLoad(runner, workload, at, "endless"), workload)) });
+      const alone = await pass(runner, workload, at);
+      if (runner.pinned === undefined) measured.set(runner.name, [alone]);
+      else loads.push({ alone, load: startStopped(runner, workload, at), costsUs: [] });
     });
   }
-  for (let turn = 0; turn < TURNS; turn++) for (const one of loads) one.spentUs += await costOfTurn(one.load);
-  for (const { alone, load, spentUs } of loads) {
+  const port = workload.to === "fixed" ? at.world.fixedPort : at.world.rawPort;
+  for (let turn = -WARM_TURNS; turn < TURNS; turn++) {
+    for (const { load, costsUs } of loads) {
+      const costUs = await costOfTurn(load, port);
+      if (turn >= 0) costsUs.push(costUs);
+    }
+  }
+  for (const { alone, load, costsUs } of loads) {
     await orFail(load.runner, async () => {
       // In this order: of a process that is stopped any thread may take the interrupt, and wrk's main thread would sleep on.
       load.pinned.signal("SIGCONT");
       load.pinned.signal("SIGINT");
-      const { count, ...memory } = await endLoad(load, workload, at, SLACK_MS);
-      measured.set(load.runner.name, { ...alone, rssMb: memory.rssMb, grownMb: memory.grownMb, cpuUs: spentUs / count });
+      const { rssMb, grownMb } = await endLoad(load, workload, at, SLACK_MS);
+      const passes = costsUs.map((cost) => ({ ...alone, rssMb, grownMb, cpuUs: cost }));
+      measured.set(load.runner.name, passes);
     });
   }
   return measured;
 }
 
-/** What opens its connections before it sends anything stops by itself then; that is not in its cost. */
-async function firstTurn(load: RunningLoad, workload: Workload): Promise<{ load: RunningLoad; spentUs: number }> {
-  if (!workload.stopsWhenOpen) return { load, spentUs: await costOfTurn(load, load.cpuBefore) };
-  const end = Date.now() + OPEN_MS;
-  while (!load.pinned.output().includes("OPEN") && !load.pinned.ended() && Date.now() < end) await sleep(10);
-  return { load, spentUs: 0 };
+function startStopped(runner: Runner, workload: Workload, at: At): RunningLoad {
+  const load = beginLoad(runner, workload, at, "endless");
+  load.pinned.signal("SIGSTOP");
+  return load;
 }
 
-/** In microseconds of processor time, with that of answers that are under way when the load is stopped. */
-async function costOfTurn({ pinned, runner }: RunningLoad, before?: number): Promise<number> {
+/** Microseconds of processor time for each answer, also of those that were under way when the load was stopped. */
+async function costOfTurn({ pinned, runner }: RunningLoad, port: number): Promise<number> {
   const pid = runner.pinned?.pid ?? 0;
-  const spent = before ?? cpuUs(pid);
+  const [answered, spent] = [await answers(port), cpuUs(pid)];
   pinned.signal("SIGCONT");
   await sleep(TURN_MS);
   pinned.signal("SIGSTOP");
   await sleep(SETTLE_MS);
-  return cpuUs(pid) - spent;
+  return (cpuUs(pid) - spent) / ((await answers(port)) - answered);
+}
+
+/** How many answers the containers behind a port have given. nginx ends its line with the count of all requests, this one included (stub_status). */
+async function answers(port: number): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${port}/answers`)).text();
+  return Number(/(\d+)\s*(?:Reading.*)?$/s.exec(text)?.[1]);
 }
 
 type RunningLoad = { runner: Runner; pinned: Pinned; watch: { stop(): number } | undefined; rssBefore: number; cpuBefore: number };

@@ -23,6 +23,7 @@ export function fixedUpstream(world: BenchWorld): PinnedCommand {
     `server {
       listen 127.0.0.1:${world.fixedPort} backlog=4096 reuseport;
       location / { default_type text/plain; return 200 "${FIXED_BODY}"; }
+      location = /answers { stub_status; }
       location /10k { default_type text/plain; set $kib "${"x".repeat(1_024)}"; return 200 "${"$kib".repeat(10)}"; }
     }`,
   );

@@ -6,6 +6,7 @@
  * - `POST /sink` reads a body, with a length or chunked, and answers how many bytes it had.
  * - `GET /down?bytes=N` answers with so many bytes, `GET /chunked` with 64 chunks of 1 KiB.
  * - `GET /sse?ms=N&for=M` sends an event every so often, for so many milliseconds: a proxy may not tell that its client went.
+ * - `GET /answers` answers how many answers and messages it has given, this one included.
  * - An upgrade to `websocket` is accepted, and each message sent back.
  */
 import { createHash } from "node:crypto";
@@ -16,6 +17,8 @@ const [port = "0"] = process.argv.slice(2);
 const PIECE = Buffer.alloc(1_048_576, "x");
 const CHUNKED = Buffer.concat([...Array.from({ length: 64 }, () => chunk(PIECE.subarray(0, 1_024))), Buffer.from("0\r\n\r\n")]);
 const EVENT = chunk(Buffer.from('data: {"n":1,"text":"an event of about sixty bytes"}\n\n'));
+
+let answers = 0;
 
 createServer({ noDelay: true }, serve).listen(Number(port), "127.0.0.1", 4_096);
 process.once("SIGTERM", () => process.exit(0));
@@ -49,7 +52,9 @@ function serve(socket: Socket): void {
     if (path.startsWith("/head")) return respond(Buffer.from(text), rest);
     if (path === "/sink") return sink(text, rest);
     if (path === "/down") return down(Number(parameters.get("bytes")), rest);
+    if (path === "/answers") return respond(Buffer.from(String(answers + 1)), rest);
     if (path === "/chunked") {
+      answers++;
       socket.write(Buffer.concat([Buffer.from("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"), CHUNKED]));
       return next(rest);
     }
@@ -59,6 +64,7 @@ function serve(socket: Socket): void {
   }
 
   function respond(body: Buffer, rest: Buffer): void {
+    answers++;
     socket.write(Buffer.concat([Buffer.from(`HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: ${body.length}\r\n\r\n`), body]));
     next(rest);
   }
@@ -145,7 +151,10 @@ function serve(socket: Socket): void {
     const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
     socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
     read = echo(
-      (frames) => socket.write(frames),
+      (frames) => {
+        answers++;
+        socket.write(frames);
+      },
       () => socket.end(),
     );
     if (rest.length > 0) read(rest);

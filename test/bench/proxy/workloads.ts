@@ -27,10 +27,8 @@ export type Workload = {
   fresh?: true;
   /** Its load counts from the first request on, so a second that is not counted comes before it. */
   wakesFirst?: true;
-  /** Each answer is waited for, so the load can be held while others have their turns. Then nothing but its cost is taken from it. */
+  /** Each answer is waited for, so the load can be held while others have their turns. The containers count the answers. */
   takesTurns?: true;
-  /** Endless, it prints `OPEN` and stops itself (SIGSTOP) between its connections and its first message. */
-  stopsWhenOpen?: true;
   /** A route that only berth has. */
   berthOnly?: true;
   /** Only proxies that name it do it. */
@@ -94,7 +92,7 @@ function wrk(name: string, says: string, plan: WrkPlan): Workload {
   };
 }
 
-type OwnPlan = Pick<Workload, "to" | "unit" | "stream" | "fresh" | "takesTurns" | "stopsWhenOpen" | "berthOnly"> & {
+type OwnPlan = Pick<Workload, "to" | "unit" | "stream" | "fresh" | "takesTurns" | "berthOnly"> & {
   /** It lasts so long at least: its figure is the slowest hundredth of a slow pace. */
   leastSeconds?: number;
   load: string;
@@ -107,7 +105,7 @@ type OwnPlan = Pick<Workload, "to" | "unit" | "stream" | "fresh" | "takesTurns" 
 
 /** A load of our own, a process that reads the proxy's processor time itself. */
 function own(name: string, says: string, plan: OwnPlan): Workload {
-  const { to, unit, stream, fresh, takesTurns, stopsWhenOpen, berthOnly } = plan;
+  const { to, unit, stream, fresh, takesTurns, berthOnly } = plan;
   return {
     name,
     says,
@@ -116,7 +114,6 @@ function own(name: string, says: string, plan: OwnPlan): Workload {
     ...(stream && { stream }),
     ...(fresh && { fresh }),
     ...(takesTurns && { takesTurns }),
-    ...(stopsWhenOpen && { stopsWhenOpen }),
     ...(berthOnly && { berthOnly }),
     load: (against) => ownCommand(plan, against),
     read: (output) => result(output) as LoadResult,
@@ -155,7 +152,6 @@ const webSocket = {
   path: "/ws",
   connections: SOCKETS,
   takesTurns: true,
-  stopsWhenOpen: true,
 } as const;
 
 /** A small GET, whose head has so many bytes of further headers. */

@@ -15,10 +15,6 @@ const WARM_MS = 2_000;
 let end: ReturnType<typeof begin> | undefined;
 const times: number[] = [];
 const sockets = await Promise.all(Array.from({ length: plan.connections }, (_, index) => open(index)));
-if (plan.endless) {
-  console.log("OPEN");
-  process.kill(process.pid, "SIGSTOP");
-}
 for (const socket of sockets) play(socket);
 if (plan.endless) {
   end = begin(plan);
