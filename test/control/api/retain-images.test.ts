@@ -20,7 +20,7 @@ t.test("rules are applied once a day, also after the clock was set back by days"
     hour: 3,
     store,
     apply: async () => ({ dryRun: false, endedOn: "", removed: 0, kept: ++runs, images: [], failures: [] }),
-    garbage: { status: async () => undefined, start: async () => undefined } as never,
+    garbage: { status: async () => undefined, start: async () => undefined },
     audit: createAuditLog({ audit: store.audit, keepMs: 1_000 * DAY_MS, clock }),
     clock,
     log: openLog({ level: "silent", name: "test" }),

@@ -59,7 +59,7 @@ t.test("set back by an hour, a container that was used just before sleeps when i
     const uses = [{ id, open: 0, streams: 0, lastActive: stand.clock.now() }];
     return stand.lifecycle().recordUse({ gateway: "gateway", seq: stand.lifecycle().seq(), uses });
   };
-  await stand.lifecycle().gatewayJoined("gateway", 0);
+  stand.lifecycle().gatewayJoined("gateway", 0);
   for (const storedMs of [0, 30_000]) {
     await use();
     await stand.clock.advance(storedMs);

@@ -200,13 +200,12 @@ t.test("the first port of the image's history comes first", async (t) => {
 
 t.test("an image with more ports or labels than the engine should repeat in each list is refused", async (t) => {
   const driver = open();
-  // One instruction each: the engine reads and writes all of it for every one. A line has at most 64 KB.
-  const labels = ["LABEL", ...Array.from({ length: 12 }, (_, index) => `l${index}=${"x".repeat(50_000)}`)].join(" \\\n");
-  const instructions = { labels, ports: "EXPOSE 1-65535", protocols: "EXPOSE 1-65535 1-65535/udp 1-65535/sctp" };
-  for (const [name, instruction] of Object.entries(instructions)) {
+  const allPorts = ["EXPOSE 1-65535", "EXPOSE 1-65535/udp", "EXPOSE 1-65535/sctp"];
+  const labels = Array.from({ length: 12 }, (_, index) => `LABEL l${index}=${"x".repeat(50_000)}`);
+  for (const [name, lines] of Object.entries({ labels, ports: allPorts.slice(0, 1), protocols: allPorts })) {
     const tag = `berth-test/large-${name}:${process.pid}`;
     const files = pack();
-    files.entry({ name: "Dockerfile" }, `FROM ${images.onDemand}\n${instruction}\n`);
+    files.entry({ name: "Dockerfile" }, [`FROM ${images.onDemand}`, ...lines].join("\n"));
     files.finalize();
     const progress = await docker.buildImage(files as unknown as NodeJS.ReadableStream, { t: tag });
     for await (const piece of progress) void piece;
