@@ -58,8 +58,7 @@ const GATHER_MS = 20;
 
 /** The time limit of a call, with the retries of the client. */
 const CALL_MS = 45_000;
-const CONNECT_MS = 5_000;
-const ANSWER_MS = 20_000;
+const CALL_LIMITS = { connectionTimeout: 5_000, requestTimeout: 20_000 };
 /** In the client's adaptive mode, which also slows down when AWS throttles. */
 const TRIES = 6;
 /** AWS throttles whole accounts, and other programs of the account too. After the client's tries berth makes further ones, with pauses, for this time. */
@@ -88,11 +87,12 @@ export function openAws(at: {
     ...(region === undefined ? {} : { region }),
     maxAttempts: at.tries ?? TRIES,
     retryMode: "adaptive",
-    requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: ANSWER_MS },
+    requestHandler: CALL_LIMITS,
   });
   const ecs = new ECSClient(client(at.region));
-  // A repeated command would run twice.
-  const ecsOnce = new ECSClient({ ...client(at.region), maxAttempts: 1 });
+  // A repeated command would run twice. On a connection that was used before, it may meet the other end's close.
+  const ownConnection = { httpAgent: { keepAlive: false }, httpsAgent: { keepAlive: false } };
+  const ecsOnce = new ECSClient({ ...client(at.region), maxAttempts: 1, requestHandler: { ...CALL_LIMITS, ...ownConnection } });
   const logs = new CloudWatchLogsClient(client(at.logsRegion ?? at.region));
   const rateLimit = createRateLimit({ ...at.rate, clock });
 

@@ -1,9 +1,13 @@
 import { randomBytes } from "node:crypto";
+import { createServer } from "node:http";
 import t, { type Test } from "tap";
 import type { Driver, ExecSession } from "../../../drivers/driver.ts";
+import { openAws } from "../../../drivers/ecs/aws.ts";
+import { systemClock } from "../../../lib/clock.ts";
 import type { FaultCode } from "../../../lib/fault.ts";
 import type { Log } from "../../../lib/log.ts";
 import { eventually } from "../../fixtures/eventually.ts";
+import { listen } from "../../fixtures/server.ts";
 import { call, namer, rejectsWith, specOf } from "../conformance.ts";
 import { faster } from "../kubernetes/test-cluster.ts";
 import { denied, failure } from "./answer.ts";
@@ -217,4 +221,22 @@ t.test("shells in tasks of ECS", async (t) => {
     );
   });
   await driver.destroy(service, call());
+});
+
+t.test("a command is never sent on a connection that was used, which AWS may be about to close: it cannot be sent twice", async (t) => {
+  const used = new Set<unknown>();
+  const server = createServer((request, response) => {
+    if (used.has(request.socket)) return request.socket.resetAndDestroy();
+    used.add(request.socket);
+    response.setHeader("content-type", "application/x-amz-json-1.1").end("{}");
+  });
+  // The last test of the file: the stand is gone.
+  const { host, port } = await listen(t, server);
+  Object.assign(process.env, { AWS_ENDPOINT_URL: `http://${host}:${port}`, AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" });
+  const aws = openAws({ cluster: "c", region: "us-east-1", logsRegion: undefined, rate: { perSecond: 10, burst: 10 }, clock: systemClock() });
+  t.teardown(() => aws.close());
+  for (let index = 0; index < 2; index++) {
+    await aws.executeCommand({ command: "true", interactive: true, task: "t" }, new AbortController().signal);
+  }
+  t.equal(used.size, 2);
 });
