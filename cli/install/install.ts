@@ -53,16 +53,16 @@ export const verbs: Verbs = {
 export function makeUser({ groups }: { groups: readonly string[] }): void {
   const words = ["--system", "--user-group", "--home-dir", INSTALL_PATHS.data, "--no-create-home", "--shell", "/usr/sbin/nologin", SERVICE_USER];
   const hasUser = spawnSync("getent", ["passwd", SERVICE_USER], { stdio: "ignore", timeout: MAKE_USER_MS }).status === 0;
-  if (!hasUser) changeUsers("useradd", words);
-  for (const group of groups) changeUsers("usermod", ["--append", "--groups", group, SERVICE_USER]);
+  if (!hasUser) changeUsers("created", "useradd", words);
+  for (const group of groups) changeUsers(`added to the group ${group}`, "usermod", ["--append", "--groups", group, SERVICE_USER]);
 }
 
-function changeUsers(command: string, words: string[]): void {
+function changeUsers(change: string, command: string, words: string[]): void {
   try {
     execFileSync(command, words, { stdio: ["ignore", "ignore", "pipe"], timeout: MAKE_USER_MS, encoding: "utf8" });
   } catch (cause) {
     const stderr = (cause as { stderr?: string }).stderr?.trim();
-    throw new Fault("PROGRAM_UNUSABLE", `The user ${SERVICE_USER} cannot be created: ${stderr || (cause as Error).message}`, { cause });
+    throw new Fault("PROGRAM_UNUSABLE", `The user ${SERVICE_USER} cannot be ${change}: ${stderr || (cause as Error).message}`, { cause });
   }
 }
 

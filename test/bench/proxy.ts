@@ -147,8 +147,13 @@ async function measureAll(workload: Workload, runners: Runner[], at: At): Promis
   const failed = new Map<string, string>();
   for (let pass = 0; pass < options.passes; pass++) {
     const left = can.filter(({ name }) => !failed.has(name));
-    for (const runner of left) if (runner.pinned?.ended()) await startAgain(runner, at);
-    for (const [name, got] of await (workload.takesTurns ? measureInTurns : measureEach)(left, workload, at)) {
+    for (const runner of left)
+      if (runner.pinned?.ended()) await startAgain(runner, at).catch((error: unknown) => failed.set(runner.name, (error as Error).message));
+    for (const [name, got] of await (workload.takesTurns ? measureInTurns : measureEach)(
+      left.filter(({ name }) => !failed.has(name)),
+      workload,
+      at,
+    )) {
       if (got instanceof Error) failed.set(name, got.message);
       else passes.get(name)?.push(...got);
     }

@@ -1,6 +1,7 @@
-import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import about from "../../package.json" with { type: "json" };
+import { replaceFile } from "../../lib/replace-file.ts";
 
 const NAME = "TEST_PROGRAM";
 
@@ -17,12 +18,6 @@ export async function bundleProgram(root: string): Promise<Record<string, string
   const path = join(root, "node_modules/.cache/berth-tests/berth.cjs");
   mkdirSync(dirname(path), { recursive: true });
   // Another run may start berth at this moment: the file is always whole.
-  const whole = `${path}.${process.pid}`;
-  try {
-    writeFileSync(whole, await bundle(root, { for: "tests", version: about.version }));
-    renameSync(whole, path);
-  } finally {
-    rmSync(whole, { force: true });
-  }
+  replaceFile(path, await bundle(root, { for: "tests", version: about.version }), { mode: 0o644, isDurable: false });
   return { [NAME]: path };
 }

@@ -123,6 +123,7 @@ async function measureGroup(runners: readonly Runner[], workload: Workload, at: 
       load.pinned.signal("SIGCONT");
       load.pinned.signal("SIGINT");
       const { rssMb, grownMb } = await endLoad(load, workload, at, SLACK_MS);
+      if (!costsUs.every(Number.isFinite)) throw new Error("no answer came in one of its turns");
       const passes = costsUs.map((cost) => ({ ...alone, rssMb, grownMb, cpuUs: cost }));
       measured.set(load.runner.name, passes);
     });
@@ -149,7 +150,7 @@ async function costOfTurn({ pinned, runner }: RunningLoad, port: number): Promis
 
 /** How many answers the containers behind a port have given. nginx ends its line with the count of all requests, this one included (stub_status). */
 async function answers(port: number): Promise<number> {
-  const text = await (await fetch(`http://127.0.0.1:${port}/answers`)).text();
+  const text = await (await fetch(`http://127.0.0.1:${port}/answers`, { signal: AbortSignal.timeout(SLACK_MS) })).text();
   return Number(/(\d+)\s*(?:Reading.*)?$/s.exec(text)?.[1]);
 }
 
