@@ -78,7 +78,7 @@ t.test("a browser reaches the same replica again, and the container never sees b
   for (const [pid, line] of pids) {
     t.match(line, /^berth-replica-[\da-f]{8}=[123]; Path=\/; HttpOnly; SameSite=Lax$/);
     const [cookie = ""] = line.split(";", 1);
-    for (let time = 0; time < 4; time++) t.match(await get(`own=1; ${cookie}`), { pid, cookie: "own=1", set: [] });
+    for (let time = 0; time < 4; time++) t.match(await get(`own=1; ${cookie}`), { pid, cookie: "own=1", set: { length: 0 } });
   }
   const gone = await get("berth-replica-00000000=2; other=2");
   t.equal(gone.cookie, "other=2");

@@ -233,7 +233,7 @@ t.test("packages are listed with the names of their credentials and the containe
           },
         ],
       },
-      { package: "other", author: "bert", targets: [{ name: "other", credentials: [], containers: [] }] },
+      { package: "other", author: "bert", targets: [{ name: "other", credentials: { length: 0 }, containers: { length: 0 } }] },
     ],
   });
   t.notOk(/brought-secret|set-secret/.test(JSON.stringify(listed.json)));

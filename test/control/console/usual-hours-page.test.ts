@@ -48,7 +48,7 @@ t.test("the overview suggests warm hours; the container's page has the button fo
   await usual.getByRole("button", { name: "Forget this decision" }).click();
   await usual.getByRole("button", { name: "Dismiss" }).click();
   await usual.getByText(/admin dismissed the suggestion/).waitFor();
-  t.match((await server.store.containers.find(id))?.warmUp, { hours: [], by: "user" });
+  t.match((await server.store.containers.find(id))?.warmUp, { hours: { length: 0 }, by: "user" });
 
   await page.goto(`${base}/#/containers/${id}/metrics`);
   await page

@@ -54,9 +54,9 @@ for (const from of SCHEMA_STEPS.keys()) {
       state: "READY",
       ref: "datagrok/demo-web:1",
       mutable: false,
-      warnings: [],
+      warnings: { length: 0 },
       contentHash: undefined,
-      command: [],
+      command: { length: 0 },
     });
     t.match(await store.containers.find("c"), {
       state: "STARTED",

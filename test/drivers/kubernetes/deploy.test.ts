@@ -188,7 +188,7 @@ t.test("an address that the network plugin has taken back is no address, whateve
   if (pod)
     cluster.objects.change("pods", pod, ({ metadata }) => (metadata.annotations = { ...metadata.annotations, "cni.projectcalico.org/podIP": "" }));
   await eventually("an event ends the use of the address", () => events.some((one) => one.kind === "changed" && one.ended?.instance === instance));
-  t.match(await driver.inspect("taken", call()), { running: true, addresses: [] });
+  t.match(await driver.inspect("taken", call()), { running: true, addresses: { length: 0 } });
   await end();
   await driver.destroy("taken", call());
 });

@@ -127,7 +127,7 @@ t.test("the Datagrok server decides the rights: wrong keys, foreign pages, users
   const one = `${IMAGES}&digest=${digest}`;
 
   const session = cookieOf(await alone.signIn(carl));
-  t.match(await (await alone.ask(IMAGES, session)).json(), [{ tag: "1.0.0", digest, pushedBy: "admin", usedBy: [] }]);
+  t.match(await (await alone.ask(IMAGES, session)).json(), [{ tag: "1.0.0", digest, pushedBy: "admin", usedBy: { length: 0 } }]);
   t.same(await codeOf(await alone.ask(one, session, deletes)), [403, "NOT_PERMITTED"]);
   t.same(await codeOf(await alone.ask(IMAGES, "")), [401, "TOKEN_MISSING"]);
   t.same(await codeOf(await alone.ask(IMAGES, `${session}x`)), [401, "TOKEN_INVALID"]);
