@@ -153,14 +153,20 @@ export async function remove(engine: Engine, id: string, signal?: AbortSignal): 
   );
 }
 
+/** On a busy machine with cgroup v1, one of 200 attempts ends with runc's "unable to freeze"; the next one succeeds. */
+const PAUSE_ATTEMPTS = 3;
+
 /** Freezes a running container. False if it does not run, or if the engine cannot: without root on an old kernel. */
 export async function pause(engine: Engine, view: DockerView, service: string, { signal }: Call): Promise<boolean> {
-  const container = await findService(engine, view, service, signal);
-  const observed = container && observeOne(view, container);
-  if (!container || !observed?.running) return observed?.paused === true;
-  return succeeds(() =>
-    engine.call({ doing: `Pausing ${service}`, signal }, (docker, abortSignal) => docker.getContainer(container.Id).pause({ abortSignal })),
-  );
+  for (let attempt = 1; ; attempt++) {
+    const container = await findService(engine, view, service, signal);
+    const observed = container && observeOne(view, container);
+    if (!container || !observed?.running) return observed?.paused === true;
+    const isPaused = await succeeds(() =>
+      engine.call({ doing: `Pausing ${service}`, signal }, (docker, abortSignal) => docker.getContainer(container.Id).pause({ abortSignal })),
+    );
+    if (isPaused || attempt === PAUSE_ATTEMPTS) return isPaused;
+  }
 }
 
 /** False if the container does not run then. Without a signal, as a start: it takes milliseconds. */

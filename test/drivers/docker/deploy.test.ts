@@ -195,6 +195,27 @@ t.test("a container that ends while a start adopts it is replaced, and not start
   await driver.destroy(spec.service, call());
 });
 
+t.test("a pause that the engine refuses is tried again, a few times", async (t) => {
+  const spec = await specOf(driver, name("frozen"), { ref: images.onDemand });
+  await driver.deploy(spec, call());
+  let refusals = 0;
+  const busy = await openRewriter(
+    t,
+    host,
+    (_path, _status, body) => body,
+    (path) => (path.endsWith("/pause") && refusals-- > 0 ? "cannot pause container: OCI runtime pause failed: unable to freeze: unknown" : undefined),
+  );
+  const pausing = dockerDriver({ host: busy, network, reach: "address", clock: systemClock(), log });
+  t.teardown(() => pausing.close());
+  refusals = 1_000;
+  t.equal(await pausing.pause?.(spec.service, call()), false);
+  t.ok(refusals > 990, "an engine that cannot freeze is not called again and again");
+  refusals = 1;
+  t.equal(await pausing.pause?.(spec.service, call()), true);
+  t.equal((await driver.inspect(spec.service, call()))?.paused, true);
+  await driver.destroy(spec.service, call());
+});
+
 t.test("an image that left the engine since it was resolved is pulled by the start", async (t) => {
   const registry = await openRegistry();
   t.teardown(() => registry.close());

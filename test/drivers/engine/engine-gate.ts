@@ -73,8 +73,16 @@ export function openWarner(t: Test, engine: string, warning: string): Promise<st
   });
 }
 
-/** In front of the real engine, with other responses in JSON: those of an older engine, or of another machine. */
-export async function openRewriter(t: Test, engine: string, rewrite: (path: string, status: number, text: string) => string): Promise<string> {
+/**
+ * In front of the real engine, with other responses in JSON: those of an older engine, or of another machine. What `refusalOf` returns is the response
+ * with status 500 to a request that the engine does not receive.
+ */
+export async function openRewriter(
+  t: Test,
+  engine: string,
+  rewrite: (path: string, status: number, text: string) => string,
+  refusalOf: (path: string) => string | undefined = () => undefined,
+): Promise<string> {
   const socketPath = engine.replace(/^unix:\/\//, "");
   const server = createHttpServer((near, answer) => void pass(near, answer));
   return listen(t, server, () => server.closeAllConnections());
@@ -83,6 +91,8 @@ export async function openRewriter(t: Test, engine: string, rewrite: (path: stri
     // As a whole: an engine that refuses what it has read of a body takes no more of it.
     const body = await buffer(near);
     const { method, url: path, headers } = near;
+    const refusal = refusalOf(path ?? "");
+    if (refusal !== undefined) return void answer.writeHead(500, { "content-type": "application/json" }).end(JSON.stringify({ message: refusal }));
     const far = request({ socketPath, method, path, headers, agent: false }, (response) => {
       // Longer ones come in chunks, as streams do; only streams have other paths.
       const isWhole = response.headers["content-length"] !== undefined || /\/json(?:\?|$)/.test(path ?? "");
