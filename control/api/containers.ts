@@ -14,6 +14,9 @@ import { CONTAINER, count, ID_PARAMS, LIST_QUERY, nullable, REPLICA_NUMBER, text
 
 type CallerRights = Pick<CallerReply, "userId" | "admin">;
 
+/** A failure to follow a log within this time has its status. Then the head is sent, since the container may write nothing for hours. */
+const HEAD_MS = 300;
+
 const FIELDS: ListFields = {
   id: { column: "id" },
   name: { column: "name" },
@@ -169,6 +172,9 @@ export function containerRoutes(deps: RouteDeps): Route[] {
             if (!(await mayStillManage(store, caller, container.packageId).catch(() => false))) reply.raw.destroy();
           };
           const lines = Readable.from(followedLogs(deps.driverLogs, container, options, streams.open(request, reply, verify)));
+          const stopWaiting = deps.clock.after(HEAD_MS, () => reply.raw.flushHeaders());
+          reply.raw.once("close", stopWaiting);
+          lines.once("close", stopWaiting);
           return reply.type("text/plain; charset=utf-8").header("x-accel-buffering", "no").send(lines);
         }
         const logs = previous ? previousLogs(container, options) : await containerLogs(deps.driverLogs, container, options, clientAbortSignal(reply));

@@ -1,6 +1,7 @@
 import { request, type IncomingMessage } from "node:http";
 import type { Container, Image } from "../../../control/model/entities.ts";
 import t, { type Test } from "tap";
+import { Fault } from "../../../lib/fault.ts";
 import { eventReader, type StreamEvent } from "../../fixtures/event-stream.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { openApiFixture, type ApiFixture } from "./fixtures/open-api-fixture.ts";
@@ -226,4 +227,27 @@ t.test("four users who have all streams keep no fifth out: who has more than a f
     "a fair share, no more",
   );
   await eventually("the stream ends", () => mine.filter(({ ended }) => ended()).length >= 12);
+});
+
+t.test("the head of followed logs comes before the first line of a container that is silent, and a failure at once keeps its status", async (t) => {
+  const stand = await openApiFixture(t);
+  const { id } = await published(stand);
+  const { service } = await row(stand, id);
+  const path = `/docker/containers/${id}/logs?follow=true`;
+  const line = Promise.withResolvers<string>();
+  stand.follows.set(service, async function* () {
+    yield await line.promise;
+  });
+  const read = await follow(t, stand, { path });
+  t.match(read.response, { statusCode: 200, headers: { "content-type": "text/plain; charset=utf-8" } });
+  let text = "";
+  read.response.on("data", (piece: Buffer) => (text += piece.toString()));
+  line.resolve("first\n");
+  await eventually("the stream ends", read.ended);
+  t.equal(text, "first\n");
+
+  stand.follows.set(service, async function* () {
+    throw new Fault("ENGINE_UNREACHABLE", "Away.");
+  });
+  t.equal((await stand.get(path)).status, 500);
 });
