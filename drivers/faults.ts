@@ -116,7 +116,7 @@ export function crashFault(
 /** What to do about a program that the kernel or the engine cannot execute, by what they say; undefined for any other failure. */
 export function adviceOnExec(text: string): string | undefined {
   if (/exec format error/i.test(text))
-    return "Its program is built for another kind of processor: build the image for the server's platform, as by docker build --platform linux/amd64.";
+    return "Its program is built for another kind of processor (build the image with --platform linux/amd64 or linux/arm64, as the machine is), or is a script without a first line such as #!/bin/sh.";
   if (/executable file not found|exec: .*no such file or directory/i.test(text))
     return "CMD or ENTRYPOINT of the Dockerfile names a program that the image does not have.";
   return undefined;
