@@ -386,3 +386,12 @@ export type Registry = {
   /** The login with which an engine pulls from a registry. Never logged. */
   login(host: string, call: Call): Promise<{ username: string; password: string } | undefined>;
 };
+
+/** The exit code of SIGKILL, with which a kernel also ends a process that uses too much memory. */
+const KILLED = 137;
+
+/** Behind the exit code of a container that SIGKILL ended. */
+export function killHint(code: number | undefined, outOfMemory: boolean | undefined): string {
+  if (code !== KILLED) return "";
+  return outOfMemory === undefined ? " (killed, perhaps for its memory)" : " (killed by something other than berth)";
+}

@@ -1,6 +1,6 @@
 import { trimTrailing } from "../lib/character-classes.ts";
 import { Fault, type FaultCode } from "../lib/fault.ts";
-import type { Spec } from "./driver.ts";
+import { killHint, type Spec } from "./driver.ts";
 
 /**
  * Every fault that a driver throws: meaning and advice. The table in docs/reference/drivers.md is written from it.
@@ -94,22 +94,22 @@ export function unansweredFault(sentence: string, more: Parameters<typeof advise
 /** The number of log lines that are kept of a container that failed. */
 export const LOG_TAIL_LINES = 20;
 
-/** The exit code of SIGKILL, with which a kernel also ends a process that uses too much memory. */
-const KILLED = 137;
-
-/** A container ended before it was ready. `code` and `outOfMemory` are undefined if unknown; `reason` is the orchestrator's own sentence. */
+/**
+ * A container ended before it was ready; an adopted one was ready earlier. `code` and `outOfMemory` are undefined if unknown; `reason` is the orchestrator's own
+ * sentence.
+ */
 export function crashFault(
   spec: Pick<Spec, "service" | "memoryMb">,
-  how: { code: number | undefined; outOfMemory: boolean | undefined; reason?: string | undefined },
+  how: { code: number | undefined; outOfMemory: boolean | undefined; reason?: string | undefined; adopted?: boolean },
   logs: string[],
 ): Fault {
-  const { code, outOfMemory, reason } = how;
+  const { code, outOfMemory, reason, adopted = false } = how;
+  const before = adopted ? "" : " before it was ready";
   if (outOfMemory) {
-    const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed before it was ready, exit code ${code ?? "unknown"}.`;
+    const sentence = `${spec.service} ran out of memory (its limit is ${spec.memoryMb} MB) and was killed${before}, exit code ${code ?? "unknown"}.`;
     return advisedFault("CONTAINER_OUT_OF_MEMORY", sentence, { logs });
   }
-  const hint = code === KILLED && outOfMemory === undefined ? " (killed, perhaps for its memory)" : "";
-  const sentence = `${spec.service} ended before it was ready, exit code ${code ?? "unknown"}${hint}${reason ? `: ${reason}` : ""}`;
+  const sentence = `${spec.service} ended${before}, exit code ${code ?? "unknown"}${killHint(code, outOfMemory)}${reason ? `: ${reason}` : ""}`;
   return advisedFault("CONTAINER_CRASHED", sentence, { logs, todo: adviceOnExec([reason ?? "", ...logs].join("\n")) });
 }
 

@@ -1,4 +1,4 @@
-import type { Deployment, Observed } from "../../drivers/driver.ts";
+import { type Deployment, killHint, type Observed } from "../../drivers/driver.ts";
 import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
@@ -247,7 +247,8 @@ async function lossFault(
   const withEngine = outages.mayHaveEnded(await startedOn(store, row))
     ? " It may have ended with the container engine, whose events were interrupted after its start."
     : "";
-  const how = observed.paused ? "was frozen by something other than berth" : `ended with code ${observed.exit?.code ?? "unknown"}`;
+  const { code, outOfMemory } = observed.exit ?? {};
+  const how = observed.paused ? "was frozen by something other than berth" : `ended with code ${code ?? "unknown"}${killHint(code, outOfMemory)}`;
   return new Fault("CONTAINER_CRASHED", `The container ${name} ${how}.${withEngine}`, { logs });
 }
 

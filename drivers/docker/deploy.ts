@@ -52,7 +52,7 @@ export async function deploy(deps: DockerDeployDeps, spec: Spec, call: DeployCal
     call.onLaunched?.();
     const started = clock.monotonic();
     const ready = await firstOf<ReadyContainer>(call.signal, (own) => [
-      failAtEnd(engine, spec, launched.id, own),
+      failAtEnd(engine, spec, launched, own),
       launched.joined.then(() => connect(deps, spec, launched, { ...call, signal: own })),
     ]);
     const phases: DriverTimes = { ...pulling, create: started - began - (pulling.pull ?? 0), boot: clock.monotonic() - started };
@@ -203,14 +203,14 @@ function publishedHealthAddress({ engineHost }: DockerView, spec: Spec, containe
 }
 
 /** Rejects when the container ends, at which the engine answers a wait. This call lasts as long as the start, so it has no time limit of its own. */
-async function failAtEnd(engine: Engine, spec: Spec, id: string, signal: AbortSignal): Promise<never> {
+async function failAtEnd(engine: Engine, spec: Spec, started: Pick<StartedContainer, "id" | "adopted">, signal: AbortSignal): Promise<never> {
   try {
-    await engine.docker.getContainer(id).wait({ condition: "not-running", abortSignal: signal });
+    await engine.docker.getContainer(started.id).wait({ condition: "not-running", abortSignal: signal });
   } catch (error) {
     signal.throwIfAborted();
     // The wait failed, not the container: only `connect` decides, within the caller's own limit.
     if (!answered(error, 404))
       return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true }));
   }
-  throw await containerCrashFault(engine, spec, id, signal);
+  throw await containerCrashFault(engine, spec, started, signal);
 }

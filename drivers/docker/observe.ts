@@ -115,10 +115,16 @@ export async function* logs(engine: Engine, view: DockerView, service: string, o
 }
 
 /** Why a container ended by itself; read before it is removed. */
-export async function containerCrashFault(engine: Engine, spec: Spec, id: string, signal: AbortSignal): Promise<Fault> {
+export async function containerCrashFault(
+  engine: Engine,
+  spec: Spec,
+  { id, adopted }: { id: string; adopted: boolean },
+  signal: AbortSignal,
+): Promise<Fault> {
   const container = await findContainer(engine, id, signal);
   const lines = await logTail(logStream(engine, { of: "containers", id }, { tail: LOG_TAIL_LINES, timestamps: true }, signal), signal);
-  if (!container) return new Fault("CONTAINER_CRASHED", `Another process removed ${spec.service} before it was ready.`, { logs: lines });
+  const before = adopted ? "" : " before it was ready";
+  if (!container) return new Fault("CONTAINER_CRASHED", `Another process removed ${spec.service}${before}.`, { logs: lines });
   const { ExitCode: code, OOMKilled: outOfMemory, Error: reason } = container.State;
-  return crashFault(spec, { code, outOfMemory, reason }, lines);
+  return crashFault(spec, { code, outOfMemory, reason, adopted }, lines);
 }

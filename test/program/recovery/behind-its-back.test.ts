@@ -44,6 +44,16 @@ t.test("one that ends by itself comes back, and its history says how it ended", 
   t.equal((await stand.ask("plain", "/")).status, 200);
 });
 
+t.test("of one that is killed behind its back, the history says so, and not that it was never ready", async (t) => {
+  const [before = ""] = await stand.instances("plain");
+  await docker.getContainer(before).kill();
+  await another("plain", before);
+  await stand.until("plain", "started");
+  const lost = (await stand.history("plain")).filter(({ event }) => event === "lost").at(-1);
+  t.match(lost?.cause, { code: "CONTAINER_CRASHED", message: /137 \(killed by something other than berth\)/ });
+  t.notMatch(lost?.cause?.message, /before it was ready/);
+});
+
 t.test("an on-demand container that was removed is woken by the next request", async (t) => {
   await stand.ask("ondemand", "/");
   const [before = ""] = await stand.instances("ondemand");
