@@ -247,7 +247,7 @@ t.test("the head of followed logs comes before the first line of a container tha
   t.equal(text, "first\n");
 
   stand.follows.set(service, async function* () {
-    throw new Fault("ENGINE_UNREACHABLE", "Away.");
+    yield await Promise.reject(new Fault("ENGINE_UNREACHABLE", "Away."));
   });
   t.equal((await stand.get(path)).status, 500);
 });
