@@ -121,10 +121,10 @@ export function createAuthorization({ identity, store, attempts, pages, settings
     attempts.check(peer, key);
     try {
       if (key === undefined) throw new Fault("DEV_KEY_INVALID", "The developer key is missing: send Authorization: Dev <key>.");
-      const result = await use(key);
-      attempts.succeeded(peer, key);
       const actor = await holderOf(key);
       if (actor) byKey.set(request, actor);
+      const result = await use(key);
+      attempts.succeeded(peer, key);
       return result;
     } catch (error) {
       if (key !== undefined && error instanceof Fault && error.code === "DEV_KEY_INVALID") attempts.failed(peer);

@@ -10,7 +10,7 @@ import type { ApiDeps } from "./api-deps.ts";
 import { sendErrors } from "./api-error.ts";
 import { accountRoutes, ownAccountRoutes } from "./accounts.ts";
 import { auditRoutes, openApiRoute, overviewRoutes, serverRoutes, settingsRoutes, watchUntrustedProxies } from "./server.ts";
-import { createAuthorization, headerOf } from "./authorization.ts";
+import { clientAddress, createAuthorization, headerOf } from "./authorization.ts";
 import { diagnosticsRoutes } from "./container-diagnostics.ts";
 import { containerActionRoutes } from "./container-actions.ts";
 import { containerRowRoutes } from "./container-rows.ts";
@@ -98,6 +98,10 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
     reply.header("cache-control", "no-store");
     await authorization.authorize(request);
   });
+  // Before the credentials are verified, the client's address stands for the user.
+  app.addHook("preHandler", (request, { raw }, done) =>
+    store.queueAs(() => (raw.writableEnded ? undefined : (authorization.actor(request)?.userId ?? clientAddress(request))), done),
+  );
   refuseServerPaths(app);
   compressResponses(app);
   app.addHook("onError", async (_request, _reply, error: unknown) => {

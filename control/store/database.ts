@@ -3,6 +3,7 @@ import type { Clock } from "../../lib/clock.ts";
 import { Fault } from "../../lib/fault.ts";
 import type { Spread } from "../../lib/metrics/open-metrics.ts";
 import { createCommitGate } from "./commit-gate.ts";
+import { createWriteQueue, type WaitingWrite } from "./write-queue.ts";
 
 /** A statement as the query builder compiles it. */
 export type DatabaseStatement = { readonly sql: string; readonly parameters: readonly unknown[] };
@@ -83,12 +84,11 @@ export type Database = {
    * throws within one, the others are called all the same.
    */
   afterCommit(task: () => void): void;
+  /** The writes of `work` wait in the queue of the user that `user` returns at that time; undefined: in that of control itself. Users take turns. */
+  queueAs<R>(user: () => string | undefined, work: () => R): R;
   /** Calls `connections`, which closes them, when no write is under way. */
   close(connections: () => Promise<void>): Promise<void>;
 };
-
-/** A write that waits for those before it. `joins`: it may become a part of their transaction. */
-type WaitingWrite = { resume: () => void; joins: boolean };
 
 type Transaction = { isOpen: boolean; isDeferred: boolean; failure: { error: unknown } | undefined; tasks: (() => void)[] };
 
@@ -97,6 +97,7 @@ type CommitGroup = { size: number; beganOn: number; isDeferred: boolean; tasks: 
 
 /** A write does not wait longer than this for the writes before it: as long as the database may take for one statement. */
 const WAIT_MS = 10_000;
+/** Of one user. */
 const MOST_WAITING = 2_000;
 
 /** A group takes no more than this: a commit makes all of them wait. */
@@ -119,7 +120,8 @@ export function createDatabase(
 ): Database {
   const gate = createCommitGate(metrics.clock);
   const context = new AsyncLocalStorage<Transaction | undefined>();
-  const waiting: WaitingWrite[] = [];
+  const requesters = new AsyncLocalStorage<() => string | undefined>();
+  const waiting = createWriteQueue();
   /** Of the last transaction that failed, if it was for the database. */
   let lastFailure: { fault: Fault; at: number } | undefined;
   let isLocked = false;
@@ -143,9 +145,10 @@ export function createDatabase(
     new Promise((resolve, reject) => {
       const { clock } = metrics;
       const since = clock.monotonic();
-      if (waiting.length >= MOST_WAITING) return reject(busy(`A write was refused, because ${MOST_WAITING} others wait`, since - WAIT_MS));
+      const user = requesters.getStore()?.();
+      if (waiting.count(user) >= MOST_WAITING) return reject(busy(`A write was refused, because ${MOST_WAITING} others wait`, since - WAIT_MS));
       const cancel = clock.after(WAIT_MS, () => {
-        waiting.splice(waiting.indexOf(one), 1);
+        waiting.remove(user, one);
         reject(busy(`A write waited ${WAIT_MS / 1_000} s for others`, since));
       });
       const one: WaitingWrite = {
@@ -155,7 +158,7 @@ export function createDatabase(
           resolve();
         },
       };
-      waiting.push(one);
+      waiting.add(user, one);
     });
   const alone = async <R>(work: () => Promise<R>, joins = false, waits: (joins: boolean) => Promise<void> = turn): Promise<R> => {
     // The lock stays locked while it is handed over, so that no other call comes in between.
@@ -164,7 +167,7 @@ export function createDatabase(
     try {
       return await work();
     } finally {
-      const next = waiting.shift();
+      const next = waiting.take();
       if (next) next.resume();
       else isLocked = false;
     }
@@ -253,7 +256,7 @@ export function createDatabase(
     }
   };
   const mayGrow = ({ size, beganOn }: CommitGroup) =>
-    waiting[0]?.joins === true && size < MOST_IN_GROUP && metrics.clock.monotonic() - beganOn < GROUP_MS;
+    waiting.next()?.joins === true && size < MOST_IN_GROUP && metrics.clock.monotonic() - beganOn < GROUP_MS;
 
   /** Resolves when the transaction is durable, maybe together with those that waited at its end. */
   const begin = <R>(work: () => Promise<R>, options: TransactionOptions): Promise<R> => {
@@ -316,6 +319,7 @@ export function createDatabase(
       if (transaction) transaction.tasks.push(task);
       else task();
     },
-    close: (connections) => alone(connections, false, (joins) => new Promise((resume) => waiting.push({ resume, joins }))),
+    queueAs: (user, work) => requesters.run(user, work),
+    close: (connections) => alone(connections, false, (joins) => new Promise((resume) => waiting.add(undefined, { resume, joins }))),
   };
 }

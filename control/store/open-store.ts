@@ -83,6 +83,7 @@ export type Store = {
   transaction: Database["transaction"];
   afterCommit: Database["afterCommit"];
   requireDurable: Database["requireDurable"];
+  queueAs: Database["queueAs"];
   /** Calls `listener` when what was committed with `isDeferred` may have been undone; maybe also when it was not. */
   watchInterruptions(listener: () => void): void;
   /** Brings the schema up to date, and tidies up after the process that had the store before; `now` in epoch ms. Faults: as `openStore`. */
@@ -259,6 +260,7 @@ async function storeOn(opened: OpenedDatabase, folder: string, close: () => Prom
     transaction: database.transaction,
     afterCommit: database.afterCommit,
     requireDurable: database.requireDurable,
+    queueAs: database.queueAs,
     watchInterruptions,
     takeOver: async (now) => {
       await migrateAgain?.();

@@ -14,6 +14,12 @@ const MOST_PREPARED = 500;
 /** From so many pages in the log on, a commit also copies them into the database. SQLite's own default. */
 const CHECKPOINT_PAGES = 1_000;
 
+/**
+ * Statements run in the event loop, and a commit waits for the disk there. Once the writes of one turn took so long, the next one waits for the next turn:
+ * else each turn would take as many commits as there are requests.
+ */
+const TURN_MS = 5;
+
 /** Opens the file for writing. Until it is a `sqliteConnection`, a statement that waits for another program holds the event loop. */
 export function openSqlite(file: string): SqliteDatabase {
   return new Sqlite(file, { timeout: BUSY_TIMEOUT_MS });
@@ -39,11 +45,22 @@ function prepareOnce(database: SqliteDatabase): (text: string) => SqliteStatemen
   };
 }
 
-/** Every call runs at once, before it returns its promise, unless another program has a lock. `folder` is named in faults. */
+/** Every read outside a transaction runs at once, before it returns its promise. `folder` is named in faults. */
 export function sqliteConnection(database: SqliteDatabase, folder: string, clock: Pick<Clock, "monotonic" | "sleep">): DatabaseConnection {
   // SQLite would sleep in the event loop until the lock is free.
   database.pragma("busy_timeout = 0");
   const statement = prepareOnce(database);
+  /** Of the writes of this turn. */
+  let spentMs = 0;
+  let nextTurn: Promise<void> | undefined;
+  const turnEnds = (): Promise<void> =>
+    (nextTurn ??= new Promise((resolve) =>
+      setImmediate(() => {
+        spentMs = 0;
+        nextTurn = undefined;
+        resolve();
+      }),
+    ));
   const guarded = async <R>(work: () => R): Promise<R> => {
     const since = clock.monotonic();
     const backoff = createBackoff(5, 100);
@@ -60,6 +77,18 @@ export function sqliteConnection(database: SqliteDatabase, folder: string, clock
       await clock.sleep(backoff.next());
     }
   };
+  const inTurn = <R>(work: () => R): Promise<R> => {
+    if (spentMs >= TURN_MS) return turnEnds().then(() => inTurn(work));
+    return guarded(() => {
+      const from = clock.monotonic();
+      try {
+        return work();
+      } finally {
+        spentMs += clock.monotonic() - from;
+        void turnEnds();
+      }
+    });
+  };
   let isUncopied = false;
   const end = (word: "COMMIT" | "ROLLBACK") => {
     try {
@@ -69,16 +98,16 @@ export function sqliteConnection(database: SqliteDatabase, folder: string, clock
       isUncopied = false;
     }
   };
-  const rows = ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).all(...parameters) as object[]);
-  const run = ({ sql, parameters }: DatabaseStatement) => guarded(() => statement(sql).run(...parameters).changes);
+  const rows = ({ sql, parameters }: DatabaseStatement) => statement(sql).all(...parameters) as object[];
+  const run = ({ sql, parameters }: DatabaseStatement) => inTurn(() => statement(sql).run(...parameters).changes);
   return {
     isRemote: false,
-    read: rows,
-    write: rows,
+    read: (one) => (database.inTransaction ? inTurn : guarded)(() => rows(one)),
+    write: (one) => inTurn(() => rows(one)),
     run,
     enqueue: async (one) => void (await run(one)),
     begin: ({ isLarge = false }, fence) =>
-      guarded(() => {
+      inTurn(() => {
         // Writing the log and copying it would otherwise be one turn of the event loop.
         if (isLarge) database.pragma("wal_autocheckpoint = 0");
         isUncopied = isLarge;
@@ -88,7 +117,7 @@ export function sqliteConnection(database: SqliteDatabase, folder: string, clock
       }),
     // Durable in any case: a commit costs less than the round trips that another database needs.
     commit: (committed) =>
-      guarded(() => {
+      inTurn(() => {
         end("COMMIT");
         committed();
       }),

@@ -170,6 +170,29 @@ for (const kind of storeKinds(t)) {
     await Promise.all([slow, ...taken]);
   });
 
+  t.test(`${kind.name}: users take turns with their writes, and one cannot have those of another refused`, async (t) => {
+    const { store } = await filledStore(t, await kind.fresh());
+    const [begun, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const slow = store.transaction(async () => {
+      begun.resolve();
+      await gate.promise;
+    });
+    await begun.promise;
+    const order: string[] = [];
+    const write = (by: string | undefined) =>
+      store.queueAs(
+        () => by,
+        () => store.transaction(async () => void order.push(by ?? "control")),
+      );
+    const many = Array.from({ length: 2_000 }, () => write("ada"));
+    await t.rejects(write("ada"), { code: "STORE_UNAVAILABLE", message: /2000 others wait/ });
+    const others = [write("bea"), write(undefined), write("bea")];
+    gate.resolve();
+    await Promise.all([slow, ...many, ...others]);
+    t.strictSame(order.slice(0, 6), ["ada", "bea", "control", "ada", "bea", "ada"]);
+    t.equal(order.length, 2_003);
+  });
+
   t.test(`${kind.name}: a move is refused where what it was decided on has changed`, async (t) => {
     const { store, container } = await filledStore(t, await kind.fresh());
     const { id, state, desiredInstances, stopFor, generation } = container;
@@ -229,6 +252,29 @@ t.test("a commit waits a second for a read at most, and the read is repeated aft
   t.equal(await read, "second");
   t.equal(commits, 2);
   t.equal(still.pending(), 0);
+});
+
+t.test("slow writes to the file share the event loop with everything else, also those of one transaction", async (t) => {
+  let elapsed = 0;
+  // Each statement takes 10 ms.
+  const clock = { ...createStillClock(), monotonic: () => (elapsed += 10) };
+  const store = await openStore({ folder: join(t.testdir(), "data"), clock });
+  t.teardown(() => store.close());
+  const logins = Array.from({ length: 20 }, (_, index) => `user${index}`);
+  const turnsOf = async (work: () => Promise<unknown>) => {
+    const done = new AbortController();
+    const ended = work().finally(() => done.abort());
+    let turns = 0;
+    for (; !done.signal.aborted; turns++) await new Promise(setImmediate);
+    await ended;
+    return turns;
+  };
+  t.ok((await turnsOf(() => Promise.all(logins.map((login) => store.users.insert(user(login)))))) >= logins.length);
+  const rename = async () => {
+    for (const login of logins) await store.users.update(login, { friendlyName: "Other" });
+  };
+  t.ok((await turnsOf(() => store.transaction(rename))) >= logins.length);
+  t.equal(await turnsOf(() => Promise.all(logins.map((login) => store.users.find(login)))), 1, "reads do not wait");
 });
 
 t.test("writes wait for another program's lock of the file, and hold neither reads nor the event loop", async (t) => {
