@@ -8,11 +8,11 @@ import type { NetConnection } from "./connection.ts";
 export class Draining {
   /** A plain field: it is read for each request. */
   begun = false;
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Map<() => void, (() => void) | undefined>();
 
-  /** Calls `act` once, when it begins. */
-  add(act: () => void): void {
-    this.#listeners.add(act);
+  /** Calls `act` once, when it begins, and `end` when its time is up, until they are deleted. */
+  add(act: () => void, end?: () => void): void {
+    this.#listeners.set(act, end);
   }
 
   delete(act: () => void): void {
@@ -22,8 +22,13 @@ export class Draining {
   begin(): void {
     if (this.begun) return;
     this.begun = true;
-    for (const act of this.#listeners) act();
-    this.#listeners.clear();
+    for (const act of this.#listeners.keys()) act();
+  }
+
+  /** Its time is up: nothing may wait for a peer any more. */
+  end(): void {
+    this.begin();
+    for (const end of this.#listeners.values()) end?.();
   }
 }
 

@@ -135,7 +135,7 @@ export function openSpliceEngine({
   const handshakes = watchHandshakes(server, tls, left);
 
   const close = async () => {
-    draining.begin();
+    draining.end();
     const closed = server.listening ? new Promise<void>((resolve) => void server.close(() => resolve())) : Promise.resolve();
     for (const { connection } of clients) connection.destroy();
     for (const connection of upgraded.keys()) connection.destroy();

@@ -79,7 +79,7 @@ export function openHttpProxyEngine({ decide, limits, connections, tls, bounds, 
   });
 
   const close = async () => {
-    draining.begin();
+    draining.end();
     const closed = new Promise<void>((resolve) => void server.close(() => resolve()));
     for (const socket of sockets) socket.destroy();
     forwarder.close();

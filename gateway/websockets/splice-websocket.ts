@@ -83,11 +83,16 @@ class WebSocketSplice implements LeaseHolder {
     let ready = true;
     for (const bytes of early) if (bytes.length > 0) ready = container.sendOwn(bytes);
     if (!ready) this.pauseClient();
-    draining.add(this.drain);
+    draining.add(this.drain, this.#destroy);
     if (draining.begun) this.drain();
     if (client.closed) fromClient.onClose();
     if (container.closed) fromContainer.onClose();
   }
+
+  readonly #destroy = (): void => {
+    this.client.destroy();
+    this.container.destroy();
+  };
 
   readonly drain = (): void => this.#leaveSoon(CLOSE.serviceRestart, "The gateway restarts");
 
@@ -100,10 +105,7 @@ class WebSocketSplice implements LeaseHolder {
     this.revoked = true;
     this.leaving = closeFor(fault);
     if (this.boundary.open) this.leave();
-    this.#cancelRevoked = this.#clock.after(REVOKED_MS, () => {
-      this.client.destroy();
-      this.container.destroy();
-    });
+    this.#cancelRevoked = this.#clock.after(REVOKED_MS, this.#destroy);
   }
 
   /** Sends the close. Unless the caller was revoked, the client's reply still reaches the container. */

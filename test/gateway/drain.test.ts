@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { once } from "node:events";
 import { Agent, createServer, request, type IncomingMessage } from "node:http";
 import t, { type Test } from "tap";
@@ -12,9 +13,9 @@ const CLIENTS = 20;
 
 type Edge = GatewayFixture & { readiness: GatewayReadiness };
 
-async function openEdge(t: Test, forwarder: EngineName, state: "starting" | "ready" = "ready"): Promise<Edge> {
+async function openEdge(t: Test, forwarder: EngineName, state: "starting" | "ready" = "ready", limits = {}): Promise<Edge> {
   const readiness = createReadiness(state);
-  return { ...(await openStand(t, { forwarder, readiness })), readiness };
+  return { ...(await openStand(t, { forwarder, readiness, limits })), readiness };
 }
 
 async function statusOf(edge: Edge, path: string): Promise<number> {
@@ -139,5 +140,26 @@ for (const forwarder of ENGINE_NAMES) {
     await edge.gateway.drain(20_000);
     t.equal((await closed)[0], 1012);
     t.ok(performance.now() - begun < 10_000);
+  });
+
+  t.test(`${forwarder}: when the time is up, a container that does not close its WebSocket delays the end no more`, async (t) => {
+    const edge = await openEdge(t, forwarder, "ready", { lingeringCloseMs: 600_000 });
+    const { address, server } = await openContainer(t, () => undefined);
+    server.on("upgrade", ({ headers }, socket) => {
+      const accept = hash("sha1", `${headers["sec-websocket-key"]}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`, "base64");
+      socket.on("error", () => undefined).pause();
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n\x81\x02hi`,
+        "latin1",
+      );
+    });
+    edge.set(ID, { kind: "awake", address });
+    const clients = [0, 1].map(() => new WebSocket(`ws://127.0.0.1:${edge.port}${WS_PATH}`, { headers: { authorization: "token" } }));
+    const [gone] = clients as [WebSocket, WebSocket];
+    await Promise.all(clients.map((client) => once(client, "message")));
+    // Its container has not closed either when the time is up.
+    gone.terminate();
+    await edge.gateway.drain(10);
+    t.pass();
   });
 }
