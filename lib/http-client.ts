@@ -113,6 +113,8 @@ export function openHttpClient(client: HttpClientOptions): HttpClient {
       });
       sent.once("error", reject);
       const { connectTimeoutMs, idleTimeoutMs, keepAliveProbeMs } = client;
+      // The agent's limit is for idle connections: a connect has limits of its own.
+      sent.once("socket", (socket) => socket.connecting && socket.setTimeout(0));
       if (keepAliveProbeMs !== undefined) sent.once("socket", (socket) => socket.setKeepAlive(true, keepAliveProbeMs));
       if (connectTimeoutMs !== undefined)
         sent.once("socket", (socket) => limitConnect(socket, { clock: client.clock, ms: connectTimeoutMs, secure: url.protocol === "https:" }));

@@ -1,7 +1,8 @@
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer, type RequestListener } from "node:http";
-import { createServer as createNetServer, type Server } from "node:net";
+import { createServer as createNetServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t from "tap";
@@ -9,6 +10,7 @@ import type { Test } from "tap";
 import { systemClock } from "../../lib/clock.ts";
 import { type HttpClientOptions, type HttpFailure, MOST_REPLY_VALUES, openHttpClient, parseReply, retryAfterMs } from "../../lib/http-client.ts";
 import { createStillClock } from "../fixtures/clock.ts";
+import { eventually } from "../fixtures/eventually.ts";
 import { listen } from "../fixtures/server.ts";
 
 const toFault = ({ kind, why }: HttpFailure) => new Error(`${kind}: ${why}`);
@@ -74,6 +76,22 @@ t.test("a server that is not there, or does not accept, is unreachable", async (
   );
   const secure = openClient(t, { connectTimeoutMs: 50 });
   await t.rejects(secure.request({ url: silent.replace("http:", "https:") }), { message: "unreachable: no connection within 0.05 s" });
+});
+
+t.test("the time after which an idle connection is closed does not limit a connect", async (t) => {
+  const opened: Socket[] = [];
+  const onSocket = (message: unknown) => void opened.push((message as { socket: Socket }).socket);
+  subscribe("net.client.socket", onSocket);
+  t.teardown(() => unsubscribe("net.client.socket", onSocket));
+  const connecting = Promise.withResolvers<void>();
+  // A name that is never resolved keeps it connecting.
+  const client = openClient(t, { connections: 1, idleTimeoutMs: 60_000, options: { lookup: () => connecting.resolve() } });
+  const caller = new AbortController();
+  const left = t.rejects(client.request({ url: "http://never.test/", signal: caller.signal }), { message: "left" });
+  await connecting.promise;
+  await eventually("the request to have its connection", async () => opened[0]?.timeout === 0);
+  caller.abort(new Error("left"));
+  await left;
 });
 
 t.test("an abort rejects with its own reason, and ends the request", async (t) => {
