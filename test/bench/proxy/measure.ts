@@ -14,7 +14,7 @@ export type Cell = (BenchPass & { passes: readonly BenchPass[] }) | { failed: st
 /** A proxy that runs; without one, the way from load to container directly. */
 export type Runner = { name: string; proxy?: Proxy; port: number; pinned?: Pinned };
 
-/** `loadCores`: by default, the core that proxies do not have. `wakeRequests`: a load that is not counted, and has so many, comes before one that is. */
+/** `loadCores`: by default, the core that proxies do not have. `wakeRequests`: in place of the workload's. */
 export type At = { world: BenchWorld; seconds: number; streamMb: number; processes: Processes; loadCores?: Cores; wakeRequests?: number };
 
 /** Longer, and the first connections of a load expire before its end. */
@@ -42,7 +42,7 @@ export async function startProxy(proxy: Proxy, world: BenchWorld, processes: Pro
 /** Throws where anything went wrong. */
 export async function measure(runner: Runner, workload: Workload, at: At): Promise<BenchPass> {
   // Who slept while others had their turn has lost its caches, perhaps its memory, and its code to the garbage collector: that is no request's cost.
-  if (workload.wakesFirst) await wake(runner, workload, at);
+  if (workload.wakeRequests !== undefined) await wake(runner, workload, { wakeRequests: workload.wakeRequests, ...at });
   if (!workload.fresh || runner.proxy === undefined) return pass(runner, workload, at);
   const fresh = await startProxy(runner.proxy, at.world, at.processes);
   try {
@@ -53,7 +53,7 @@ export async function measure(runner: Runner, workload: Workload, at: At): Promi
 }
 
 /** Each load begins with the first key and container, so several short ones never come to the last of them. */
-async function wake(runner: Runner, workload: Workload, { wakeRequests = 1, ...at }: At): Promise<void> {
+async function wake(runner: Runner, workload: Workload, { wakeRequests, ...at }: At & { wakeRequests: number }): Promise<void> {
   for (let requests = 0, seconds = 1; requests < wakeRequests && seconds <= MOST_WAKE_SECONDS; seconds++) {
     requests = (await pass(runner, workload, { ...at, seconds })).perSecond * seconds;
   }
