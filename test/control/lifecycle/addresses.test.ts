@@ -348,6 +348,22 @@ t.test("the end of one instance takes away the addresses of that instance only",
   t.equal(stand.row(id).state, "STARTED");
 });
 
+t.test("an end of an unknown instance takes all addresses away, and so does one where the container's instance is unknown", async (t) => {
+  const stand = await openHeldStand(t);
+  const { id, service } = await started(stand, "web");
+  stand.holdLooks();
+  stand.world.tell({ kind: "changed", service, container: id, ended: { instance: undefined } });
+  await eventually("it is withdrawn", () => stand.addresses(id) === "coming");
+  stand.letLook();
+  await stand.reaches(id, "STARTED");
+
+  const { host, port } = stand.row(id).addresses[0] as OwnedAddress;
+  await stand.store().containers.update(id, { addresses: [{ host, port }] });
+  stand.holdLooks();
+  stand.world.tellEnd(service, "other");
+  await eventually("it is withdrawn again", () => stand.addresses(id) === "coming");
+});
+
 t.test("addresses that are given to a container are taken from each container that has one, which keeps its others", async (t) => {
   const stand = await openHeldStand(t);
   const several = await stand.publish({ name: "several", config: { onDemand: true } });

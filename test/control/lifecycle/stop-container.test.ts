@@ -238,6 +238,13 @@ t.test("one that says that it is busy while it is being put to sleep stays awake
   t.match(await stand.reaches(id, "STARTED"), { desiredInstances: 1 });
 });
 
+t.test("after a stop, earlier failures neither count nor delay the next start", async (t) => {
+  const { stand, id } = await started(t);
+  await stand.store().containers.update(id, { attempts: 3, notBefore: stand.clock.now() + MINUTE });
+  t.match(await stand.stop(id), { attempts: 0, notBefore: 0 });
+  await stand.start(id);
+});
+
 t.test("a gateway that never answers delays a user's stop by two seconds, and no more", async (t) => {
   const { stand, id, join } = await started(t);
   join();
