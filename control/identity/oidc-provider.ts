@@ -81,6 +81,8 @@ export type EndedProviderSession = { sid: string | undefined; subject: string | 
 
 /** For one response, from the call to its last byte. */
 const RESPONSE_MS = 10_000;
+/** The libraries' own limit: it must come after berth's, since its error would count as a failure of the user. */
+const LIBRARY_MS = 2 * RESPONSE_MS;
 /** Documents and key sets of known providers have 2 to 20 KiB. */
 const MOST_BYTES = 262_144;
 /** How long the provider's document and keys are used before they are loaded again. An unknown key is looked for earlier. */
@@ -270,7 +272,7 @@ async function publishedKeys(config: Configuration, http: HttpClient, away: (why
     request(url, { method: "GET", headers: Object.fromEntries(headers), body: undefined, redirect: "manual", signal });
   return createRemoteJWKSet(new URL(address), {
     cacheMaxAge: FRESH_MS,
-    timeoutDuration: RESPONSE_MS,
+    timeoutDuration: LIBRARY_MS,
     [customFetch]: load,
   });
 }
@@ -294,7 +296,7 @@ async function discover(
   const config = await oidc.discovery(new URL(issuer), clientId, { [oidc.clockTolerance]: TOLERANCE_SECONDS }, authentication, {
     // Also where the token came straight from the provider: a server in between, or in its place, cannot sign.
     execute: [oidc.enableNonRepudiationChecks, ...(new URL(issuer).protocol === "http:" ? [oidc.allowInsecureRequests] : [])],
-    timeout: RESPONSE_MS / 1_000,
+    timeout: LIBRARY_MS / 1_000,
     [oidc.customFetch]: boundedFetch(http, away),
   });
   return config;

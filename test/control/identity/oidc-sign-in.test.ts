@@ -212,6 +212,29 @@ t.test("a provider that sends nothing is given up after 10 s, and is tried again
   t.equal(requested(), 3, "its document is kept");
 });
 
+t.test("a provider that is slow at any of its addresses is away: that is no failure of the user, whose address it would count against", async (t) => {
+  const clock = createStillClock(Date.now());
+  // The libraries have limits of their own. Timers of one moment run in the order in which they were set.
+  const timeout = (ms: number) => {
+    const late = new AbortController();
+    clock.after(ms, () => late.abort(new DOMException("late", "TimeoutError")));
+    return late.signal;
+  };
+  t.intercept(AbortSignal, "timeout", { value: timeout });
+  const opened = await openSignIn(t, {}, clock);
+  const { forging } = opened;
+  await signInWith(opened);
+  for (const path of ["/token", "/userinfo"]) {
+    const requested = Promise.withResolvers<void>();
+    forging.answers.set(path, () => requested.resolve());
+    const slow = t.rejects(signInWith(opened, { claims: { preferred_username: undefined } }), { code: "SIGN_IN_PROVIDER_AWAY" }, path);
+    await requested.promise;
+    await clock.advance(10_000);
+    await slow;
+    forging.answers.delete(path);
+  }
+});
+
 t.test("a provider that writes its issuer with a slash at the end is the one that the settings write without it", async (t) => {
   const opened = await openSignIn(t);
   const { forging, identity, provider } = opened;
