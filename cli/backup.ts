@@ -7,6 +7,7 @@ import { backUp } from "../control/store/backup.ts";
 import { GATEWAY_TOKEN_FILE } from "../gateway/contract.ts";
 import { configuredPostgres } from "../control/store/postgres/address.ts";
 import { restore } from "../control/store/restore.ts";
+import { Fault } from "../lib/fault.ts";
 import { registryPlace } from "../processes/distribution/registry-storage.ts";
 import { loadSettings } from "./command-context.ts";
 import { defineVerb, type Verbs } from "./command.ts";
@@ -21,6 +22,7 @@ export const BACKUP: Verbs = {
     options: { damaged: { summary: "also back up a damaged store, to rescue the rest" } },
     completes: "files",
     run: async ({ context, words: [file = ""], options: { damaged = false }, screen }) => {
+      if (file === "-") throw new Fault("BACKUP_UNUSABLE", "A backup cannot be written to standard output: name a new file, and copy that.");
       const { settings } = loadSettings(context);
       const postgres = configuredPostgres(settings.database);
       const from = { folder: settings.data, file, version: VERSION, clock: context.clock };

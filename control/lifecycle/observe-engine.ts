@@ -153,6 +153,7 @@ type ClockSkewDeps = {
   moves: Pick<Moves, "update">;
   queue: Pick<WorkQueue, "add">;
   usage: Pick<ContainerUsage, "repairClockSkew">;
+  outages: Pick<Outages, "repairClockSkew">;
   clock: Pick<Clock, "now">;
   limits: Pick<LifecycleLimits, "startRetry">;
 };
@@ -161,7 +162,8 @@ type ClockSkewDeps = {
  * Repairs rows with a time in the future: the clock was set back since. What waits in them counts from now, and not from when that time comes again, which
  * may be hours.
  */
-async function repairClockSkew({ store, moves, queue, usage, clock, limits }: ClockSkewDeps): Promise<void> {
+async function repairClockSkew({ store, moves, queue, usage, outages, clock, limits }: ClockSkewDeps): Promise<void> {
+  outages.repairClockSkew();
   for (const id of usage.repairClockSkew()) queue.add(containerKey(id));
   const now = clock.now();
   const latest = now + limits.startRetry.longestMs;

@@ -13,6 +13,8 @@ export type Outages = {
   mayHaveEnded(since: number): boolean;
   /** True for a failure at `at` (epoch ms) that the last outage explains. */
   explains(at: number): boolean;
+  /** Repairs times in the future: the clock was set back. Else every failure would count as part of the outage until they come again. */
+  repairClockSkew(): void;
 };
 
 /** Before the first `ended`, control itself was away since `openedAt`. */
@@ -26,13 +28,6 @@ export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outa
     from = broke - SHUTDOWN_MS;
     until = undefined;
   };
-  /** Times in the future: the clock was set back. Else every failure would count as part of the outage until they come again. */
-  const repairClockSkew = () => {
-    const now = clock.now();
-    from = Math.min(from, now);
-    broke = Math.min(broke, now);
-    if (until !== undefined) until = Math.min(until, now);
-  };
   return {
     began,
     ended: () => {
@@ -40,13 +35,13 @@ export function createOutages(clock: Pick<Clock, "now">, openedAt: number): Outa
       until = clock.now();
     },
     // What was started without events counts as ever: else it could be started again and again without a pause.
-    mayHaveEnded: (since) => {
-      repairClockSkew();
-      return since < (until ?? broke);
-    },
-    explains: (at) => {
-      repairClockSkew();
-      return at >= from && (until === undefined || at < until);
+    mayHaveEnded: (since) => since < (until ?? broke),
+    explains: (at) => at >= from && (until === undefined || at < until),
+    repairClockSkew: () => {
+      const now = clock.now();
+      from = Math.min(from, now);
+      broke = Math.min(broke, now);
+      if (until !== undefined) until = Math.min(until, now);
     },
   };
 }

@@ -7,7 +7,7 @@ const MEANINGS: readonly (readonly [prefix: string, code: FaultCode, sentence: s
   ["EDQUOT", "STORE_FULL", "No space is left for the store"],
   ["SQLITE_READONLY", "STORE_READ_ONLY", "The store can be read but not written"],
   ["EROFS", "STORE_READ_ONLY", "The store can be read but not written"],
-  ["SQLITE_IOERR", "DATA_FOLDER_UNUSABLE", "Reading or writing the store failed"],
+  ["SQLITE_IOERR", "DATA_FOLDER_UNUSABLE", "The disk could not read or write the store: check it and its file system, for example with dmesg"],
   ["SQLITE_CANTOPEN", "DATA_FOLDER_UNUSABLE", "The store cannot be opened"],
   ["SQLITE_CORRUPT", "DATA_FOLDER_UNUSABLE", "The store is damaged, and a backup of it has to take its place"],
   ["SQLITE_NOTADB", "DATA_FOLDER_UNUSABLE", "The store's file is not a database, and a backup of it has to take its place"],

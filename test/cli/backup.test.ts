@@ -57,6 +57,7 @@ t.test("a folder is no backup, and what a refused restore leaves is no store", a
   const type = (...args: string[]) => typeBerth(args, { env: { PATH: "/nowhere", HOME: "/nowhere", BERTH_DATA: join(other, "data") } });
   t.match(await type("restore", other), { code: 1, stderr: /^The backup .* cannot be read: EISDIR/ });
   t.match(await type("backup", join(other, "made.db")), { code: 1, stderr: /There is no store in/ });
+  t.match(await type("backup", "-"), { code: 1, stderr: /cannot be written to standard output: name a new file/ });
   const copied = await type("store", "copy", "--to", "postgres://berth@127.0.0.1:1/berth");
   t.match(copied, { code: 1, stderr: /There is no store in/ });
 });
