@@ -62,6 +62,12 @@ const SOURCES = Array.from({ length: 24 }, (_, at) => `127.0.2.${at + 1}`);
 
 export type Played = { count: number; ms: number; failures: string[] };
 
+/** Returns its index. The first one is printed at once: where the gateway has ended, the run ends without a report. */
+export function recordFailure(failures: string[], failure: string): number {
+  if (failures.length === 0) console.error(`  the first failure: ${failure}`);
+  return failures.push(failure) - 1;
+}
+
 /** Plays `count` clients, the scripts in turn, so many at once, but starts none after `withinMs`. */
 export async function playAll(
   scripts: readonly SoakScript[],
@@ -80,7 +86,7 @@ export async function playAll(
         done++;
       } catch (error) {
         if (!(error instanceof ScriptFailed)) throw error;
-        failures.push(error.message);
+        recordFailure(failures, error.message);
         // A gateway that is broken is not worth the whole time.
         if (failures.length > 50) return;
       }

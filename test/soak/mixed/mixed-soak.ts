@@ -5,6 +5,7 @@ import { makeCertificate } from "../../fixtures/certificates.ts";
 import { numbers } from "../../fuzz/numbers.ts";
 import { grown, inWords } from "../growth.ts";
 import { describeSockets } from "../open-objects.ts";
+import { recordFailure } from "../script.ts";
 import { idOf, openSoakWorld, type SoakSnapshot, type SoakWorld } from "../world.ts";
 import { SOAK_ACTS, type SoakAct, type SoakContainers } from "./acts.ts";
 import { HTTP2_ACTS } from "./http2-acts.ts";
@@ -104,8 +105,9 @@ async function playMixed({ world, secured, http2, clients, ms, warmUpMs, seed }:
         const { outcome, answer = "", id } = await outcomeOf(act, target, random, `${part}-${nth}-${turn}`, describe);
         const ofAct = (counts[act.name] ??= {});
         ofAct[outcome] = (ofAct[outcome] ?? 0) + 1;
-        if (!(act.may as readonly string[]).includes(outcome))
-          failures.push(`${act.name} (seed ${seed}, ${part}-${nth}-${turn}): ${outcome} ${answer}${id === undefined ? "" : await exchangeOf(id)}`);
+        if ((act.may as readonly string[]).includes(outcome)) continue;
+        const at = recordFailure(failures, `${act.name} (seed ${seed}, ${part}-${nth}-${turn}): ${outcome} ${answer}`);
+        if (id !== undefined) failures[at] += await exchangeOf(id).catch((error: unknown) => `; no report of the gateway: ${String(error)}`);
       }
       session?.leave();
     };
