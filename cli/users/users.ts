@@ -137,7 +137,11 @@ export const verbs: Verbs = {
     options: { label: { value: "<text>", summary: "purpose of the key" } },
     completes: "users",
     request: (call, [login = ""], { label = "" }) => call<DeveloperKeyOnWire & { key: string }>("POST", `${path(login)}/keys`, { label }),
-    format: ({ key }) => key,
+    format: ({ id, key }, [login = ""], screen) => {
+      // If the output is lost, to a full disk for example, the id is there to revoke the key.
+      screen.note(`Added key ${id} of ${login}; it is shown only now.`);
+      return key;
+    },
   }),
   "key rm": requestVerb({
     expects: ["isSuccess"],

@@ -36,6 +36,10 @@ t.test("the command line manages users, their groups and their keys", async (t) 
   await run(["key", "revoke", "anna", id]);
   t.same([await login(key), await login(second)], [401, 200]);
   await refused(["key", "revoke", "anna", id], 3, /no key/);
+  const lost = await command(["key", "add", "anna"]);
+  const lostId = /^Added key (\w{8}) of anna/.exec(lost.stderr)?.[1] ?? "";
+  await run(["key", "revoke", "anna", lostId]);
+  t.equal(await login(lost.stdout.trimEnd()), 401, "standard error names what to revoke where the key is lost");
 
   t.equal((await publish("annas", packageOf("annas", ["one"]), { authorization: `Dev ${second}` })).status, 200);
   t.match(await run(["remove", "anna"]), /annas/, "it says whose the packages are now");
