@@ -20,14 +20,14 @@ const CASES = Number(process.env["FUZZ_CASES"] ?? 1_000_000);
 const MINUTES = Number(process.env["FUZZ_MINUTES"] ?? 0);
 const SEED = Number(process.env["FUZZ_SEED"] ?? Date.now() % 1_000_000_000);
 const FAILURES = 3;
-const PARTS = ["streams", "attacks", "exchanges", "moving", "heads", "coverage"];
+const SUITES = ["streams", "attacks", "exchanges", "moving", "heads", "coverage"];
 
 type Work = { seed: number; cases: number; until: number };
 
 const share = process.env["FUZZ_SHARE"];
 const [only] = process.argv.slice(2);
-if (only !== undefined && !PARTS.includes(only)) {
-  console.error(`There is no part "${only}" of npm run fuzz: it is one of ${PARTS.join(", ")}.`);
+if (only !== undefined && !SUITES.includes(only)) {
+  console.error(`There is no suite "${only}" of npm run fuzz: it is one of ${SUITES.join(", ")}.`);
   process.exit(1);
 } else if (only === "heads") await runHeads();
 else if (only === "coverage") await runCoverage();
