@@ -78,7 +78,7 @@ function judged(played: readonly PlayedAttack[], seen: readonly string[], readBy
     tally.messages += behind.length;
     if (!reply.received.includes(`/${attack.name}/last `)) tally.refused++;
     const problems = {
-      // A client that has ended its direction and gets nothing counts as gone, so its last answer may be missing.
+      // A client that ends its direction within a request wants no answer to it, so the last one may be missing.
       "the server saw other requests than were answered": !sameButLast(answered, behind, reply.halfClosed),
       "the server saw other requests than h11 reads in what was sent": behind.some((line, nth) => line !== expected[nth]),
       "the server saw a request with a length beside chunks": attack.isAmbiguous && behind.some((line) => line.includes(`/${attack.name}/odd `)),

@@ -79,8 +79,8 @@ function judgeAnswer(tally: AttackTally, { attack, reply, victim }: PlayedAnswer
     "it means something else than what the container sent":
       first !== undefined && !refused && first.complete && (original === undefined || original.first !== first.first || original.body !== first.body),
     "the next client did not get its own response": ownOf(victim.received).join() !== `/${attack.name}/victim` || !OWN_RESPONSE.test(victim.received),
-    // The head of a response is waited for. Within a response, a client that has ended its direction and gets nothing counts as gone.
-    "the gateway did not close the connection": reply.end === "open" && (attack.afterwards !== "waits" || first !== undefined),
+    // The rest of a response is waited for, also for a client that has ended its direction.
+    "the gateway did not close the connection": reply.end === "open" && (attack.afterwards !== "waits" || first?.complete === true),
   };
   const failed = Object.entries(problems).flatMap(([what, is]) => (is ? [what] : []));
   if (failed.length > 0)
