@@ -59,7 +59,10 @@ t.test("a network on which berth does not keep containers apart is warned of", a
   t.teardown(() => docker.getNetwork(theirs).remove());
   const { driver } = await look(t, ["driver"], { ...env, BERTH_DOCKER_NETWORK: theirs });
   t.match(driver, { state: "ok", problems: [{ kind: "warning", what: /did not make/, todo: /BERTH_DOCKER_NETWORK/ }] });
-  t.match((await look(t, ["driver"], env))["driver"], { state: "ok", problems: { length: 0 } });
+  const ours = (await look(t, ["driver"], env))["driver"];
+  t.equal(ours?.state, "ok");
+  // Containers of other tests on this engine may have a warning of their own.
+  t.notMatch(JSON.stringify(ours), /reach each other/);
 });
 
 t.test("an engine that manages no swarm is none for the driver of one", async (t) => {
