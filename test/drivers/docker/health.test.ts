@@ -62,7 +62,8 @@ t.test("a running container whose check fails is adopted, with the warning", asy
   const { instance } = await driver.deploy(spec, call());
   const adopted = await open({ openPortMs: 100 }).deploy(spec, call());
   t.equal(adopted.instance, instance);
-  t.match(adopted.warning, /HEALTHCHECK has not finished/);
+  // Its first check ends half a second after the start.
+  t.match(adopted.warning, /HEALTHCHECK (?:has not finished|fails)/);
   await driver.destroy(service, call());
 });
 
