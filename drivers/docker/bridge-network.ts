@@ -94,7 +94,7 @@ async function create(engine: Engine, { name, labels, isolated }: NetworkPlan, s
     return true;
   } catch (error) {
     if (answered(error, 409)) return true;
-    if (subnet && /overlaps|already (?:in use|used)|conflicts/i.test(String(error))) return false;
+    if (subnet && /overlaps|already in use|conflicts/i.test(String(error))) return false;
     throw error;
   }
 }

@@ -1,7 +1,6 @@
 import { hash } from "node:crypto";
 import type Docker from "dockerode";
 import type { ContainerCreateOptions, ContainerInspectInfo } from "dockerode";
-import { Fault } from "../../lib/fault.ts";
 import type { Log } from "../../lib/log.ts";
 import { type Call, type OwnedCall, MOST_STOP_GRACE_SECONDS, nanoCpus, type Spec, STOP_GRACE_SECONDS } from "../driver.ts";
 import type { Engine } from "../engine/engine.ts";
@@ -35,7 +34,7 @@ export async function createOrAdopt(
     try {
       return { id: await create(engine, spec, site, endpoint, log), adopted: false, wasRunning: false };
     } catch (error) {
-      if (!isNameTaken(error) || attempt === ATTEMPTS) throw error;
+      if (!answered(error, 409) || attempt === ATTEMPTS) throw error;
     }
     if (attempt > 1) await engine.clock.sleep(PAUSE_MS, signal);
     const holder = await findContainer(engine, spec.service, signal);
@@ -44,14 +43,9 @@ export async function createOrAdopt(
     const adopted = isAdoptable(holder, spec, view) && (!holder.State.Paused || (await unpause(engine, holder.Id, spec.service)));
     if (adopted) return { id: holder.Id, adopted: true, wasRunning: holder.State.Running };
     log.info({ service: spec.service, generation: parseLabels(holder.Config.Labels)?.generation, state: holder.State.Status }, "replacing container");
-    if (holder.State.Running || holder.State.Paused) await stopWithinGrace(engine, holder, spec.service, signal);
+    if (holder.State.Running) await stop(engine, holder.Id, spec.service, signal, graceOf(holder));
     await remove(engine, holder.Id, signal);
   }
-}
-
-/** Docker answers 409, Podman 500 with such a sentence. */
-function isNameTaken(error: unknown): boolean {
-  return answered(error, 409) || (error instanceof Fault && /\bname "?\S+ is already in use\b/.test(error.message));
 }
 
 /** The same definition, and running, or with the same image and variables created but not started, or paused. */
@@ -65,14 +59,11 @@ function isAdoptable(holder: ContainerInspectInfo, spec: Spec, view: DockerView)
 }
 
 /** False if a tag has moved meanwhile, or a credential or the user's session has changed. */
-function hasSameContent({ Config, Image }: ContainerInspectInfo, { image, env }: Spec): boolean {
+function hasSameContent({ Config }: ContainerInspectInfo, { image, env }: Spec): boolean {
   const variables = new Set(Config.Env);
   // The engine adds the image's own variables: only the label shows that a credential was removed.
   const hasSameNames = Config.Labels[VARIABLES] === namesOf(env);
-  // Podman gives a name of the image whose id it was created with.
-  return (
-    (Config.Image === image || Image === image) && hasSameNames && Object.entries(env).every(([name, value]) => variables.has(`${name}=${value}`))
-  );
+  return Config.Image === image && hasSameNames && Object.entries(env).every(([name, value]) => variables.has(`${name}=${value}`));
 }
 
 const VARIABLES = "berth.variables";
@@ -133,15 +124,9 @@ export async function destroy(
   if (!container) return undefined;
   if (owner) refuseForeignOwner(parseLabels(container.Config.Labels), { service, labels: owner }, { where: " on the engine" });
   // By its id: another process may give the name to the next one meanwhile.
-  await stopWithinGrace(engine, container, service, signal);
+  await stop(engine, container.Id, service, signal, graceOf(container));
   await remove(engine, container.Id, signal);
   return container;
-}
-
-/** By its own grace time. Docker stops a paused one, Podman refuses: so it runs again before. */
-async function stopWithinGrace(engine: Engine, container: ContainerInspectInfo, service: string, signal: AbortSignal): Promise<void> {
-  if (container.State.Paused) await unpause(engine, container.Id, service);
-  await stop(engine, container.Id, service, signal, graceOf(container));
 }
 
 /** The grace time that it was created with, in seconds. */

@@ -57,7 +57,6 @@ export const SLOW_FILES: readonly string[] = [
   "test/drivers/docker/health.test.ts",
   "test/drivers/docker/late-starts.test.ts",
   "test/drivers/docker/network.test.ts",
-  "test/drivers/docker/podman.test.ts",
   "test/drivers/ecs/deploy.test.ts",
   "test/drivers/ecs/driver.test.ts",
   "test/drivers/ecs/exec.test.ts",

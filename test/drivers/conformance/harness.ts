@@ -24,8 +24,6 @@ export type Harness = {
   way?(t: Test): Promise<Way>;
   /** Images are looked up past the orchestrator, which may be away meanwhile. */
   resolvesElsewhere?: true;
-  /** The ids of the only cases that run. */
-  only?: readonly string[];
   /** Cases that this orchestrator cannot have, by id, each with the reason; the same as in backends.ts. */
   cannot?: Readonly<Record<string, string>>;
 };
