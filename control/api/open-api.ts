@@ -42,6 +42,7 @@ import { webhookRoutes } from "./webhooks.ts";
 import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import { constants, createGzip, gzip } from "node:zlib";
+import { clientOf } from "../identity/attempts.ts";
 
 /** How long a client may take to send a request with its package. */
 export const REQUEST_TIMEOUT_MS = 15 * 60_000;
@@ -100,7 +101,7 @@ export async function createApi(deps: ApiDeps, addConsole: AddConsole): Promise<
   });
   // Before the credentials are verified, the client's address stands for the user.
   app.addHook("preHandler", (request, { raw }, done) =>
-    store.queueAs(() => (raw.writableEnded ? undefined : (authorization.actor(request)?.userId ?? clientAddress(request))), done),
+    store.queueAs(() => (raw.writableEnded ? undefined : (authorization.actor(request)?.userId ?? clientOf(clientAddress(request) ?? ""))), done),
   );
   refuseServerPaths(app);
   compressResponses(app);

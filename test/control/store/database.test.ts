@@ -2,7 +2,7 @@ import Sqlite from "better-sqlite3";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { createCommitGate } from "../../../control/store/commit-gate.ts";
-import { openStore, type StoreOptions } from "../../../control/store/open-store.ts";
+import { openStore, type Store, type StoreOptions } from "../../../control/store/open-store.ts";
 import { newContainer, newImage, PACKAGE, USER } from "../lifecycle/lifecycle-fixture.ts";
 import { createStillClock } from "../../fixtures/clock.ts";
 import { eventually } from "../../fixtures/eventually.ts";
@@ -18,6 +18,17 @@ async function filledStore(t: Test, database: StoreDatabase & Pick<StoreOptions,
   const image = await store.images.insert(newImage("web", 7));
   const container = await store.containers.insert(newContainer(image, { cpu: 1, memoryMb: 1, gpu: 0, shmMb: 1, storageGb: 1, onDemand: true }, 7));
   return { store, container };
+}
+
+/** A transaction that others wait for until `end`. */
+async function openTransaction(store: Pick<Store, "transaction">) {
+  const [begun, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const transaction = store.transaction(async () => {
+    begun.resolve();
+    await ended.promise;
+  });
+  await begun.promise;
+  return { transaction, end: ended.resolve };
 }
 
 for (const kind of storeKinds(t)) {
@@ -143,41 +154,26 @@ for (const kind of storeKinds(t)) {
     await Promise.all([slow, late]);
     t.equal(await store.users.find("early"), undefined);
     t.ok(await store.users.find("late"));
-    const [begunAgain, gateAgain] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const again = store.transaction(async () => {
-      begunAgain.resolve();
-      await gateAgain.promise;
-    });
-    await begunAgain.promise;
+    const again = await openTransaction(store);
     const next = store.users.insert(user("next"));
     await clock.advance(9_000);
-    gateAgain.resolve();
-    await Promise.all([again, next]);
+    again.end();
+    await Promise.all([again.transaction, next]);
     t.ok(await store.users.find("next"), "a write that did not wait for so long keeps its place, whatever waited before");
   });
 
   t.test(`${kind.name}: of the writes that wait only so many are taken`, async (t) => {
     const { store } = await filledStore(t, await kind.fresh());
-    const [begun, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const slow = store.transaction(async () => {
-      begun.resolve();
-      await gate.promise;
-    });
-    await begun.promise;
+    const { transaction, end } = await openTransaction(store);
     const taken = Array.from({ length: 2_000 }, () => store.users.update("ada", { friendlyName: "Ada" }));
     await t.rejects(store.users.update("ada", { friendlyName: "Ada" }), { code: "STORE_UNAVAILABLE", message: /2000 others wait/ });
-    gate.resolve();
-    await Promise.all([slow, ...taken]);
+    end();
+    await Promise.all([transaction, ...taken]);
   });
 
   t.test(`${kind.name}: users take turns with their writes, and one cannot have those of another refused`, async (t) => {
     const { store } = await filledStore(t, await kind.fresh());
-    const [begun, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-    const slow = store.transaction(async () => {
-      begun.resolve();
-      await gate.promise;
-    });
-    await begun.promise;
+    const { transaction, end } = await openTransaction(store);
     const order: string[] = [];
     const write = (by: string | undefined) =>
       store.queueAs(
@@ -187,8 +183,8 @@ for (const kind of storeKinds(t)) {
     const many = Array.from({ length: 2_000 }, () => write("ada"));
     await t.rejects(write("ada"), { code: "STORE_UNAVAILABLE", message: /2000 others wait/ });
     const others = [write("bea"), write(undefined), write("bea")];
-    gate.resolve();
-    await Promise.all([slow, ...many, ...others]);
+    end();
+    await Promise.all([transaction, ...many, ...others]);
     t.strictSame(order.slice(0, 6), ["ada", "bea", "control", "ada", "bea", "ada"]);
     t.equal(order.length, 2_003);
   });

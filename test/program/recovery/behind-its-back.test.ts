@@ -44,7 +44,7 @@ t.test("one that ends by itself comes back, and its history says how it ended", 
   t.equal((await stand.ask("plain", "/")).status, 200);
 });
 
-t.test("of one that is killed behind its back, the history says so, and not that it was never ready", async (t) => {
+t.test("of one that is killed behind its back, the history names that, and not that it was never ready", async (t) => {
   const [before = ""] = await stand.instances("plain");
   await docker.getContainer(before).kill();
   await another("plain", before);
